@@ -1,0 +1,13 @@
+//! The machine: sockets, clocks, entropy, tasks, TLS and HTTP plumbing, behind traits that the simulator implements too.
+//!
+//! Nothing above this crate opens a socket or reads a clock. One binary holds the real world ([`tcp::Tcp`]) and the
+//! simulated ones (in `squall-sim`); the proxy and the control plane cannot tell which they run in.
+
+mod host;
+pub mod http;
+mod io;
+pub mod tcp;
+pub mod tls;
+
+pub use host::{Clock, Host, Task, Tasks, Wall, after, timeout};
+pub use io::{Accepted, BoxFuture, Conn, Io, Listener, Net, Relayed};

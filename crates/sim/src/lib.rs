@@ -1,0 +1,3 @@
+//! The simulated world: engines, faults, workload, checks.
+
+pub mod engine;

@@ -1,0 +1,1 @@
+//! What clippy cannot check about this workspace.
