@@ -1,0 +1,153 @@
+//! What one run of a scenario gave.
+
+use std::time::Duration;
+
+use squall_policy::Instant;
+
+use crate::check::Verdict;
+use crate::engine::{EngineError, Unsupported};
+use crate::history::{History, StoryLine};
+use crate::measure::Summary;
+
+/// Which world a scenario runs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EngineKind {
+    /// The discrete-event engine: virtual time, exact to the nanosecond, replayable.
+    #[default]
+    Event,
+    /// The reference engine on turmoil: virtual time in whole milliseconds, fewer powers.
+    Turmoil,
+    /// Loopback TCP in real time; not replayable.
+    Real,
+}
+
+impl EngineKind {
+    /// As the command line and reports write it: `event`, `turmoil`, `real`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Turmoil => "turmoil",
+            Self::Real => "real",
+        }
+    }
+}
+
+/// How to run a scenario, besides its seed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RunOptions {
+    /// In which world. Default event.
+    pub engine: EngineKind,
+    /// Keep every record of the run for stories and JSON lines (some hundred bytes per record). Default false: only the
+    /// rolling hash, the measures and the story of the run are kept.
+    pub keep_history: bool,
+}
+
+/// What a run gave: verdict, measures, proof of faults, and the fingerprint of all that happened.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The seed of every die in the world.
+    pub seed: u64,
+    /// Where it ran.
+    pub engine: EngineKind,
+    /// Whether each expectation held and each fault took effect.
+    pub verdict: Verdict,
+    /// The measures over the whole run.
+    pub summary: Summary,
+    /// What each fault did, in the scenario's order.
+    pub faults: Vec<FaultReport>,
+    /// What a person needs to know of the run, in order of time: faults, breaker transitions, first retries, full queues.
+    pub story: Vec<StoryLine>,
+    /// The rolling hash over every (time, host, event) of the run. Equal for equal binary, scenario and seed.
+    pub digest: u64,
+    /// The rolling hash on the way, to find where two runs part.
+    pub checkpoints: Vec<Checkpoint>,
+    /// How many records went into the hash.
+    pub records: u64,
+    /// Scenario time that passed, from the start of the load (or of the measuring) to the last answer.
+    pub simulated: Duration,
+    /// Every record, if [`RunOptions::keep_history`] asked for it.
+    pub history: Option<History>,
+}
+
+impl Outcome {
+    /// Whether every expectation held and every fault took effect.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.verdict.passed()
+    }
+}
+
+/// The rolling hash after so many records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Records so far.
+    pub records: u64,
+    /// World time of the last of them.
+    pub at: Instant,
+    /// The hash.
+    pub digest: u64,
+}
+
+/// What a fault did. A fault that touched nothing fails the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultReport {
+    /// `catalog[0] slow ×20`.
+    pub what: String,
+    /// Scenario time at which it began; `None`: its trigger never came.
+    pub began: Option<Instant>,
+    /// Scenario time at which it ended; `None`: it lasted to the end.
+    pub ended: Option<Instant>,
+    /// How much it touched.
+    pub touched: u64,
+    /// What was counted: `requests`, `packets`, `tasks`, `polls`.
+    pub unit: &'static str,
+}
+
+/// Why a run came to no verdict.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum RunError {
+    /// The engine cannot do what the scenario asks. Bad input: exit code 2.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+    /// A panic, or a world that does not move: a bug of Squall's. The run failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The mesh's manifests do not compile. Bad input: exit code 2.
+    #[error("the mesh does not compile: {}", mistakes.join("; "))]
+    Mesh {
+        /// What is wrong with them, each with its place.
+        mistakes: Vec<String>,
+    },
+    /// A check cannot be evaluated. Bad input: exit code 2.
+    #[error("`{that}` cannot be evaluated: {why}")]
+    Check {
+        /// The expression.
+        that: String,
+        /// What CEL says.
+        why: String,
+    },
+    /// A pod did not become ready before the load. The run failed.
+    #[error("{who} not ready {after:?} after the start of the world: {why}")]
+    NotReady {
+        /// The pods that are missing.
+        who: String,
+        /// How long it was waited for.
+        after: Duration,
+        /// What is known about it.
+        why: String,
+    },
+}
+
+impl RunError {
+    /// Whether the input is to blame (exit code 2) and not the run (exit code 1).
+    #[must_use]
+    pub fn is_bad_input(&self) -> bool {
+        match self {
+            Self::Unsupported(_) | Self::Mesh { .. } | Self::Check { .. } => true,
+            Self::Engine(_) | Self::NotReady { .. } => false,
+        }
+    }
+}
