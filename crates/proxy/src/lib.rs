@@ -1,1 +1,13 @@
-//! proxy
+//! The sidecar: moves users' bytes and decides nothing. The same code runs in production and in the simulator; it knows the
+//! machine only as a [`squall_net::Host`], and every decision is a [`squall_policy::Step`] it carries out.
+//!
+//! The files tell the life of a connection: `accept` → `serve` → `route` → `admit` → `attempt` → `connect` → `judge` →
+//! `respond`; beside them `subscribe`, `snapshot`, `pool`, `body`, `headers`, `identity`, `drain`, `record`.
+
+mod config;
+mod proxy;
+mod record;
+
+pub use config::{ControlSource, IdentitySource, InboundListener, Node, ProxyConfig, Source};
+pub use proxy::{Proxy, StartError};
+pub use record::{HowEnded, Ignore, Record, Recorder, RequestNumber, Side};

@@ -1,0 +1,106 @@
+//! What a proxy is told when it starts.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use squall_net::http::ServeLimits;
+use squall_net::tls::{Identity, KeyAlgorithm};
+use squall_policy::Mesh;
+
+use crate::Recorder;
+
+/// All a proxy is told when it starts.
+#[derive(Clone)]
+pub struct ProxyConfig {
+    /// Whose sidecar it is.
+    pub node: Node,
+    /// Where its application's own requests come in, in plain HTTP; `None`: it has no outbound side.
+    pub outbound: Option<SocketAddr>,
+    /// Where requests for its application come in.
+    pub inbound: Vec<InboundListener>,
+    /// Where the mesh comes from.
+    pub source: Source,
+    /// Where its own certificate comes from.
+    pub identity: IdentitySource,
+    /// Which key it makes when its certificate comes from the control plane.
+    pub key_algorithm: KeyAlgorithm,
+    /// Limits of every served connection.
+    pub limits: ServeLimits,
+    /// Who is told what happens.
+    pub recorder: Arc<dyn Recorder>,
+}
+
+/// Whose sidecar a proxy is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// The pod's address.
+    pub ip: IpAddr,
+    /// The pod's name, `catalog-v1-0`.
+    pub pod: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its service account: who it is to others.
+    pub service_account: String,
+    /// Its zone; empty: unknown.
+    pub zone: String,
+    /// The pod's labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Node {
+    /// The id it calls itself on the wire, in Istio's form: `sidecar~10.0.0.3~catalog-v1-0.shop~shop.svc.cluster.local`.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("sidecar~{}~{}.{}~{}.svc.cluster.local", self.ip, self.pod, self.namespace, self.namespace)
+    }
+
+    /// The SPIFFE id it asks a certificate for: `spiffe://cluster.local/ns/shop/sa/catalog`.
+    #[must_use]
+    pub fn spiffe_id(&self) -> String {
+        format!("spiffe://cluster.local/ns/{}/sa/{}", self.namespace, self.service_account)
+    }
+}
+
+/// A port where requests for the application come in, and the application's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InboundListener {
+    /// Where other sidecars connect: `POD:targetPort`. Mutual TLS if the proxy has an identity, else plain.
+    pub listen: SocketAddr,
+    /// Where the application listens: `LOCAL:targetPort`. Its port is the key into `Mesh::inbound`.
+    pub app: SocketAddr,
+}
+
+/// Where the mesh comes from.
+#[derive(Clone)]
+pub enum Source {
+    /// Given, and changed only by [`Proxy::update`](crate::Proxy::update).
+    Static(Box<Mesh>),
+    /// Pushed by a control plane.
+    Control(ControlSource),
+}
+
+/// A control plane to follow.
+#[derive(Clone, Debug)]
+pub struct ControlSource {
+    /// Where it listens, for TLS and HTTP/2.
+    pub address: SocketAddr,
+    /// The SPIFFE id it must prove: `spiffe://cluster.local/ns/squall-system/sa/control`.
+    pub identity: Arc<str>,
+    /// The roots it is checked against, DER.
+    pub roots: Vec<Vec<u8>>,
+    /// Proves to the control plane whose sidecar asks for a certificate, before there is one (a Kubernetes service account
+    /// token); sent as `authorization: Bearer`. `None`: nothing is sent.
+    pub token: Option<String>,
+}
+
+/// Where a proxy's own certificate comes from.
+#[derive(Clone, Debug)]
+pub enum IdentitySource {
+    /// It has none: the inbound side is plain HTTP, and backends with mutual TLS cannot be reached.
+    None,
+    /// Given.
+    Static(Identity),
+    /// Signed by the control plane, and renewed at half its life.
+    FromControl,
+}

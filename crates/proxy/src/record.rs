@@ -1,0 +1,229 @@
+//! What a proxy tells of its work: one event per step. Metrics and logs are made of it in production, the history of a run in
+//! the simulator.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use squall_policy::{Attempt, AttemptNumber, BackendEvent, BackendName, Failure, Instant, RetryNote};
+
+/// Names one request of one proxy, from 1, in order of arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestNumber(pub u64);
+
+/// Which way a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// From the own application to the mesh.
+    Outbound,
+    /// From the mesh to the own application.
+    Inbound,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HowEnded {
+    /// Answered, to the last byte.
+    Complete,
+    /// Answered by the proxy itself.
+    Local,
+    /// The answer broke off on the endpoint's side.
+    Broken,
+    /// The answer or the request's body stood still for longer than the route's idle time-out.
+    Idle,
+    /// The caller went away before the end.
+    CallerGone,
+}
+
+/// Is told what a proxy does. Called in the middle of requests: it must be quick, and must not call back into the proxy.
+pub trait Recorder: Send + Sync + 'static {
+    /// One event at `at`, the proxy's clock.
+    fn record(&self, at: Instant, record: &Record<'_>);
+}
+
+/// A recorder that keeps nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ignore;
+
+impl Recorder for Ignore {
+    fn record(&self, _at: Instant, _record: &Record<'_>) {}
+}
+
+/// One event of a proxy's work. Text is borrowed: an event that is not kept costs nothing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Record<'a> {
+    /// A request's head was read.
+    Started {
+        /// Which request.
+        request: RequestNumber,
+        /// Which way it goes.
+        side: Side,
+        /// Such as `GET`.
+        method: &'a str,
+        /// `Host` or `:authority` as it came; empty: none.
+        authority: &'a str,
+        /// Path without query.
+        path: &'a str,
+        /// `x-request-id`, the caller's or made up.
+        request_id: &'a str,
+        /// The SPIFFE id of the caller, if it proved one.
+        peer: Option<&'a str>,
+    },
+    /// Its route and backend were found.
+    Routed {
+        /// Which request.
+        request: RequestNumber,
+        /// The route's name; on the inbound side `inbound`.
+        route: &'a str,
+        /// The chosen backend.
+        backend: &'a BackendName,
+        /// When it must have been answered.
+        deadline: Option<Instant>,
+    },
+    /// It must wait for a place.
+    Queued {
+        /// Which request.
+        request: RequestNumber,
+    },
+    /// It got its place.
+    Granted {
+        /// Which request.
+        request: RequestNumber,
+        /// How long it waited.
+        waited: Duration,
+    },
+    /// An endpoint was picked for a try.
+    Picked {
+        /// Which request.
+        request: RequestNumber,
+        /// The try: endpoint, what it was compared with, costs, time limit.
+        attempt: &'a Attempt,
+    },
+    /// The try has a connection.
+    Connected {
+        /// Which request.
+        request: RequestNumber,
+        /// Which try.
+        attempt: AttemptNumber,
+        /// It was in the pool.
+        reused: bool,
+        /// How long it took to get it.
+        took: Duration,
+    },
+    /// The head of a try's answer is there.
+    Head {
+        /// Which request.
+        request: RequestNumber,
+        /// Which try.
+        attempt: AttemptNumber,
+        /// Status, 200 to 599.
+        status: u16,
+        /// `grpc-status`, if it stands in the head.
+        grpc: Option<u8>,
+        /// Since the try began.
+        latency: Duration,
+    },
+    /// A try failed without a head.
+    AttemptFailed {
+        /// Which request.
+        request: RequestNumber,
+        /// Which try.
+        attempt: AttemptNumber,
+        /// How.
+        failure: Failure,
+        /// Since the try began.
+        latency: Duration,
+    },
+    /// A try was stopped by the proxy: its own time ran out, or the request's.
+    AttemptCancelled {
+        /// Which request.
+        request: RequestNumber,
+        /// Which try.
+        attempt: AttemptNumber,
+        /// Since the try began.
+        latency: Duration,
+    },
+    /// Whether a failed try is repeated, and why not.
+    Retry {
+        /// Which request.
+        request: RequestNumber,
+        /// The decision.
+        note: RetryNote,
+    },
+    /// The proxy answers by itself.
+    Replied {
+        /// Which request.
+        request: RequestNumber,
+        /// HTTP status as decided; a gRPC caller sees 200 and `grpc`.
+        status: u16,
+        /// gRPC status as decided.
+        grpc: u8,
+        /// Why: the value of `squall-reason`.
+        reason: &'static str,
+    },
+    /// The request is over.
+    Ended {
+        /// Which request.
+        request: RequestNumber,
+        /// Which way it went.
+        side: Side,
+        /// The status answered; 0: none was.
+        status: u16,
+        /// The `grpc-status` answered, in head or trailers.
+        grpc: Option<u8>,
+        /// Tries made.
+        attempts: u32,
+        /// Since its head was read.
+        total: Duration,
+        /// Body bytes from the caller.
+        bytes_up: u64,
+        /// Body bytes to the caller.
+        bytes_down: u64,
+        /// How.
+        how: HowEnded,
+    },
+    /// A change of a backend's shared state.
+    Backend {
+        /// Whose.
+        backend: &'a BackendName,
+        /// What.
+        event: &'a BackendEvent,
+    },
+    /// A new mesh is in force.
+    MeshApplied {
+        /// The version its source gave it; `static` for a given one.
+        version: &'a str,
+    },
+    /// A pushed mesh was refused; the last good one stays.
+    MeshRefused {
+        /// Why, as it was told to the control plane.
+        why: &'a str,
+    },
+    /// The control plane answers.
+    ControlConnected {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// The control plane cannot be reached or went away; the last good mesh stays.
+    ControlLost {
+        /// Why.
+        why: &'a str,
+        /// Tried again after this.
+        retry_in: Duration,
+    },
+    /// A certificate was signed for this proxy.
+    CertificateIssued {
+        /// Its SPIFFE id.
+        identity: &'a str,
+        /// When it ends, seconds since 1970.
+        not_after_s: u64,
+        /// When it is renewed.
+        renew_at: Instant,
+    },
+    /// A peer could not prove who it is, or did not speak TLS.
+    PeerRefused {
+        /// Where it came from.
+        peer: SocketAddr,
+        /// Why.
+        why: &'a str,
+    },
+}
