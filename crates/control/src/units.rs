@@ -26,9 +26,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         return Err(wrong());
     }
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(|| {
-            format!("`{text}` has no unit: write {text}ms, {text}s or {text}m")
-        })?;
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or_else(|| format!("`{text}` has no unit: write {text}ms, {text}s or {text}m"))?;
         let (number, tail) = rest.split_at(digits);
         let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit_end);
@@ -116,7 +116,10 @@ mod tests {
 
     #[test]
     fn percentages_are_thousandths() {
-        assert_eq!((percent("50%"), percent("12.5%"), percent("0%"), percent("100 %")), (Ok(500), Ok(125), Ok(0), Ok(1000)));
+        assert_eq!(
+            (percent("50%"), percent("12.5%"), percent("0%"), percent("100 %")),
+            (Ok(500), Ok(125), Ok(0), Ok(1000))
+        );
         for text in ["50", "12.55%", "%", "-1%", "a%"] {
             assert!(percent(text).is_err(), "{text} should be refused");
         }

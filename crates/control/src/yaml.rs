@@ -117,7 +117,13 @@ impl<'t> Tree<'t> {
         Mistake::new(&self.place(Span::empty(*error.marker())), format!("not YAML: {}", error.info()))
     }
 
-    fn node(&mut self, event: Event<'t>, span: Span, events: &mut Events<'t>, depth: usize) -> Result<Node, Vec<Mistake>> {
+    fn node(
+        &mut self,
+        event: Event<'t>,
+        span: Span,
+        events: &mut Events<'t>,
+        depth: usize,
+    ) -> Result<Node, Vec<Mistake>> {
         let place = self.place(span);
         if depth > DEPTH_MAX {
             return Err(vec![Mistake::new(&place, format!("nested deeper than {DEPTH_MAX} levels"))]);
@@ -170,7 +176,14 @@ impl<'t> Tree<'t> {
         Ok(Node { place, kind })
     }
 
-    fn collection(&self, start: Place, end: Span, kind: Kind, tagged: bool, anchored: bool) -> Result<Node, Vec<Mistake>> {
+    fn collection(
+        &self,
+        start: Place,
+        end: Span,
+        kind: Kind,
+        tagged: bool,
+        anchored: bool,
+    ) -> Result<Node, Vec<Mistake>> {
         self.properties(&start, tagged, anchored);
         let last = match &kind {
             Kind::List(items) => items.last().map(|item| item.place.end),
@@ -214,7 +227,9 @@ fn not_text(text: &str) -> Option<&'static str> {
     match text {
         text if is_null(text) => Some("nothing"),
         "true" | "True" | "TRUE" | "false" | "False" | "FALSE" => Some("true or false"),
-        text if text.bytes().next().is_some_and(|first| b"+-.0123456789".contains(&first)) && text.parse::<f64>().is_ok() => {
+        text if text.bytes().next().is_some_and(|first| b"+-.0123456789".contains(&first))
+            && text.parse::<f64>().is_ok() =>
+        {
             Some("a number")
         }
         _ => None,
@@ -342,7 +357,11 @@ impl<'a> Value<'a> {
     /// A whole number from `least` to `most`, without quotes.
     #[must_use]
     pub fn integer(&self, least: u64, most: u64) -> Option<u64> {
-        let what = if most == u64::MAX { format!("a whole number from {least}") } else { format!("a whole number from {least} to {most}") };
+        let what = if most == u64::MAX {
+            format!("a whole number from {least}")
+        } else {
+            format!("a whole number from {least} to {most}")
+        };
         match &self.node.kind {
             Kind::Scalar { text, plain: true } => match text.parse::<u64>() {
                 Ok(number) if (least..=most).contains(&number) => Some(number),
@@ -440,7 +459,9 @@ impl<'a> Value<'a> {
                 continue;
             }
             self.mistakes.push(match refused.iter().find(|(name, _)| *name == key.name) {
-                Some((name, why)) => Mistake::new(&key.place, format!("`{name}` of {what} is not supported")).help(*why),
+                Some((name, why)) => {
+                    Mistake::new(&key.place, format!("`{name}` of {what} is not supported")).help(*why)
+                }
                 None => Mistake::new(&key.place, format!("`{}` is not a field of {what}", key.name))
                     .suggest(&key.name, known.iter().copied()),
             });
