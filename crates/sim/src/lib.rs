@@ -6,6 +6,7 @@ pub mod engine;
 mod history;
 mod measure;
 mod outcome;
+pub mod scenario;
 
 pub use campaign::{Campaign, Case, ParallelMap, Row, Verification, in_turn, rows};
 pub use check::{CheckResult, Verdict};

@@ -1,0 +1,141 @@
+//! What a scenario file says: a mesh, its services, their load, what goes wrong, and what must hold all the same.
+//!
+//! These are the types of a *checked* scenario: every name in it refers to something, every number is in its range,
+//! every default is filled in. The world runs them as they are. Nothing here depends on a seed.
+
+mod distribution;
+mod expect;
+mod fault;
+mod load;
+mod network;
+mod service;
+pub mod variables;
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use distribution::Distribution;
+pub use expect::{Expectation, Window};
+pub use fault::{Crashing, Ends, Fault, FaultKind, Restart, Start, Strike, Target};
+pub use load::{Arrivals, Load, Phase, Rate, Request, Spacing};
+pub use network::{Between, Group, LinkRule, LinkSetting, Network};
+pub use service::{Call, Pod, RequestMatch, RouteScript, ServiceSpec, Step, Version, Work};
+
+/// Where something stands in a file. Lines and columns count from 1; columns count characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The file's name as the user gave it.
+    pub file: Arc<str>,
+    /// From 1.
+    pub line: u32,
+    /// From 1.
+    pub column: u32,
+}
+
+impl fmt::Display for Place {
+    /// `FILE:LINE:COLUMN`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// A value and where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// Where the value begins.
+    pub place: Place,
+}
+
+impl<T> Deref for Located<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// A question about a mesh, with the answer it must get.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scenario {
+    /// `metadata.name`: unique in a run; lower-case letters, digits and `-`.
+    pub name: Located<String>,
+    /// The comment at the top of the file, or `metadata.annotations.question`; may be empty.
+    pub question: String,
+    /// When it runs. Default `test`.
+    pub suite: Suite,
+    /// The production manifests, in the order given, as they were read. A generated mesh has one file,
+    /// `generated.yaml`.
+    pub mesh: Vec<MeshFile>,
+    /// How long load arrives, more than 0. Arrivals stop then.
+    pub duration: Duration,
+    /// How long requests in flight may still take after `duration`, before they count as lost. Default: the longest
+    /// time-out of `load` and 1 s more.
+    pub drain: Duration,
+    /// Zones and links.
+    pub network: Network,
+    /// Where the control plane runs.
+    pub control: ControlSpec,
+    /// The workloads, by name in the order of the file. At least one.
+    pub services: Vec<ServiceSpec>,
+    /// Who asks. At least one.
+    pub load: Vec<Load>,
+    /// What goes wrong, in the order of the file.
+    pub faults: Vec<Fault>,
+    /// What must hold. At least one.
+    pub expect: Vec<Expectation>,
+}
+
+impl Scenario {
+    /// The service called `name`.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<&ServiceSpec> {
+        self.services.iter().find(|service| service.name.value == name)
+    }
+
+    /// The end of the last scheduled fault; `None` if there is none, or if one lasts to the end. Faults that start
+    /// after a number of requests are left out; their times are known only in a run.
+    #[must_use]
+    pub fn last_fault_end(&self) -> Option<Duration> {
+        let mut last = None;
+        for fault in &self.faults {
+            let Start::At(at) = fault.start else { continue };
+            last = last.max(Some(at + fault.lasts?));
+        }
+        last
+    }
+}
+
+/// When a scenario runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Suite {
+    /// With `squall test DIR`.
+    #[default]
+    Test,
+    /// Under `squall validate`, or when its file is named.
+    Validate,
+}
+
+/// One production manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeshFile {
+    /// Its path, for messages.
+    pub name: Arc<str>,
+    /// Its text.
+    pub text: Arc<str>,
+}
+
+/// The control plane's host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ControlSpec {
+    /// Its zone, one of [`Network::zones`]. Default: the first.
+    pub zone: Arc<str>,
+}
+
+impl ControlSpec {
+    /// The name of the control plane's host, in faults and links.
+    pub const HOST: &'static str = "control";
+}

@@ -1,0 +1,137 @@
+//! How spans of time spread.
+
+use std::time::Duration;
+
+use squall_policy::Rng;
+
+/// A span drawn anew for each request: a service's time, a client's think time, a sleep.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Distribution {
+    /// Always this: `4ms`.
+    Constant(Duration),
+    /// Exponential: `{exponential: 4ms}`.
+    Exponential {
+        /// The mean, more than 0.
+        mean: Duration,
+    },
+    /// Normal, cut at 0: `{normal: {mean: 167ms, deviation: 5ms}}`.
+    Normal {
+        /// The mean.
+        mean: Duration,
+        /// The standard deviation.
+        deviation: Duration,
+    },
+    /// Lognormal through two percentiles: `{p50: 4ms, p99: 40ms}`. `{lognormal: {mean: 4ms, cv: 2}}` is turned into this.
+    LogNormal {
+        /// The median, more than 0.
+        p50: Duration,
+        /// The 99th percentile, at least `p50`.
+        p99: Duration,
+    },
+    /// Uniform in [least, most]: `{uniform: {from: 1s, to: 10s}}`.
+    Uniform {
+        /// The least.
+        least: Duration,
+        /// The most, at least `least`.
+        most: Duration,
+    },
+    /// One of several, by weight: `{bimodal: [{weight: 99, time: 1ms}, {weight: 1, time: {exponential: 100ms}}]}`.
+    Mixture(Vec<(u32, Distribution)>),
+    /// One of these, each as likely as its neighbour: `{empirical: [1ms, 2ms, 2ms, 9ms]}`. Not empty.
+    Empirical(Vec<Duration>),
+    /// Through these percentiles, in straight lines between them: `{percentiles: {0: 1ms, 50: 4ms, 99.9: 80ms, 100: 1s}}`.
+    /// Parts per million and the value there, both ascending; the first is 0, the last 1,000,000.
+    Percentiles(Vec<(u32, Duration)>),
+}
+
+/// The 99th percentile of the standard normal distribution.
+const Z99: f64 = 2.326_347_874_040_841;
+
+impl Distribution {
+    /// One draw. Normal and lognormal draws use Marsaglia's polar method, which takes a varying number of dice.
+    pub fn draw(&self, rng: &mut Rng) -> Duration {
+        match self {
+            Self::Constant(span) => *span,
+            Self::Exponential { mean } => mean.mul_f64(-(1.0 - rng.unit()).ln()),
+            Self::Normal { mean, deviation } => {
+                let nanos = mean.as_nanos() as f64 + deviation.as_nanos() as f64 * standard_normal(rng);
+                Duration::from_nanos(nanos.max(0.0) as u64)
+            }
+            Self::LogNormal { p50, p99 } => {
+                let sigma = (p99.as_nanos() as f64 / p50.as_nanos() as f64).ln() / Z99;
+                let nanos = p50.as_nanos() as f64 * (sigma * standard_normal(rng)).exp();
+                Duration::from_nanos(nanos as u64)
+            }
+            Self::Uniform { least, most } => rng.between(*least, *most),
+            Self::Mixture(parts) => {
+                let total = parts.iter().map(|(weight, _)| u64::from(*weight)).sum();
+                let mut left = rng.below(total);
+                for (weight, part) in parts {
+                    if left < u64::from(*weight) {
+                        return part.draw(rng);
+                    }
+                    left -= u64::from(*weight);
+                }
+                unreachable!("the die has as many sides as the weights' sum")
+            }
+            Self::Empirical(values) => values[rng.below(values.len() as u64) as usize],
+            Self::Percentiles(points) => {
+                let at = rng.below(1_000_000_000_000);
+                let ppm = (at / 1_000_000) as u32;
+                let above = points.partition_point(|(point, _)| *point <= ppm);
+                let (low, least) = points[above - 1];
+                let (high, most) = points[above];
+                let into = u128::from(at - u64::from(low) * 1_000_000);
+                let width = u128::from(high - low) * 1_000_000;
+                let rise = (most - least).as_nanos() * into / width;
+                least + Duration::from_nanos(rise as u64)
+            }
+        }
+    }
+
+    /// Lognormal with this mean and coefficient of variation (standard deviation ÷ mean), as its percentiles.
+    pub(super) fn log_normal(mean: Duration, cv: f64) -> Self {
+        let variance = (1.0 + cv * cv).ln();
+        let p50 = mean.mul_f64((-variance / 2.0).exp());
+        Self::LogNormal { p50, p99: p50.mul_f64((variance.sqrt() * Z99).exp()) }
+    }
+
+    /// The mean, for reports and sanity checks.
+    #[must_use]
+    pub fn mean(&self) -> Duration {
+        match self {
+            Self::Constant(span) => *span,
+            Self::Exponential { mean } | Self::Normal { mean, .. } => *mean,
+            Self::LogNormal { p50, p99 } => {
+                let sigma = (p99.as_nanos() as f64 / p50.as_nanos() as f64).ln() / Z99;
+                p50.mul_f64((sigma * sigma / 2.0).exp())
+            }
+            Self::Uniform { least, most } => (*least + *most) / 2,
+            Self::Mixture(parts) => {
+                let total: u64 = parts.iter().map(|(weight, _)| u64::from(*weight)).sum();
+                let sum: f64 = parts.iter().map(|(weight, part)| f64::from(*weight) * part.mean().as_secs_f64()).sum();
+                Duration::from_secs_f64(sum / total as f64)
+            }
+            Self::Empirical(values) => {
+                values.iter().sum::<Duration>() / u32::try_from(values.len()).unwrap_or(u32::MAX)
+            }
+            Self::Percentiles(points) => {
+                let sum: f64 = points
+                    .windows(2)
+                    .map(|pair| f64::from(pair[1].0 - pair[0].0) * (pair[0].1 + pair[1].1).as_secs_f64() / 2.0)
+                    .sum();
+                Duration::from_secs_f64(sum / 1e6)
+            }
+        }
+    }
+}
+
+fn standard_normal(rng: &mut Rng) -> f64 {
+    loop {
+        let (x, y) = (2.0 * rng.unit() - 1.0, 2.0 * rng.unit() - 1.0);
+        let square = x * x + y * y;
+        if square > 0.0 && square < 1.0 {
+            return x * (-2.0 * square.ln() / square).sqrt();
+        }
+    }
+}
