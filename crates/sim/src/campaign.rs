@@ -1,9 +1,12 @@
 //! Many scenarios on many seeds.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::measure::Recovery;
-use crate::outcome::{EngineKind, Outcome, RunError};
+use crate::outcome::{EngineKind, Outcome, RunError, RunOptions};
+use crate::run::{run, verify};
+use crate::scenario::Scenario;
 
 /// One run of a campaign.
 #[derive(Clone, Debug)]
@@ -53,15 +56,59 @@ pub fn in_turn(count: usize, work: &(dyn Fn(usize) + Sync)) {
 
 /// Scenarios × seeds, and how to run each.
 #[derive(Clone, Debug)]
-pub struct Campaign<S> {
+pub struct Campaign {
     /// The scenarios, in the order of the report.
-    pub scenarios: Vec<S>,
+    pub scenarios: Vec<Arc<Scenario>>,
     /// The seeds each of them runs on.
     pub seeds: Vec<u64>,
     /// In which world.
     pub engine: EngineKind,
     /// Run every case twice and compare.
     pub verify: bool,
+}
+
+impl Campaign {
+    /// Runs every scenario on every seed, spread over threads by `map`, and tells each case to `done` as it ends (from
+    /// any thread, in any order). The result is in order of scenarios, then seeds, whatever the threads did.
+    pub fn run(&self, map: ParallelMap<'_>, done: &(dyn Fn(&Case) + Sync)) -> Vec<Case> {
+        let seeds = self.seeds.len();
+        let slots = Slots::new(self.scenarios.len() * seeds);
+        map(self.scenarios.len() * seeds, &|number| {
+            let case = self.case(&self.scenarios[number / seeds], self.seeds[number % seeds]);
+            done(&case);
+            slots.put(number, case);
+        });
+        slots.take()
+    }
+
+    fn case(&self, scenario: &Arc<Scenario>, seed: u64) -> Case {
+        let options = RunOptions { engine: self.engine, keep_history: false };
+        let result = run(scenario, seed, options);
+        let verification = match &result {
+            Ok(first) if self.verify => Some(verify(scenario, seed, self.engine, first)),
+            Ok(_) | Err(_) => None,
+        };
+        Case { scenario: scenario.name.value.clone(), seed, result, verification }
+    }
+}
+
+/// Results by case, filled in any order.
+struct Slots(Mutex<Vec<Option<Case>>>);
+
+impl Slots {
+    fn new(count: usize) -> Self {
+        Self(Mutex::new((0..count).map(|_| None).collect()))
+    }
+
+    fn put(&self, number: usize, case: Case) {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        slots[number] = Some(case);
+    }
+
+    fn take(self) -> Vec<Case> {
+        let slots = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        slots.into_iter().map(|case| case.expect("the map runs every case")).collect()
+    }
 }
 
 /// What the cases of one scenario gave together: a row of the table.
