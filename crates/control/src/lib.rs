@@ -2,8 +2,18 @@
 //!
 //! The only crate that reads mesh resources.
 
+mod authority;
+mod compile;
+mod control;
 mod mistake;
+mod registry;
+mod resources;
 pub mod units;
 pub mod yaml;
 
+pub use authority::{Authority, AuthorityError, Issued};
+pub use compile::{Coverage, NodeInfo, compile, coverage};
+pub use control::{CONTROL_ID, Control, ControlConfig, ControlError, ControlRecord, ControlRecorder};
 pub use mistake::{Mistake, Mistakes, Place, closest};
+pub use registry::{Pod, Registry, RegistrySnapshot, spiffe_id};
+pub use resources::Resources;

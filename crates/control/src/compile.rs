@@ -1,0 +1,56 @@
+//! Compiles resources and registry to the mesh of one proxy.
+
+use squall_policy::Mesh;
+
+use crate::{Mistake, RegistrySnapshot, Resources};
+
+/// Which proxy.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeInfo {
+    /// Its pod's namespace: short Service names mean this one.
+    pub namespace: String,
+    /// Its pod's name.
+    pub pod: String,
+}
+
+impl NodeInfo {
+    /// From Envoy's `Node.id`, `namespace/pod`. `None`: not of that form.
+    #[must_use]
+    pub fn from_id(id: &str) -> Option<Self> {
+        let (namespace, pod) = id.split_once('/')?;
+        let good = !namespace.is_empty() && !pod.is_empty() && !pod.contains('/');
+        good.then(|| Self { namespace: namespace.to_owned(), pod: pod.to_owned() })
+    }
+
+    /// Envoy's `Node.id`: `namespace/pod`.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.namespace, self.pod)
+    }
+}
+
+/// The mesh of `node`.
+///
+/// # Errors
+/// What cannot be said to this proxy, such as two Services that want different limits on one of its ports.
+pub fn compile(resources: &Resources, pods: &RegistrySnapshot, node: &NodeInfo) -> Result<Mesh, Vec<Mistake>> {
+    let _ = (resources, pods, node);
+    todo!()
+}
+
+/// Services without a pod, by place, and pods without a Service, by name: no mistake in a cluster, where both come and go, but one in a
+/// scenario, where nothing else would tell.
+#[must_use]
+pub fn coverage(resources: &Resources, pods: &RegistrySnapshot) -> Coverage {
+    let _ = (resources, pods);
+    todo!()
+}
+
+/// See [`coverage`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// One for each Service that selects no pod.
+    pub unserved: Vec<Mistake>,
+    /// `namespace/name` of each pod that no Service selects.
+    pub unselected: Vec<String>,
+}
