@@ -1,6 +1,8 @@
 //! A host: everything a program needs from the machine it runs on.
 
+use std::any::Any;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -125,4 +127,36 @@ pub async fn timeout<T>(clock: &dyn Clock, at: Instant, work: impl Future<Output
         Pin::new(&mut alarm).poll(cx).map(|()| None)
     })
     .await
+}
+
+/// `future`'s result, or the message of the panic that ended it. For implementations of [`Tasks`]: the future is dropped
+/// where it panicked, and nothing of it is polled again.
+pub async fn catch_panic<T>(future: BoxFuture<'static, T>) -> Result<T, String> {
+    let mut future = Some(future);
+    std::future::poll_fn(move |cx| {
+        let Some(running) = future.as_mut() else {
+            return Poll::Ready(Err("polled after its end".to_owned()));
+        };
+        match catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+            Err(panic) => {
+                // What the future owns may panic again as it is dropped; the first message is the one that counts.
+                let dropped = future.take();
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(dropped)));
+                Poll::Ready(Err(panic_message(panic.as_ref())))
+            }
+        }
+    })
+    .await
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = panic.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "a panic without a message".to_owned()
+    }
 }

@@ -1,20 +1,38 @@
 //! HTTP over any [`Conn`]: hyper with this host's clock and tasks. What proxy, control plane and simulated applications share.
 
+use std::error::Error as _;
 use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
+use hyper::client::conn as client;
+use hyper::server::conn as server;
+use hyper::service::service_fn;
+use tokio::io::AsyncReadExt;
 
-use crate::{Conn, Host};
+use crate::hyper_rt::{HeadTimer, HostExecutor, HostTimer, HyperIo};
+use crate::{Conn, Host, after};
 
 /// Any error of a body.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A body of any kind, boxed.
 pub type BoxBody = UnsyncBoxBody<Bytes, BodyError>;
+
+/// How a client sends the first bytes of HTTP/2 (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The most bytes of a response head that a client takes.
+const RESPONSE_HEAD_BYTES: u32 = 64 * 1024;
+
+/// How long an HTTP/2 client remembers streams it has reset. `h2` looks at the OS clock to forget them; a day is longer than
+/// any run, so that the clock decides nothing. Their number is bounded all the same (by 50).
+const RESET_STREAM_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A request body as it streams in from the wire.
 pub use hyper::body::Incoming;
@@ -31,11 +49,12 @@ pub enum Version {
 /// Limits of a served connection. Every field has a default.
 #[derive(Clone, Copy, Debug)]
 pub struct ServeLimits {
-    /// The longest wait for a whole request head (HTTP/1.1). Default 10 s.
+    /// The longest wait for a whole request head, from its first byte (HTTP/1.1) or for the HTTP/2 preface. Idle
+    /// connections stay. Default 10 s.
     pub head_timeout: Duration,
-    /// The most streams at once on one HTTP/2 connection. Default 100… see RFC 9113 §6.5.2.
+    /// The most streams at once on one HTTP/2 connection (RFC 9113 §6.5.2: no less than 100). Default 250.
     pub streams: u32,
-    /// The most bytes of a request head. Default 64 KiB.
+    /// The most bytes of a request head; above it HTTP/1.1 answers 431 and HTTP/2 resets the stream. Default 64 KiB.
     pub head_bytes: u32,
 }
 
@@ -48,13 +67,17 @@ impl Default for ServeLimits {
 /// Serves one connection until it ends, calling `service` for each request. `version` `None`: told apart by the HTTP/2
 /// preface. `drain` completing starts a graceful end: HTTP/1.1 `connection: close` after the current request, HTTP/2 GOAWAY.
 ///
+/// Nothing is allocated for reading before the first byte comes. A request whose client goes away (HTTP/1.1: EOF or reset, so
+/// also a client that only half-closes, as in Envoy; HTTP/2: RST_STREAM) has its `service` future or response body dropped.
+/// A service that fails closes the connection (HTTP/1.1) or resets the stream (HTTP/2).
+///
 /// Adds no `Date` (the caller does, from `Wall`), reads no clock but the host's.
 ///
 /// # Errors
 /// What ended the connection, for logs; a peer that goes away between requests is not an error.
 pub async fn serve<S, F, B>(
     host: &Host,
-    conn: Conn,
+    mut conn: Conn,
     version: Option<Version>,
     limits: ServeLimits,
     service: S,
@@ -66,13 +89,107 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BodyError>,
 {
-    let _ = (host, conn, version, limits, service, drain);
-    todo!()
+    let mut drain = pin!(drain);
+    let mut drained = false;
+    let sniffed = {
+        let mut sniff = pin!(sniff(host, &mut conn, version, limits.head_timeout));
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(sniffed) = sniff.as_mut().poll(cx) {
+                return Poll::Ready(sniffed);
+            }
+            drain.as_mut().poll(cx).map(|()| None)
+        })
+        .await
+    };
+    let Some((version, already)) = sniffed else {
+        return Ok(());
+    };
+    let io = HyperIo::new(already, conn);
+    let service = service_fn(service);
+    match version {
+        Version::Http1 => {
+            let connection = server::http1::Builder::new()
+                .auto_date_header(false)
+                .half_close(false)
+                .timer(HeadTimer::new(host, io.reads()))
+                .header_read_timeout(limits.head_timeout)
+                .max_header_size(limits.head_bytes as usize)
+                .serve_connection(io, service);
+            let mut connection = pin!(connection);
+            std::future::poll_fn(|cx| {
+                if !drained && drain.as_mut().poll(cx).is_ready() {
+                    drained = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                connection.as_mut().poll(cx)
+            })
+            .await
+        }
+        Version::Http2 => {
+            let executor = HostExecutor { host: host.clone(), name: "http stream" };
+            let connection = server::http2::Builder::new(executor)
+                .auto_date_header(false)
+                .timer(HostTimer::new(host))
+                .max_concurrent_streams(limits.streams)
+                .max_header_list_size(limits.head_bytes)
+                .serve_connection(io, service);
+            let mut connection = pin!(connection);
+            std::future::poll_fn(|cx| {
+                if !drained && drain.as_mut().poll(cx).is_ready() {
+                    drained = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                connection.as_mut().poll(cx)
+            })
+            .await
+        }
+    }
 }
 
-/// A client connection. HTTP/1.1: one request at a time. HTTP/2: clone it, many at once.
+/// Waits for the first byte, and tells the version by the first bytes if it is not known. Gives what it has read. `None`: the
+/// peer went away, or did not finish the preface in time.
+async fn sniff(
+    host: &Host,
+    conn: &mut Conn,
+    version: Option<Version>,
+    head_timeout: Duration,
+) -> Option<(Version, Bytes)> {
+    std::future::poll_fn(|cx| conn.poll_readable(cx)).await.ok()?;
+    if let Some(version) = version {
+        return Some((version, Bytes::new()));
+    }
+    let mut alarm = after(host.clock().as_ref(), head_timeout);
+    let mut already = BytesMut::with_capacity(PREFACE.len());
+    while PREFACE.starts_with(&already) && already.len() < PREFACE.len() {
+        let missing = PREFACE.len() - already.len();
+        let mut part = (&mut *conn).take(missing as u64);
+        let mut read = pin!(part.read_buf(&mut already));
+        let count = std::future::poll_fn(|cx: &mut Context<'_>| {
+            if let Poll::Ready(count) = read.as_mut().poll(cx) {
+                return Poll::Ready(count.ok());
+            }
+            alarm.as_mut().poll(cx).map(|()| None)
+        })
+        .await?;
+        if count == 0 {
+            break;
+        }
+    }
+    if already.is_empty() {
+        return None;
+    }
+    let version = if already == PREFACE { Version::Http2 } else { Version::Http1 };
+    Some((version, already.freeze()))
+}
+
+/// A client connection. HTTP/1.1: one request at a time. HTTP/2: [`Sender::try_clone`] it, many at once.
 pub struct Sender<B> {
-    _body: std::marker::PhantomData<fn(B)>,
+    requests: Requests<B>,
+}
+
+enum Requests<B> {
+    Http1(client::http1::SendRequest<B>),
+    Http2(client::http2::SendRequest<B>),
 }
 
 /// Makes a client connection of `conn`; its driver runs as a task of `host` and ends with the last `Sender` and response body.
@@ -84,8 +201,37 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BodyError>,
 {
-    let _ = (host, conn, version);
-    todo!()
+    let io = HyperIo::new(Bytes::new(), conn);
+    let requests = match version {
+        Version::Http1 => {
+            let (requests, connection) = client::http1::Builder::new()
+                .max_header_size(RESPONSE_HEAD_BYTES as usize)
+                .handshake(io)
+                .await?;
+            host.spawn("http client", async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "an HTTP/1.1 connection ended");
+                }
+            });
+            Requests::Http1(requests)
+        }
+        Version::Http2 => {
+            let executor = HostExecutor { host: host.clone(), name: "http client stream" };
+            let (requests, connection) = client::http2::Builder::new(executor)
+                .timer(HostTimer::new(host))
+                .max_header_list_size(RESPONSE_HEAD_BYTES)
+                .reset_stream_duration(RESET_STREAM_MEMORY)
+                .handshake(io)
+                .await?;
+            host.spawn("http client", async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "an HTTP/2 connection ended");
+                }
+            });
+            Requests::Http2(requests)
+        }
+    };
+    Ok(Sender { requests })
 }
 
 impl<B> Sender<B>
@@ -94,31 +240,78 @@ where
     B::Error: Into<BodyError>,
 {
     /// Sends a request; resolves at the response's head. Dropping the future cancels it (HTTP/1.1: closes the
-    /// connection; HTTP/2: resets the stream). HTTP/1.1 needs a `host` header, HTTP/2 an absolute URI.
+    /// connection; HTTP/2: resets the stream). HTTP/1.1 needs a `host` header, HTTP/2 an absolute URI. Waits for
+    /// [`Sender::ready`] first.
     ///
     /// # Errors
     /// See `hyper::Error`; [`was_not_sent`] tells whether the peer cannot have seen it.
     pub async fn send(&mut self, request: Request<B>) -> Result<Response<Incoming>, hyper::Error> {
-        let _ = request;
-        todo!()
+        self.ready().await?;
+        match &mut self.requests {
+            Requests::Http1(requests) => requests.send_request(request).await,
+            Requests::Http2(requests) => requests.send_request(request).await,
+        }
+    }
+
+    /// Waits until another request may be sent. HTTP/1.1: the last response was read to its end.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub async fn ready(&mut self) -> Result<(), hyper::Error> {
+        std::future::poll_fn(|cx| match &mut self.requests {
+            Requests::Http1(requests) => requests.poll_ready(cx),
+            Requests::Http2(requests) => requests.poll_ready(cx),
+        })
+        .await
     }
 
     /// Whether another request may be sent now.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        todo!()
+        match &self.requests {
+            Requests::Http1(requests) => requests.is_ready(),
+            Requests::Http2(requests) => requests.is_ready(),
+        }
     }
 
     /// Whether the connection is gone.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        todo!()
+        match &self.requests {
+            Requests::Http1(requests) => requests.is_closed(),
+            Requests::Http2(requests) => requests.is_closed(),
+        }
+    }
+
+    /// What it speaks.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        match &self.requests {
+            Requests::Http1(_) => Version::Http1,
+            Requests::Http2(_) => Version::Http2,
+        }
+    }
+
+    /// Another sender on the same connection; `None` for HTTP/1.1, which carries one request at a time.
+    #[must_use]
+    pub fn try_clone(&self) -> Option<Self> {
+        match &self.requests {
+            Requests::Http1(_) => None,
+            Requests::Http2(requests) => Some(Self { requests: Requests::Http2(requests.clone()) }),
+        }
     }
 }
 
-/// Whether the request cannot have been processed: never written, REFUSED_STREAM, or beyond a GOAWAY.
+/// Whether the request cannot have been processed: never written, REFUSED_STREAM, or beyond a GOAWAY (RFC 9113 §8.7). Such a
+/// request may be sent again elsewhere, whatever its method.
 #[must_use]
 pub fn was_not_sent(error: &hyper::Error) -> bool {
-    let _ = error;
-    todo!()
+    if error.is_canceled() || error.is_closed() {
+        return true;
+    }
+    let Some(h2) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) else {
+        return false;
+    };
+    let refused = h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+    h2.is_remote() && (refused || h2.is_go_away())
 }

@@ -5,9 +5,10 @@
 
 mod host;
 pub mod http;
+mod hyper_rt;
 mod io;
 pub mod tcp;
 pub mod tls;
 
-pub use host::{Clock, Host, Task, Tasks, Wall, after, timeout};
+pub use host::{Clock, Host, Task, Tasks, Wall, after, catch_panic, timeout};
 pub use io::{Accepted, BoxFuture, Conn, Io, Listener, Net, Relayed};

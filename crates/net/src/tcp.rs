@@ -1,8 +1,25 @@
 //! The real world: TCP by tokio, the OS clock, OS entropy.
 
-use squall_policy::Rng;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::Host;
+use rustls::crypto::aws_lc_rs;
+use socket2::SockRef;
+use squall_policy::{Instant, Rng};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::{Accepted, BoxFuture, Clock, Conn, Host, Io, Listener, Net, Task, Tasks, Wall, catch_panic};
+
+/// Connections that wait to be accepted, per listener; the kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: u32 = 4096;
+
+/// How long a listener waits before it tries again when the process has no file descriptors left.
+const NO_DESCRIPTORS_WAIT: Duration = Duration::from_millis(10);
 
 /// Real TCP sockets through tokio. Must be used inside a tokio runtime with I/O and time enabled.
 #[derive(Debug, Default)]
@@ -12,13 +29,235 @@ impl Tcp {
     /// A host on this machine: real TCP, the OS clock, tokio tasks, dice from the OS.
     #[must_use]
     pub fn host() -> Host {
-        todo!()
+        let mut seed = [0; 8];
+        let random = aws_lc_rs::default_provider().secure_random;
+        random.fill(&mut seed).expect("the OS has entropy once it has booted");
+        Self::host_with(Rng::from_seed(u64::from_ne_bytes(seed)))
     }
 
     /// As [`Tcp::host`], with these dice.
     #[must_use]
     pub fn host_with(rng: Rng) -> Host {
-        let _ = rng;
-        todo!()
+        Host::new(Arc::new(Self {}), Arc::new(OsClock), Arc::new(OsWall), Arc::new(TokioTasks), rng)
+    }
+}
+
+impl Net for Tcp {
+    fn connect(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Conn>> {
+        Box::pin(async move { TcpConn::new(socket(to)?.connect(to).await?) })
+    }
+
+    fn listen(&self, at: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
+        Box::pin(async move {
+            let socket = socket(at)?;
+            socket.set_reuseaddr(true)?;
+            socket.bind(at)?;
+            let listener = socket.listen(BACKLOG)?;
+            let local = listener.local_addr()?;
+            Ok(Box::new(OsListener { listener, local }) as Box<dyn Listener>)
+        })
+    }
+
+    fn resolve(&self, name: &str) -> BoxFuture<'_, io::Result<Vec<IpAddr>>> {
+        let name = name.to_owned();
+        Box::pin(async move {
+            if let Ok(address) = name.parse::<IpAddr>() {
+                return Ok(vec![address]);
+            }
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await;
+            let mut addresses = Vec::new();
+            for address in found.map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))? {
+                if !addresses.contains(&address.ip()) {
+                    addresses.push(address.ip());
+                }
+            }
+            if addresses.is_empty() {
+                return Err(io::Error::new(io::ErrorKind::NotFound, format!("{name} has no address")));
+            }
+            Ok(addresses)
+        })
+    }
+}
+
+fn socket(towards: SocketAddr) -> io::Result<TcpSocket> {
+    if towards.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
+}
+
+struct OsListener {
+    listener: TcpListener,
+    local: SocketAddr,
+}
+
+impl Listener for OsListener {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Accepted>> {
+        Box::pin(async move {
+            loop {
+                match self.listener.accept().await {
+                    Ok((stream, peer)) => {
+                        let dialed = original_destination(&stream).unwrap_or(self.local);
+                        // It may have been reset already; then it has no peer and is nobody's business.
+                        if let Ok(conn) = TcpConn::new(stream) {
+                            return Ok(Accepted { conn, peer, dialed });
+                        }
+                    }
+                    Err(error) => match error.raw_os_error() {
+                        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                            tracing::warn!(%error, local = %self.local, "cannot accept for now");
+                            tokio::time::sleep(NO_DESCRIPTORS_WAIT).await;
+                        }
+                        Some(libc::EBADF | libc::EFAULT | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP) => {
+                            return Err(error);
+                        }
+                        // The rest belongs to the connection that was to be accepted (accept(2), "Error handling").
+                        _ => tracing::debug!(%error, local = %self.local, "a connection ended before it was accepted"),
+                    },
+                }
+            }
+        })
+    }
+
+    fn local(&self) -> SocketAddr {
+        self.local
+    }
+}
+
+/// Where a connection that a firewall rule (`REDIRECT`) brought here was going.
+fn original_destination(stream: &TcpStream) -> Option<SocketAddr> {
+    let socket = SockRef::from(stream);
+    let v6 = stream.local_addr().ok()?.is_ipv6();
+    let found = if v6 { socket.original_dst_v6() } else { socket.original_dst_v4() };
+    found.ok()?.as_socket()
+}
+
+struct TcpConn {
+    /// `None` after [`Io::abort`].
+    stream: Option<TcpStream>,
+    peer: SocketAddr,
+    local: SocketAddr,
+    /// What [`Io::poll_readable`] met; the OS tells an error only once, and the reader is to have it.
+    failed: Option<io::Error>,
+}
+
+impl TcpConn {
+    #[expect(clippy::new_ret_no_self, reason = "everybody works with the boxed seam type")]
+    fn new(stream: TcpStream) -> io::Result<Conn> {
+        stream.set_nodelay(true)?;
+        let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
+        Ok(Box::new(Self { stream: Some(stream), peer, local, failed: None }))
+    }
+
+    fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+        self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::ConnectionAborted.into())
+    }
+}
+
+impl AsyncRead for TcpConn {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Err(error));
+        }
+        self.stream()?.poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for TcpConn {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream()?.poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream()?.poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream()?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream()?.poll_shutdown(cx)
+    }
+}
+
+impl Io for TcpConn {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.failed.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        // Readiness alone may be stale (it is only cleared by a read that finds nothing), so look at one byte.
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        let peeked = self.stream()?.poll_peek(cx, &mut ReadBuf::uninit(&mut byte));
+        if let Err(error) = ready!(peeked) {
+            self.failed = Some(error);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn abort(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            // Closing with a linger time of zero sends RST. It fails only if the connection is gone already.
+            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    fn local(&self) -> SocketAddr {
+        self.local
+    }
+}
+
+/// When this process first asked for the time: the beginning of its world.
+fn beginning() -> tokio::time::Instant {
+    static BEGINNING: OnceLock<tokio::time::Instant> = OnceLock::new();
+    *BEGINNING.get_or_init(tokio::time::Instant::now)
+}
+
+/// The monotonic clock of the OS, from the first time it is asked. Timers round up to whole milliseconds, as tokio's do.
+struct OsClock;
+
+impl Clock for OsClock {
+    fn now(&self) -> Instant {
+        Instant::ZERO + beginning().elapsed()
+    }
+
+    fn sleep_until(&self, at: Instant) -> BoxFuture<'static, ()> {
+        let nanos = Duration::from_nanos(at.as_nanos());
+        Box::pin(async move {
+            match beginning().checked_add(nanos) {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        })
+    }
+}
+
+struct OsWall;
+
+impl Wall for OsWall {
+    fn since_epoch(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+}
+
+struct TokioTasks;
+
+impl Tasks for TokioTasks {
+    fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>) -> Task {
+        let task = tokio::spawn(async move {
+            if let Err(panic) = catch_panic(future).await {
+                tracing::error!(task = name, panic, "a task panicked");
+            }
+        });
+        Task::new(move || task.abort())
     }
 }

@@ -1,0 +1,222 @@
+//! hyper's view of a host: its streams, its clock, its tasks.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use hyper::rt::{Executor, Read, ReadBufCursor, Sleep, Timer, Write};
+use squall_policy::Instant;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::{BoxFuture, Clock, Conn, Host};
+
+/// A [`Conn`] as hyper reads and writes it, with what was already read of it.
+pub(crate) struct HyperIo {
+    /// Read before hyper came; hyper gets it first.
+    already: Bytes,
+    conn: Conn,
+    reads: Arc<AtomicU64>,
+}
+
+impl HyperIo {
+    pub(crate) fn new(already: Bytes, conn: Conn) -> Self {
+        Self { already, conn, reads: Arc::default() }
+    }
+
+    /// How often hyper has read something.
+    pub(crate) fn reads(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.reads)
+    }
+}
+
+impl Read for HyperIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.already.has_remaining() {
+            let count = this.already.len().min(cursor.remaining());
+            cursor.put_slice(&this.already.split_to(count));
+            this.reads.fetch_add(1, Ordering::Relaxed);
+            return Poll::Ready(Ok(()));
+        }
+        #[expect(unsafe_code, reason = "hyper's cursor only lends its memory this way")]
+        // SAFETY: `ReadBuf::uninit` accepts uninitialised memory and never de-initialises what is initialised.
+        let mut buf = ReadBuf::uninit(unsafe { cursor.as_mut() });
+        ready!(Pin::new(&mut this.conn).poll_read(cx, &mut buf))?;
+        let filled = buf.filled().len();
+        if filled > 0 {
+            this.reads.fetch_add(1, Ordering::Relaxed);
+        }
+        #[expect(unsafe_code, reason = "hyper's cursor only takes its memory back this way")]
+        // SAFETY: `filled` bytes at the start of that memory have just been initialised by `poll_read`.
+        unsafe {
+            cursor.advance(filled);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for HyperIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.conn).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.conn).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.conn).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.conn.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.conn).poll_write_vectored(cx, bufs)
+    }
+}
+
+/// hyper's tasks are tasks of this host.
+#[derive(Clone)]
+pub(crate) struct HostExecutor {
+    pub(crate) host: Host,
+    pub(crate) name: &'static str,
+}
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for HostExecutor {
+    fn execute(&self, future: F) {
+        self.host.spawn(self.name, future);
+    }
+}
+
+/// The host's clock in hyper's terms: `origin` stands for the beginning of the world, and only differences matter.
+#[derive(Clone)]
+struct HostTime {
+    clock: Arc<dyn Clock>,
+    origin: std::time::Instant,
+}
+
+impl HostTime {
+    fn new(host: &Host) -> Self {
+        Self { clock: Arc::clone(host.clock()), origin: std::time::Instant::now() }
+    }
+
+    fn now(&self) -> std::time::Instant {
+        self.origin + self.clock.now().since(Instant::ZERO)
+    }
+
+    fn span_to(&self, deadline: std::time::Instant) -> Duration {
+        deadline.saturating_duration_since(self.now())
+    }
+}
+
+/// hyper's timers are timers of this host.
+#[derive(Clone)]
+pub(crate) struct HostTimer(HostTime);
+
+impl HostTimer {
+    pub(crate) fn new(host: &Host) -> Self {
+        Self(HostTime::new(host))
+    }
+}
+
+impl Timer for HostTimer {
+    fn sleep(&self, span: Duration) -> Pin<Box<dyn Sleep>> {
+        let clock = &self.0.clock;
+        Box::pin(HostSleep(Mutex::new(clock.sleep_until(clock.now() + span))))
+    }
+
+    fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn Sleep>> {
+        self.sleep(self.0.span_to(deadline))
+    }
+
+    fn now(&self) -> std::time::Instant {
+        self.0.now()
+    }
+}
+
+/// The mutex makes it `Sync`, as hyper asks for; it is only ever reached through `&mut`, without locking.
+struct HostSleep(Mutex<BoxFuture<'static, ()>>);
+
+impl Future for HostSleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut().poll(cx)
+    }
+}
+
+impl Sleep for HostSleep {}
+
+/// The timer of request heads: it starts with the first byte of a head. hyper starts it as soon as the last request is
+/// done, which would close idle connections.
+pub(crate) struct HeadTimer {
+    time: HostTime,
+    reads: Arc<AtomicU64>,
+}
+
+impl HeadTimer {
+    /// `reads` counts what was read of the connection, from [`HyperIo::reads`].
+    pub(crate) fn new(host: &Host, reads: Arc<AtomicU64>) -> Self {
+        Self { time: HostTime::new(host), reads }
+    }
+}
+
+impl Timer for HeadTimer {
+    fn sleep(&self, span: Duration) -> Pin<Box<dyn Sleep>> {
+        Box::pin(HeadSleep {
+            clock: Arc::clone(&self.time.clock),
+            span,
+            reads: Arc::clone(&self.reads),
+            reads_before: self.reads.load(Ordering::Relaxed),
+            sleep: None,
+        })
+    }
+
+    fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn Sleep>> {
+        self.sleep(self.time.span_to(deadline))
+    }
+
+    fn now(&self) -> std::time::Instant {
+        self.time.now()
+    }
+}
+
+/// hyper polls it after each read that did not complete the head, so a first byte is always seen.
+struct HeadSleep {
+    clock: Arc<dyn Clock>,
+    span: Duration,
+    reads: Arc<AtomicU64>,
+    reads_before: u64,
+    sleep: Option<HostSleep>,
+}
+
+impl Future for HeadSleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        if this.reads.load(Ordering::Relaxed) == this.reads_before {
+            return Poll::Pending;
+        }
+        let (clock, span) = (&this.clock, this.span);
+        let sleep = this.sleep.get_or_insert_with(|| HostSleep(Mutex::new(clock.sleep_until(clock.now() + span))));
+        Pin::new(sleep).poll(cx)
+    }
+}
+
+impl Sleep for HeadSleep {}
