@@ -204,10 +204,8 @@ where
     let io = HyperIo::new(Bytes::new(), conn);
     let requests = match version {
         Version::Http1 => {
-            let (requests, connection) = client::http1::Builder::new()
-                .max_header_size(RESPONSE_HEAD_BYTES as usize)
-                .handshake(io)
-                .await?;
+            let (requests, connection) =
+                client::http1::Builder::new().max_header_size(RESPONSE_HEAD_BYTES as usize).handshake(io).await?;
             host.spawn("http client", async move {
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "an HTTP/1.1 connection ended");
