@@ -13,123 +13,21 @@
 //!                    Refused / deadline  ─▶ Step::Reply (local) ─▶ Done
 //! ```
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::mesh::{BackendName, BackendPolicy, Endpoint, RetryPolicy, RouteTimeouts};
-use crate::{Instant, Rng};
-
-/// The shared state of one backend in one proxy: balancer, breakers, outlier ejection, budget, admission queue.
-/// The shell keeps it behind a lock that is never held over an await.
-#[derive(Debug)]
-pub struct Backend {}
-
-/// Names one waiting request, so that the shell can wake it. Unique per [`Backend`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub(crate) u64);
+use crate::Instant;
+use crate::admission::Entry;
+use crate::backend::{Backend, Permit, SlotId, Ticket};
+use crate::breaker::Verdict;
+use crate::mesh::{RetryPolicy, RouteTimeouts};
+use crate::reply::{LocalReply, Reason};
+use crate::retry::{Fault, Rules, judge_grpc, judge_head};
 
 /// The number of a try within its request, from 1.
 pub type AttemptNumber = u32;
-
-impl Backend {
-    /// A backend without endpoints yet.
-    #[must_use]
-    pub fn new(name: BackendName, policy: BackendPolicy, rng: Rng) -> Self {
-        let _ = (name, policy, rng);
-        todo!()
-    }
-
-    /// Replaces the policy. Machines whose own settings did not change keep their state.
-    pub fn set_policy(&mut self, now: Instant, policy: BackendPolicy) {
-        let _ = (now, policy);
-        todo!()
-    }
-
-    /// Replaces the endpoints. Those that stay (same address and identity) keep their state.
-    pub fn set_endpoints(&mut self, now: Instant, endpoints: &[Endpoint]) {
-        let _ = (now, endpoints);
-        todo!()
-    }
-
-    /// The policy in force.
-    #[must_use]
-    pub fn policy(&self) -> &BackendPolicy {
-        todo!()
-    }
-
-    /// What changed since it was last asked: breaker transitions, ejections and returns. Drained by the shell after
-    /// every call on this backend, and recorded.
-    pub fn poll_event(&mut self) -> Option<BackendEvent> {
-        todo!()
-    }
-
-    /// A request that got its place and must be woken: the shell calls its [`Exchange::step`] again. Drained by the shell
-    /// after every call on this backend.
-    pub fn poll_granted(&mut self) -> Option<Ticket> {
-        todo!()
-    }
-
-    /// When to call [`Backend::on_deadline`], and why. Breakers need no timer (they half-open at the next pick);
-    /// ejections return at the interval.
-    #[must_use]
-    pub fn poll_deadline(&self) -> Option<(Instant, &'static str)> {
-        todo!()
-    }
-
-    /// The time that [`Backend::poll_deadline`] named has come.
-    pub fn on_deadline(&mut self, now: Instant) {
-        let _ = now;
-        todo!()
-    }
-
-    /// Requests with a place now, and requests waiting for one.
-    #[must_use]
-    pub fn load(&self) -> (u32, u32) {
-        todo!()
-    }
-}
-
-/// A change of a backend's shared state, for history, logs and metrics.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BackendEvent {
-    /// The endpoint's breaker opened until then.
-    BreakerOpened {
-        /// Whose.
-        endpoint: Arc<str>,
-        /// Refuses until then.
-        until: Instant,
-        /// Failures in a row that did it.
-        failures: u32,
-    },
-    /// The breaker lets a probe through.
-    BreakerHalfOpen {
-        /// Whose.
-        endpoint: Arc<str>,
-    },
-    /// The probe succeeded.
-    BreakerClosed {
-        /// Whose.
-        endpoint: Arc<str>,
-    },
-    /// Ejected as an outlier.
-    Ejected {
-        /// Who.
-        endpoint: Arc<str>,
-        /// Until then at least.
-        until: Instant,
-    },
-    /// Should have been ejected, but too few would be left.
-    EjectionRefused {
-        /// Who.
-        endpoint: Arc<str>,
-    },
-    /// Back from ejection.
-    Returned {
-        /// Who.
-        endpoint: Arc<str>,
-    },
-}
 
 /// What must be known of a request to decide about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +41,52 @@ pub struct RequestFacts {
 /// One request. Made by [`Exchange::begin`], driven with the [`Backend`] it was begun on, and over when `step` answers
 /// [`Step::Done`]. Dropping it earlier without [`Exchange::cancel`] is a bug that leaks a place (and panics in debug).
 #[derive(Debug)]
-pub struct Exchange {}
+pub struct Exchange {
+    ticket: Ticket,
+    idempotent: bool,
+    deadline: Option<Instant>,
+    per_try: Option<Duration>,
+    rules: Option<Rules>,
+    state: State,
+    /// Tries so far.
+    number: AttemptNumber,
+    /// The wait before the latest try.
+    waited: Duration,
+    /// Where tries failed already. Stays empty, and unallocated, unless one did.
+    tried: Vec<SlotId>,
+    /// A try that the shell must still stop.
+    cancel: Option<AttemptNumber>,
+    note: Option<RetryNote>,
+}
+
+/// In all but the first and the last two, the request holds a place or stands in the queue.
+#[derive(Debug)]
+enum State {
+    Arrived,
+    Queued {
+        until: Option<Instant>,
+        then: Reason,
+    },
+    Ready,
+    BackingOff {
+        until: Instant,
+    },
+    Trying {
+        permit: Permit,
+        until: Option<Instant>,
+    },
+    /// The head is final, the shell must be told.
+    Deciding {
+        permit: Permit,
+        verdict: Verdict,
+    },
+    Answering {
+        permit: Permit,
+        verdict: Verdict,
+    },
+    Replying(LocalReply),
+    Done,
+}
 
 /// What the shell must do next.
 #[derive(Clone, Debug, PartialEq)]
@@ -158,7 +101,8 @@ pub enum Step {
         /// For history: `queue`, `back-off`, `try`, `answer`.
         why: &'static str,
     },
-    /// Stop this try: drop its connection or reset its stream. Nothing is reported back.
+    /// Stop this try: drop its connection, reset its stream, or read the rest of its answer away. Nothing is reported
+    /// back. Each try ends in one of three ways: the shell reported `on_failure`, or it gets `Cancel`, or `Forward`.
     Cancel(AttemptNumber),
     /// Answer the caller with this try's response and stream its body; then report `on_body_end`.
     Forward(AttemptNumber),
@@ -185,40 +129,6 @@ pub struct Attempt {
     pub until: Option<Instant>,
     /// The wait for a connection ends after this.
     pub connect_timeout: Duration,
-}
-
-/// A response of the proxy's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LocalReply {
-    /// 503, 504 or 500. For gRPC requests the shell turns it into trailers with [`LocalReply::grpc`].
-    pub status: u16,
-    /// 14 UNAVAILABLE, 4 DEADLINE_EXCEEDED, 13 INTERNAL, 8 RESOURCE_EXHAUSTED.
-    pub grpc: u8,
-    /// Why, also sent in the `squall-reason` header and the access log.
-    pub reason: Reason,
-}
-
-/// Why the proxy answered by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
-    /// The backend has no endpoint (or all are draining).
-    NoEndpoints,
-    /// Every endpoint's breaker is open or it is ejected.
-    NoneAvailable,
-    /// The queue is full, or has no room (pending 0).
-    QueueFull,
-    /// Waited too long for a place.
-    QueueTimeout,
-    /// The request's time ran out.
-    DeadlineExceeded,
-    /// The last try's own time ran out and no retry was left.
-    PerTryTimeout,
-    /// The last try could not connect.
-    ConnectFailure,
-    /// The last try's connection broke before its head.
-    Reset,
-    /// The last try was refused by the peer's HTTP/2.
-    RefusedStream,
 }
 
 /// How a try failed without a head.
@@ -276,32 +186,96 @@ impl Exchange {
         timeouts: RouteTimeouts,
         retry: Option<&RetryPolicy>,
     ) -> Self {
-        let _ = (now, backend, facts, timeouts, retry);
-        todo!()
+        Self {
+            ticket: backend.issue_ticket(),
+            idempotent: facts.idempotent,
+            deadline: earlier(timeouts.request.map(|span| now + span), facts.deadline),
+            per_try: timeouts.per_try,
+            rules: retry.map(Rules::new),
+            state: State::Arrived,
+            number: 0,
+            waited: Duration::ZERO,
+            tried: Vec::new(),
+            cancel: None,
+            note: None,
+        }
     }
 
     /// Its ticket in the backend's queue.
     #[must_use]
     pub fn ticket(&self) -> Ticket {
-        todo!()
+        self.ticket
     }
 
     /// When the whole request must have been answered.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        todo!()
+        self.deadline
     }
 
     /// What to do next.
     pub fn step(&mut self, now: Instant, backend: &mut Backend) -> Step {
-        let _ = (now, backend);
-        todo!()
+        if let Some(number) = self.cancel.take() {
+            return Step::Cancel(number);
+        }
+        loop {
+            match std::mem::replace(&mut self.state, State::Done) {
+                State::Arrived if self.is_late(now) => self.reply(Reason::DeadlineExceeded),
+                State::Arrived => match backend.enter(self.ticket) {
+                    Entry::Placed => self.state = State::Ready,
+                    Entry::Queued => self.state = self.queued(now, backend),
+                    Entry::Full => self.reply(Reason::QueueFull),
+                },
+                State::Queued { .. } if backend.claim(self.ticket) => self.state = State::Ready,
+                State::Queued { until, then } => {
+                    if until.is_none_or(|until| now < until) {
+                        self.state = State::Queued { until, then };
+                        return Step::Wait { until, why: "queue" };
+                    }
+                    backend.withdraw_from_queue(self.ticket);
+                    self.reply(then);
+                }
+                State::BackingOff { until } if now < until => {
+                    self.state = State::BackingOff { until };
+                    return Step::Wait { until: Some(until), why: "back-off" };
+                }
+                State::BackingOff { .. } | State::Ready => {
+                    if let Some(attempt) = self.try_next(now, backend) {
+                        return Step::Try(attempt);
+                    }
+                }
+                State::Trying { permit, until } => {
+                    self.state = State::Trying { permit, until };
+                    return Step::Wait { until, why: "try" };
+                }
+                State::Deciding { permit, verdict } => {
+                    self.state = State::Answering { permit, verdict };
+                    return Step::Forward(self.number);
+                }
+                State::Answering { permit, verdict } => {
+                    self.state = State::Answering { permit, verdict };
+                    return Step::Wait { until: None, why: "answer" };
+                }
+                State::Replying(reply) => return Step::Reply(reply),
+                State::Done => return Step::Done,
+            }
+        }
     }
 
     /// A try's response head is there.
     pub fn on_head(&mut self, now: Instant, backend: &mut Backend, number: AttemptNumber, answer: Answer) {
-        let _ = (now, backend, number, answer);
-        todo!()
+        let Some(mut permit) = self.take_try(number) else { return };
+        let verdict = judge_head(answer);
+        backend.on_head(now, &mut permit, verdict);
+        if self.retries(now, backend, &permit, Fault::Head(answer), answer.replayable) {
+            if verdict == Verdict::Success {
+                backend.judge(now, &permit, Verdict::Success, Duration::ZERO);
+            }
+            self.cancel = Some(number);
+            backend.end(permit);
+        } else {
+            self.state = State::Deciding { permit, verdict };
+        }
     }
 
     /// A try failed without a head. `replayable` as in [`Answer::replayable`].
@@ -313,32 +287,236 @@ impl Exchange {
         failure: Failure,
         replayable: bool,
     ) {
-        let _ = (now, backend, number, failure, replayable);
-        todo!()
+        let Some(permit) = self.take_try(number) else { return };
+        let reason = match failure {
+            Failure::ConnectRefused | Failure::ConnectTimeout | Failure::Tls => Reason::ConnectFailure,
+            Failure::Reset => Reason::Reset,
+            Failure::RefusedStream => Reason::RefusedStream,
+            Failure::CallerGone => {
+                backend.end(permit);
+                backend.leave();
+                return;
+            }
+        };
+        self.fail(now, backend, permit, Fault::Broke(failure), replayable, reason);
     }
 
     /// The forwarded body ended.
     pub fn on_body_end(&mut self, now: Instant, backend: &mut Backend, ended: Ended) {
-        let _ = (now, backend, ended);
-        todo!()
+        match std::mem::replace(&mut self.state, State::Done) {
+            State::Answering { permit, verdict } => {
+                let end = match ended {
+                    Ended::Complete { grpc } => judge_grpc(grpc),
+                    Ended::Broken => Verdict::Failure,
+                    Ended::CallerGone => Verdict::Nothing,
+                };
+                // A failed head has been counted when it came.
+                if verdict == Verdict::Success {
+                    backend.judge(now, &permit, end, Duration::ZERO);
+                }
+                backend.end(permit);
+                backend.leave();
+            }
+            other @ (State::Arrived
+            | State::Queued { .. }
+            | State::Ready
+            | State::BackingOff { .. }
+            | State::Trying { .. }
+            | State::Deciding { .. }
+            | State::Replying(_)
+            | State::Done) => self.state = other,
+        }
     }
 
     /// The time that the last [`Step::Wait`] named has come. `replayable` as in [`Answer::replayable`].
     pub fn on_deadline(&mut self, now: Instant, backend: &mut Backend, replayable: bool) {
-        let _ = (now, backend, replayable);
-        todo!()
+        match std::mem::replace(&mut self.state, State::Done) {
+            State::Trying { permit, until } if until.is_some_and(|until| now >= until) => {
+                self.cancel = Some(self.number);
+                if self.is_late(now) {
+                    backend.judge(now, &permit, Verdict::Failure, now.since(permit.started()));
+                    backend.end(permit);
+                    backend.leave();
+                    self.reply(Reason::DeadlineExceeded);
+                } else {
+                    self.fail(now, backend, permit, Fault::PerTryTimeout, replayable, Reason::PerTryTimeout);
+                }
+            }
+            // The others look at the time when they are stepped; a body may take as long as it streams.
+            other @ (State::Arrived
+            | State::Queued { .. }
+            | State::Ready
+            | State::BackingOff { .. }
+            | State::Trying { .. }
+            | State::Deciding { .. }
+            | State::Answering { .. }
+            | State::Replying(_)
+            | State::Done) => self.state = other,
+        }
     }
 
     /// The caller went away: hands everything back.
-    pub fn cancel(&mut self, now: Instant, backend: &mut Backend) {
-        let _ = (now, backend);
-        todo!()
+    pub fn cancel(&mut self, _now: Instant, backend: &mut Backend) {
+        match std::mem::replace(&mut self.state, State::Done) {
+            State::Arrived | State::Replying(_) | State::Done => {}
+            State::Queued { .. } => backend.withdraw_from_queue(self.ticket),
+            State::Ready | State::BackingOff { .. } => backend.leave(),
+            State::Trying { permit, .. } | State::Deciding { permit, .. } | State::Answering { permit, .. } => {
+                self.cancel = Some(self.number);
+                backend.end(permit);
+                backend.leave();
+            }
+        }
     }
 
     /// Why the last failed try was, or was not, repeated: `retry 1 of 2, waits 31 ms, budget 4.2`; for history. Cleared
     /// by reading.
     pub fn poll_note(&mut self) -> Option<RetryNote> {
-        todo!()
+        self.note.take()
+    }
+
+    fn queued(&self, now: Instant, backend: &Backend) -> State {
+        let patience = backend.policy().limits.queue_timeout.map(|span| now + span);
+        match (patience, self.deadline) {
+            (Some(patience), Some(deadline)) if deadline <= patience => {
+                State::Queued { until: Some(deadline), then: Reason::DeadlineExceeded }
+            }
+            (Some(patience), _) => State::Queued { until: Some(patience), then: Reason::QueueTimeout },
+            (None, until) => State::Queued { until, then: Reason::DeadlineExceeded },
+        }
+    }
+
+    /// Starts a try, or settles on a reply.
+    fn try_next(&mut self, now: Instant, backend: &mut Backend) -> Option<Attempt> {
+        if self.is_late(now) {
+            backend.leave();
+            self.reply(Reason::DeadlineExceeded);
+            return None;
+        }
+        if self.number == 0 {
+            backend.deposit(now);
+        }
+        let connect_timeout = backend.policy().connect_timeout;
+        match backend.pick(now, &self.tried) {
+            Ok(picked) => {
+                self.number += 1;
+                let until = earlier(self.per_try.map(|span| now + span), self.deadline);
+                let attempt = Attempt {
+                    number: self.number,
+                    address: picked.endpoint.address,
+                    endpoint: Arc::clone(&picked.endpoint.name),
+                    identity: Arc::clone(&picked.endpoint.identity),
+                    over: picked.over,
+                    until,
+                    connect_timeout,
+                };
+                self.state = State::Trying { permit: picked.permit, until };
+                Some(attempt)
+            }
+            Err(reason) => {
+                backend.leave();
+                self.reply(reason);
+                None
+            }
+        }
+    }
+
+    /// A try is over without a head: repeats it or settles on a reply.
+    fn fail(
+        &mut self,
+        now: Instant,
+        backend: &mut Backend,
+        permit: Permit,
+        fault: Fault,
+        replayable: bool,
+        reason: Reason,
+    ) {
+        backend.judge(now, &permit, Verdict::Failure, now.since(permit.started()));
+        let again = self.retries(now, backend, &permit, fault, replayable);
+        backend.end(permit);
+        if !again {
+            backend.leave();
+            self.reply(reason);
+        }
+    }
+
+    /// Decides about a repetition, and begins the wait for it.
+    fn retries(
+        &mut self,
+        now: Instant,
+        backend: &mut Backend,
+        permit: &Permit,
+        fault: Fault,
+        replayable: bool,
+    ) -> bool {
+        let Some(rules) = &self.rules else { return false };
+        if !rules.lists(fault) {
+            return false;
+        }
+        let retry = self.number;
+        if !replayable || !(self.idempotent || rules.non_idempotent || fault.is_unseen()) {
+            self.note = Some(RetryNote::NotRepeatable);
+            return false;
+        }
+        if retry > rules.retries {
+            self.note = Some(RetryNote::Exhausted);
+            return false;
+        }
+        let drawn = backend.draw_wait(&rules.backoff, retry, self.waited);
+        let wait = drawn.max(fault.retry_after());
+        let until = now + wait;
+        if self.deadline.is_some_and(|deadline| until >= deadline) {
+            self.note = Some(RetryNote::NoTime);
+            return false;
+        }
+        let Some(budget_left) = backend.withdraw(now) else {
+            self.note = Some(RetryNote::OverBudget);
+            return false;
+        };
+        self.note = Some(RetryNote::Retry { retry, of: rules.retries, wait, budget_left });
+        self.waited = drawn;
+        self.tried.push(permit.slot());
+        self.state = State::BackingOff { until };
+        true
+    }
+
+    fn take_try(&mut self, number: AttemptNumber) -> Option<Permit> {
+        if number != self.number || !matches!(self.state, State::Trying { .. }) {
+            return None;
+        }
+        match std::mem::replace(&mut self.state, State::Done) {
+            State::Trying { permit, .. } => Some(permit),
+            State::Arrived
+            | State::Queued { .. }
+            | State::Ready
+            | State::BackingOff { .. }
+            | State::Deciding { .. }
+            | State::Answering { .. }
+            | State::Replying(_)
+            | State::Done => None,
+        }
+    }
+
+    fn reply(&mut self, reason: Reason) {
+        self.state = State::Replying(LocalReply::of(reason));
+    }
+
+    fn is_late(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| now >= deadline)
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let holds = !matches!(self.state, State::Arrived | State::Replying(_) | State::Done);
+        debug_assert!(!holds || std::thread::panicking(), "an exchange is dropped while it holds a place: {self:?}");
+    }
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, None) | (None, one) => one,
     }
 }
 
@@ -364,4 +542,22 @@ pub enum RetryNote {
     NotRepeatable,
     /// Waiting would pass the deadline.
     NoTime,
+}
+
+impl fmt::Display for RetryNote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Retry { retry, of, wait, budget_left } => {
+                write!(f, "retry {retry} of {of}, waits {wait:?}")?;
+                match budget_left {
+                    Some(left) => write!(f, ", budget {}.{:03}", left / 1000, left % 1000),
+                    None => Ok(()),
+                }
+            }
+            Self::Exhausted => f.write_str("exhausted"),
+            Self::OverBudget => f.write_str("over-budget"),
+            Self::NotRepeatable => f.write_str("not-repeatable"),
+            Self::NoTime => f.write_str("no-time"),
+        }
+    }
 }

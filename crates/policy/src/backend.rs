@@ -1,0 +1,465 @@
+//! What the requests of one backend share in one proxy: endpoints with their breakers, outlier counts and latency
+//! estimates; balancer, retry budget, admission queue.
+//!
+//! ```text
+//!   admission ─▶ pick: draining out ─▶ ejected, open out ─▶ already tried out (if another is left) ─▶ balancer ─▶ permit
+//!                                                                                                        │
+//!   estimate, breaker, outlier ◀── judge (head, break, time-out, end of body) ◀─────────────────────────┘
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::admission::{Admission, Entry};
+use crate::balance::{Balancer, Cost};
+use crate::breaker::{self, Admits, Breaker, Verdict};
+use crate::budget::RetryBudget;
+use crate::ewma::{Decay, Estimate};
+use crate::mesh::{BackendName, BackendPolicy, Backoff, Balancing, Endpoint};
+use crate::outlier::{self, Crowd, Outlier};
+use crate::reply::Reason;
+use crate::{Instant, Rng};
+
+/// The shared state of one backend in one proxy: balancer, breakers, outlier ejection, budget, admission queue.
+/// The shell keeps it behind a lock that is never held over an await.
+#[derive(Debug)]
+pub struct Backend {
+    name: BackendName,
+    policy: BackendPolicy,
+    decay: Decay,
+    slots: Vec<Slot>,
+    next_slot: u32,
+    next_ticket: u64,
+    balancer: Balancer,
+    admission: Admission,
+    budget: Option<RetryBudget>,
+    interval_ends: Option<Instant>,
+    events: VecDeque<BackendEvent>,
+    breaker_dice: Rng,
+    backoff_dice: Rng,
+}
+
+/// Names one waiting request, so that the shell can wake it. Unique per [`Backend`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub(crate) u64);
+
+/// A change of a backend's shared state, for history, logs and metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackendEvent {
+    /// The endpoint's breaker opened until then.
+    BreakerOpened {
+        /// Whose.
+        endpoint: Arc<str>,
+        /// Refuses until then.
+        until: Instant,
+        /// Failures in a row that did it.
+        failures: u32,
+    },
+    /// The breaker lets a probe through.
+    BreakerHalfOpen {
+        /// Whose.
+        endpoint: Arc<str>,
+    },
+    /// The probe succeeded.
+    BreakerClosed {
+        /// Whose.
+        endpoint: Arc<str>,
+    },
+    /// Ejected as an outlier.
+    Ejected {
+        /// Who.
+        endpoint: Arc<str>,
+        /// Until then at least.
+        until: Instant,
+    },
+    /// Should have been ejected, but too few would be left.
+    EjectionRefused {
+        /// Who.
+        endpoint: Arc<str>,
+    },
+    /// Back from ejection.
+    Returned {
+        /// Who.
+        endpoint: Arc<str>,
+    },
+}
+
+/// One endpoint and its state.
+#[derive(Debug)]
+struct Slot {
+    id: SlotId,
+    endpoint: Endpoint,
+    pending: u32,
+    estimate: Estimate,
+    breaker: Breaker,
+    outlier: Outlier,
+}
+
+/// Names one stay of an endpoint: it never comes again, also if the endpoint does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SlotId(u32);
+
+/// Leave to send one try to one endpoint.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Permit {
+    slot: SlotId,
+    /// Where the slot was at the pick.
+    index: usize,
+    started: Instant,
+    breaker: Option<breaker::Permit>,
+}
+
+/// The endpoint for one try.
+#[derive(Debug)]
+pub(crate) struct Picked<'b> {
+    pub(crate) permit: Permit,
+    pub(crate) endpoint: &'b Endpoint,
+    pub(crate) over: Option<(Arc<str>, u64, u64)>,
+}
+
+impl Permit {
+    pub(crate) fn slot(&self) -> SlotId {
+        self.slot
+    }
+
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+}
+
+impl Slot {
+    fn new(id: SlotId, now: Instant, endpoint: Endpoint, default_rtt: Duration) -> Self {
+        Self {
+            id,
+            endpoint,
+            pending: 0,
+            estimate: Estimate::new(now, default_rtt),
+            breaker: Breaker::new(),
+            outlier: Outlier::default(),
+        }
+    }
+
+    fn admits(&self, now: Instant, policy: &BackendPolicy) -> Admits {
+        if self.endpoint.draining || self.outlier.is_ejected() {
+            return Admits::No;
+        }
+        policy.breaker.as_ref().map_or(Admits::Yes, |config| self.breaker.admits(now, config))
+    }
+
+    fn cost(&self, now: Instant, policy: &BackendPolicy, decay: Decay) -> Cost {
+        let value = match policy.balancing {
+            Balancing::PeakEwma { .. } => self.estimate.at(now, decay).saturating_mul(u64::from(self.pending) + 1),
+            Balancing::LeastRequest { .. } => u64::from(self.pending),
+            Balancing::RoundRobin | Balancing::Random => 0,
+        };
+        Cost { probe: self.admits(now, policy) == Admits::Probe, value }
+    }
+}
+
+impl Backend {
+    /// A backend without endpoints yet.
+    #[must_use]
+    pub fn new(name: BackendName, policy: BackendPolicy, rng: Rng) -> Self {
+        Self {
+            name,
+            decay: Decay::new(estimate_settings(&policy.balancing).0),
+            slots: Vec::new(),
+            next_slot: 0,
+            next_ticket: 0,
+            balancer: Balancer::new(rng.fork("balance")),
+            admission: Admission::new(),
+            budget: policy.budget.map(RetryBudget::new),
+            interval_ends: None,
+            events: VecDeque::new(),
+            breaker_dice: rng.fork("breaker"),
+            backoff_dice: rng.fork("back-off"),
+            policy,
+        }
+    }
+
+    /// Replaces the policy. Machines whose own settings did not change keep their state.
+    pub fn set_policy(&mut self, now: Instant, policy: BackendPolicy) {
+        let old = std::mem::replace(&mut self.policy, policy);
+        if estimate_settings(&self.policy.balancing) != estimate_settings(&old.balancing) {
+            let (decay, default_rtt) = estimate_settings(&self.policy.balancing);
+            self.decay = Decay::new(decay);
+            self.slots.iter_mut().for_each(|slot| slot.estimate = Estimate::new(now, default_rtt));
+        }
+        if self.policy.breaker != old.breaker {
+            self.slots.iter_mut().for_each(|slot| slot.breaker.reset());
+        }
+        if self.policy.outliers != old.outliers {
+            for slot in &mut self.slots {
+                if std::mem::take(&mut slot.outlier).is_ejected() {
+                    self.events.push_back(BackendEvent::Returned { endpoint: Arc::clone(&slot.endpoint.name) });
+                }
+            }
+            self.interval_ends = None;
+        }
+        if self.policy.budget != self.budget.as_ref().map(RetryBudget::config) {
+            self.budget = self.policy.budget.map(RetryBudget::new);
+        }
+        self.admission.grant(&self.policy.limits);
+    }
+
+    /// Replaces the endpoints. Those that stay (same address and identity) keep their state; of several that are the same
+    /// the first counts.
+    pub fn set_endpoints(&mut self, now: Instant, endpoints: &[Endpoint]) {
+        let mut old: BTreeMap<_, Slot> = std::mem::take(&mut self.slots)
+            .into_iter()
+            .map(|slot| ((slot.endpoint.address, Arc::clone(&slot.endpoint.identity)), slot))
+            .collect();
+        let mut seen = std::collections::BTreeSet::new();
+        let default_rtt = estimate_settings(&self.policy.balancing).1;
+        for endpoint in endpoints {
+            let key = (endpoint.address, Arc::clone(&endpoint.identity));
+            if !seen.insert(key.clone()) {
+                continue;
+            }
+            let slot = match old.remove(&key) {
+                Some(slot) => Slot { endpoint: endpoint.clone(), ..slot },
+                None => {
+                    let id = SlotId(self.next_slot);
+                    self.next_slot = self.next_slot.wrapping_add(1);
+                    Slot::new(id, now, endpoint.clone(), default_rtt)
+                }
+            };
+            self.slots.push(slot);
+        }
+        self.balancer.resize(self.slots.len());
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &BackendName {
+        &self.name
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> &BackendPolicy {
+        &self.policy
+    }
+
+    /// What changed since it was last asked: breaker transitions, ejections and returns. Drained by the shell after
+    /// every call on this backend, and recorded.
+    pub fn poll_event(&mut self) -> Option<BackendEvent> {
+        self.events.pop_front()
+    }
+
+    /// A request that got its place and must be woken: the shell calls its [`Exchange::step`](crate::Exchange::step)
+    /// again. Drained by the shell after every call on this backend.
+    pub fn poll_granted(&mut self) -> Option<Ticket> {
+        self.admission.poll_granted()
+    }
+
+    /// When to call [`Backend::on_deadline`], and why. Breakers need no timer (they half-open at the next pick);
+    /// ejections return at the interval.
+    #[must_use]
+    pub fn poll_deadline(&self) -> Option<(Instant, &'static str)> {
+        self.interval_ends.map(|at| (at, "outliers"))
+    }
+
+    /// The time that [`Backend::poll_deadline`] named has come.
+    pub fn on_deadline(&mut self, now: Instant) {
+        let Some(config) = self.policy.outliers else { return };
+        if self.interval_ends.is_none_or(|at| now < at) {
+            return;
+        }
+        for slot in &mut self.slots {
+            if let Some(transition) = slot.outlier.on_interval(now) {
+                self.events.push_back(outlier_event(&slot.endpoint, transition));
+            }
+        }
+        let marked = self.slots.iter().any(|slot| slot.outlier.is_marked());
+        self.interval_ends = marked.then(|| now + config.interval);
+    }
+
+    /// Requests with a place now, and requests waiting for one.
+    #[must_use]
+    pub fn load(&self) -> (u32, u32) {
+        self.admission.load()
+    }
+
+    pub(crate) fn issue_ticket(&mut self) -> Ticket {
+        self.next_ticket += 1;
+        Ticket(self.next_ticket)
+    }
+
+    pub(crate) fn enter(&mut self, ticket: Ticket) -> Entry {
+        self.admission.enter(ticket, &self.policy.limits)
+    }
+
+    pub(crate) fn claim(&mut self, ticket: Ticket) -> bool {
+        self.admission.claim(ticket)
+    }
+
+    pub(crate) fn withdraw_from_queue(&mut self, ticket: Ticket) {
+        self.admission.withdraw(ticket, &self.policy.limits);
+    }
+
+    pub(crate) fn leave(&mut self) {
+        self.admission.leave(&self.policy.limits);
+    }
+
+    /// A request's first try is sent: the budget grows.
+    pub(crate) fn deposit(&mut self, now: Instant) {
+        if let Some(budget) = &mut self.budget {
+            budget.deposit(now);
+        }
+    }
+
+    /// Takes a retry from the budget, and says what is left of it; `None`: it is empty.
+    pub(crate) fn withdraw(&mut self, now: Instant) -> Option<Option<u64>> {
+        match &mut self.budget {
+            Some(budget) => budget.withdraw(now).map(Some),
+            None => Some(None),
+        }
+    }
+
+    pub(crate) fn draw_wait(&mut self, backoff: &Backoff, nth: u32, before: Duration) -> Duration {
+        backoff.wait(nth, before, &mut self.backoff_dice)
+    }
+
+    /// The endpoint for a try, avoiding those in `tried` if another is available.
+    pub(crate) fn pick(&mut self, now: Instant, tried: &[SlotId]) -> Result<Picked<'_>, Reason> {
+        let (slots, policy, decay) = (&self.slots, &self.policy, self.decay);
+        let available = |index: usize| slots[index].admits(now, policy) != Admits::No;
+        let cost = |index: usize| slots[index].cost(now, policy, decay);
+        let mut choice = None;
+        if !tried.is_empty() {
+            let fresh = |index: usize| !tried.contains(&slots[index].id) && available(index);
+            choice = self.balancer.pick(&policy.balancing, fresh, cost);
+        }
+        let choice = match choice {
+            Some(choice) => choice,
+            None => match self.balancer.pick(&policy.balancing, available, cost) {
+                Some(choice) => choice,
+                None if slots.iter().all(|slot| slot.endpoint.draining) => return Err(Reason::NoEndpoints),
+                None => return Err(Reason::NoneAvailable),
+            },
+        };
+        let over = choice.over.map(|(other, own, its)| (Arc::clone(&slots[other].endpoint.name), own, its));
+        let slot = &mut self.slots[choice.index];
+        slot.pending += 1;
+        let breaker = match &self.policy.breaker {
+            Some(config) => {
+                let (permit, transition) = slot.breaker.take(now, config);
+                if let Some(transition) = transition {
+                    self.events.push_back(breaker_event(&slot.endpoint, transition));
+                }
+                Some(permit)
+            }
+            None => None,
+        };
+        let permit = Permit { slot: slot.id, index: choice.index, started: now, breaker };
+        Ok(Picked { permit, endpoint: &slot.endpoint, over })
+    }
+
+    /// The head of a try has come, and says this.
+    pub(crate) fn on_head(&mut self, now: Instant, permit: &mut Permit, verdict: Verdict) {
+        let Some(slot) = find(&mut self.slots, permit) else { return };
+        if let Some(permit) = &mut permit.breaker
+            && verdict != Verdict::Failure
+        {
+            slot.breaker.head(permit);
+        }
+        match verdict {
+            Verdict::Success => slot.estimate.observe(now, self.decay, now.since(permit.started)),
+            Verdict::Failure => self.judge(now, permit, Verdict::Failure, now.since(permit.started)),
+            Verdict::Nothing => {}
+        }
+    }
+
+    /// Counts what a try says about its endpoint. `waited` is how long its head took (zero if it came: how long a stream
+    /// lived before it broke is no latency).
+    pub(crate) fn judge(&mut self, now: Instant, permit: &Permit, verdict: Verdict, waited: Duration) {
+        let crowd = self.crowd(permit);
+        let Some(slot) = find(&mut self.slots, permit) else { return };
+        if verdict == Verdict::Failure {
+            let default_rtt = estimate_settings(&self.policy.balancing).1;
+            slot.estimate.penalise(now, self.decay, default_rtt, waited);
+        }
+        if let (Some(config), Some(permit)) = (&self.policy.breaker, &permit.breaker)
+            && let Some(transition) = slot.breaker.judge(now, permit, verdict, config, &mut self.breaker_dice)
+        {
+            if transition == breaker::Transition::Closed {
+                // What was measured while it was ill says nothing about it now.
+                slot.estimate = Estimate::new(now, estimate_settings(&self.policy.balancing).1);
+            }
+            self.events.push_back(breaker_event(&slot.endpoint, transition));
+        }
+        if let Some(config) = &self.policy.outliers
+            && !slot.endpoint.draining
+            && let Some(transition) = slot.outlier.judge(now, verdict, crowd, config)
+        {
+            self.events.push_back(outlier_event(&slot.endpoint, transition));
+            if slot.outlier.is_ejected() && self.interval_ends.is_none() {
+                self.interval_ends = Some(now + config.interval);
+            }
+        }
+    }
+
+    /// A try is over: hands its permit back.
+    pub(crate) fn end(&mut self, permit: Permit) {
+        let Some(slot) = find(&mut self.slots, &permit) else { return };
+        slot.pending = slot.pending.checked_sub(1).expect("each permit counts once as pending");
+        if let Some(permit) = permit.breaker {
+            slot.breaker.end(permit);
+        }
+    }
+
+    /// How many others are out; only counted where an ejection is near.
+    fn crowd(&mut self, permit: &Permit) -> Crowd {
+        let close = match (&self.policy.outliers, find(&mut self.slots, permit)) {
+            (Some(config), Some(slot)) => slot.outlier.is_close(config),
+            (None, _) | (_, None) => false,
+        };
+        let mut crowd = Crowd { all: 0, ejected: 0 };
+        if close {
+            for slot in self.slots.iter().filter(|slot| !slot.endpoint.draining) {
+                crowd.all += 1;
+                crowd.ejected += u32::from(slot.outlier.is_ejected());
+            }
+        }
+        crowd
+    }
+}
+
+/// The slot of a permit, unless its endpoint has gone. Endpoints seldom change, so it is nearly always where it was.
+fn find<'s>(slots: &'s mut [Slot], permit: &Permit) -> Option<&'s mut Slot> {
+    if slots.get(permit.index).is_some_and(|slot| slot.id == permit.slot) {
+        return slots.get_mut(permit.index);
+    }
+    slots.iter_mut().find(|slot| slot.id == permit.slot)
+}
+
+/// Decay and first estimate. Policies that do not look at estimates keep them by the defaults.
+fn estimate_settings(balancing: &Balancing) -> (Duration, Duration) {
+    match *balancing {
+        Balancing::PeakEwma { decay, default_rtt, .. } => (decay, default_rtt),
+        Balancing::LeastRequest { .. } | Balancing::RoundRobin | Balancing::Random => {
+            (Duration::from_secs(10), Duration::from_millis(30))
+        }
+    }
+}
+
+fn breaker_event(endpoint: &Endpoint, transition: breaker::Transition) -> BackendEvent {
+    let endpoint = Arc::clone(&endpoint.name);
+    match transition {
+        breaker::Transition::Opened { until, failures } => BackendEvent::BreakerOpened { endpoint, until, failures },
+        breaker::Transition::HalfOpened => BackendEvent::BreakerHalfOpen { endpoint },
+        breaker::Transition::Closed => BackendEvent::BreakerClosed { endpoint },
+    }
+}
+
+fn outlier_event(endpoint: &Endpoint, transition: outlier::Transition) -> BackendEvent {
+    let endpoint = Arc::clone(&endpoint.name);
+    match transition {
+        outlier::Transition::Ejected { until } => BackendEvent::Ejected { endpoint, until },
+        outlier::Transition::Refused => BackendEvent::EjectionRefused { endpoint },
+        outlier::Transition::Returned => BackendEvent::Returned { endpoint },
+    }
+}

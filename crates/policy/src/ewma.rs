@@ -1,0 +1,113 @@
+//! The peak-EWMA latency estimate of one endpoint, in integers.
+//!
+//! ```text
+//!  sample > estimate   estimate = sample                                  (a peak counts at once)
+//!  otherwise           estimate = sample + (estimate − sample)·e^(−dt/decay)
+//!  reading at `now`    estimate·e^(−dt/decay)                             (silence is forgiven slowly)
+//!  a failed try        estimate = max(elapsed, 2·estimate, 10·default_rtt), at most max(elapsed, 5 s)
+//! ```
+//!
+//! Source: Finagle's `PeakEwma` and tower's `RttEstimate` for the average (10 s, 30 ms are Linkerd's constants); Linkerd's
+//! load-biaser for the idea that a failure is a slow answer (its penalty, 5 s, is the most here). An endpoint that fails
+//! fast would otherwise look like the best one and attract all load. One failure costs little, a series costs much.
+//!
+//! `e^x` comes from a table with linear interpolation in Q32 (error under 10⁻⁶), not from libm, whose last digit differs
+//! between platforms: picks must not.
+
+use std::time::Duration;
+
+use crate::Instant;
+
+/// log2(e) in Q64.
+const LOG2_E: u128 = 26_613_026_195_688_644_983;
+/// 2^(−1/256) in Q63.
+const STEP: u128 = 9_198_432_556_164_277_330;
+const ONE: u64 = 1 << 32;
+/// The longest that a failure alone makes an endpoint look: Linkerd's penalty.
+const PENALTY_MAX_NS: u64 = 5_000_000_000;
+
+/// 2^(−k/256) in Q32, for k in 0..=256.
+static POWERS: [u64; 257] = powers();
+
+const fn powers() -> [u64; 257] {
+    let mut table = [0; 257];
+    let mut value: u128 = 1 << 63;
+    let mut k = 0;
+    while k < 257 {
+        table[k] = ((value + (1 << 30)) >> 31) as u64;
+        value = (value * STEP) >> 63;
+        k += 1;
+    }
+    table
+}
+
+/// How fast estimates forget.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decay {
+    /// log2(e) ÷ decay in ns, Q64.
+    per_nano: u64,
+}
+
+impl Decay {
+    pub(crate) fn new(decay: Duration) -> Self {
+        let nanos = decay.as_nanos().max(1);
+        Self { per_nano: u64::try_from(LOG2_E / nanos).unwrap_or(u64::MAX) }
+    }
+
+    /// e^(−dt/decay) in Q32.
+    fn factor(self, dt: Duration) -> u64 {
+        let nanos = u64::try_from(dt.as_nanos()).unwrap_or(u64::MAX);
+        let exponent = (u128::from(nanos) * u128::from(self.per_nano)) >> 32;
+        if exponent >> 32 >= 40 {
+            return 0;
+        }
+        let (whole, index) = ((exponent >> 32) as u32, (exponent as u32 >> 24) as usize);
+        let rest = exponent as u64 & 0x00ff_ffff;
+        let (upper, lower) = (POWERS[index], POWERS[index + 1]);
+        (upper - (((upper - lower) * rest) >> 24)) >> whole
+    }
+}
+
+/// What an endpoint's next answer is taken to need.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Estimate {
+    nanos: u64,
+    at: Instant,
+}
+
+impl Estimate {
+    pub(crate) fn new(now: Instant, default_rtt: Duration) -> Self {
+        Self { nanos: nanos(default_rtt).max(1), at: now }
+    }
+
+    /// The estimate now, in ns; at least 1, so that requests in flight always weigh.
+    pub(crate) fn at(&self, now: Instant, decay: Decay) -> u64 {
+        scaled(self.nanos, decay.factor(now.since(self.at))).max(1)
+    }
+
+    /// An answer came after `rtt`.
+    pub(crate) fn observe(&mut self, now: Instant, decay: Decay, rtt: Duration) {
+        let rtt = nanos(rtt);
+        self.nanos =
+            if rtt >= self.nanos { rtt } else { rtt + scaled(self.nanos - rtt, decay.factor(now.since(self.at))) };
+        self.at = now;
+    }
+
+    /// A try failed after `elapsed`.
+    pub(crate) fn penalise(&mut self, now: Instant, decay: Decay, default_rtt: Duration, elapsed: Duration) {
+        let elapsed = nanos(elapsed);
+        let current = self.at(now, decay);
+        let penalty = current.saturating_mul(2).max(nanos(default_rtt).saturating_mul(10));
+        self.nanos = penalty.min(PENALTY_MAX_NS).max(current).max(elapsed);
+        self.at = now;
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn scaled(value: u64, factor: u64) -> u64 {
+    debug_assert!(factor <= ONE, "a decay never grows");
+    ((u128::from(value) * u128::from(factor)) >> 32) as u64
+}

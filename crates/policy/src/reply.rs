@@ -1,0 +1,86 @@
+//! What the proxy answers by itself.
+
+use std::fmt;
+
+/// A response of the proxy's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalReply {
+    /// 404, 500, 503 or 504. For gRPC requests the shell turns it into trailers with [`LocalReply::grpc`].
+    pub status: u16,
+    /// 4 DEADLINE_EXCEEDED, 8 RESOURCE_EXHAUSTED, 12 UNIMPLEMENTED, 13 INTERNAL or 14 UNAVAILABLE.
+    pub grpc: u8,
+    /// Why, also sent in the `squall-reason` header and the access log.
+    pub reason: Reason,
+}
+
+/// Why the proxy answered by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// No virtual host, or no route of it, matches: 404. Said by the shell, before there is an exchange.
+    NoRoute,
+    /// The route has no backend with a weight: 500, as the Gateway API says. Said by the shell.
+    NoBackend,
+    /// The backend has no endpoint (or all are draining).
+    NoEndpoints,
+    /// Every endpoint's breaker is open or it is ejected.
+    NoneAvailable,
+    /// The queue is full, or has no room (pending 0).
+    QueueFull,
+    /// Waited too long for a place.
+    QueueTimeout,
+    /// The request's time ran out.
+    DeadlineExceeded,
+    /// The last try's own time ran out and no retry was left.
+    PerTryTimeout,
+    /// The last try could not connect.
+    ConnectFailure,
+    /// The last try's connection broke before its head.
+    Reset,
+    /// The last try was refused by the peer's HTTP/2.
+    RefusedStream,
+}
+
+impl LocalReply {
+    /// The reply that says `reason`.
+    #[must_use]
+    pub fn of(reason: Reason) -> Self {
+        let (status, grpc) = match reason {
+            Reason::NoRoute => (404, 12),
+            Reason::NoBackend => (500, 13),
+            Reason::NoEndpoints
+            | Reason::NoneAvailable
+            | Reason::ConnectFailure
+            | Reason::Reset
+            | Reason::RefusedStream => (503, 14),
+            Reason::QueueFull | Reason::QueueTimeout => (503, 8),
+            Reason::DeadlineExceeded | Reason::PerTryTimeout => (504, 4),
+        };
+        Self { status, grpc, reason }
+    }
+}
+
+impl Reason {
+    /// The word for headers, logs and metrics: `queue-full`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoRoute => "no-route",
+            Self::NoBackend => "no-backend",
+            Self::NoEndpoints => "no-endpoints",
+            Self::NoneAvailable => "none-available",
+            Self::QueueFull => "queue-full",
+            Self::QueueTimeout => "queue-timeout",
+            Self::DeadlineExceeded => "deadline-exceeded",
+            Self::PerTryTimeout => "per-try-timeout",
+            Self::ConnectFailure => "connect-failure",
+            Self::Reset => "reset",
+            Self::RefusedStream => "refused-stream",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}

@@ -1,0 +1,136 @@
+//! Whether a failed try is worth repeating, and what counts as a failure of the endpoint.
+//!
+//! Two different questions. *Worth repeating* is what the route's `on` lists. *The endpoint's failure* (for breaker,
+//! outliers and latency estimate) is fixed: a status of 500 or more, gRPC 4 DEADLINE_EXCEEDED, 8 RESOURCE_EXHAUSTED, 13
+//! INTERNAL and 14 UNAVAILABLE, no connection, a break before the end, and a try that ran out of time. A caller who went
+//! away says nothing.
+//!
+//! Methods that are not idempotent are repeated only where no server saw the request, unless the policy says otherwise
+//! (RFC 9110 §9.2.2). `Retry-After` is honoured up to 300 s (Envoy's `rate_limited_retry_back_off`).
+
+use std::time::Duration;
+
+use crate::breaker::Verdict;
+use crate::exchange::{Answer, Failure};
+use crate::mesh::{Backoff, RetryOn, RetryPolicy};
+
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+
+/// The bits of 500 to 599 in [`Rules::statuses`].
+const SERVER_ERRORS: [u64; 4] = [0, !0 << (100 - 64), !0, (1 << (200 - 192)) - 1];
+
+/// A [`RetryPolicy`] as one request needs it: flat, so that beginning a request allocates nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) retries: u32,
+    pub(crate) backoff: Backoff,
+    pub(crate) non_idempotent: bool,
+    connect: bool,
+    reset: bool,
+    refused: bool,
+    per_try: bool,
+    /// One bit per status 400 to 599.
+    statuses: [u64; 4],
+    /// One bit per gRPC status.
+    grpc: u32,
+}
+
+/// Why a try is over without success.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    /// It has a head.
+    Head(Answer),
+    /// It broke.
+    Broke(Failure),
+    /// Its own time ran out.
+    PerTryTimeout,
+}
+
+impl Rules {
+    pub(crate) fn new(policy: &RetryPolicy) -> Self {
+        let mut rules = Self {
+            retries: policy.retries,
+            backoff: policy.backoff,
+            non_idempotent: policy.non_idempotent,
+            connect: false,
+            reset: false,
+            refused: false,
+            per_try: false,
+            statuses: [0; 4],
+            grpc: 0,
+        };
+        for &on in &policy.on {
+            match on {
+                RetryOn::ConnectFailure => rules.connect = true,
+                RetryOn::Reset => rules.reset = true,
+                RetryOn::RefusedStream => rules.refused = true,
+                RetryOn::PerTryTimeout => rules.per_try = true,
+                RetryOn::Status5xx => {
+                    rules.statuses.iter_mut().zip(SERVER_ERRORS).for_each(|(known, all)| *known |= all);
+                }
+                RetryOn::GatewayError => (502..505).for_each(|status| rules.add_status(status)),
+                RetryOn::Status(status) => rules.add_status(status),
+                RetryOn::Grpc(status) => rules.grpc |= 1_u32.checked_shl(u32::from(status)).unwrap_or(0),
+            }
+        }
+        rules
+    }
+
+    fn add_status(&mut self, status: u16) {
+        if let Some(bit) = bit(status) {
+            self.statuses[bit / 64] |= 1 << (bit % 64);
+        }
+    }
+
+    /// Whether the policy lists this.
+    pub(crate) fn lists(&self, fault: Fault) -> bool {
+        match fault {
+            Fault::Head(answer) => {
+                bit(answer.status).is_some_and(|bit| self.statuses[bit / 64] >> (bit % 64) & 1 == 1)
+                    || answer.grpc.is_some_and(|status| self.grpc.checked_shr(u32::from(status)).unwrap_or(0) & 1 == 1)
+            }
+            Fault::Broke(Failure::ConnectRefused | Failure::ConnectTimeout | Failure::Tls) => self.connect,
+            Fault::Broke(Failure::Reset) => self.reset,
+            Fault::Broke(Failure::RefusedStream) => self.refused,
+            Fault::Broke(Failure::CallerGone) => false,
+            Fault::PerTryTimeout => self.per_try,
+        }
+    }
+}
+
+impl Fault {
+    /// No server has processed the request.
+    pub(crate) fn is_unseen(self) -> bool {
+        match self {
+            Self::Broke(Failure::ConnectRefused | Failure::ConnectTimeout | Failure::Tls | Failure::RefusedStream) => {
+                true
+            }
+            Self::Broke(Failure::Reset | Failure::CallerGone) | Self::Head(_) | Self::PerTryTimeout => false,
+        }
+    }
+
+    /// The wait that the endpoint asks for.
+    pub(crate) fn retry_after(self) -> Duration {
+        match self {
+            Self::Head(answer) => answer.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX),
+            Self::Broke(_) | Self::PerTryTimeout => Duration::ZERO,
+        }
+    }
+}
+
+/// What a head says about its endpoint.
+pub(crate) fn judge_head(answer: Answer) -> Verdict {
+    if answer.status >= 500 { Verdict::Failure } else { judge_grpc(answer.grpc) }
+}
+
+/// What a gRPC status says about its endpoint.
+pub(crate) fn judge_grpc(status: Option<u8>) -> Verdict {
+    match status {
+        Some(4 | 8 | 13 | 14) => Verdict::Failure,
+        Some(_) | None => Verdict::Success,
+    }
+}
+
+fn bit(status: u16) -> Option<usize> {
+    (400..600).contains(&status).then(|| usize::from(status) - 400)
+}
