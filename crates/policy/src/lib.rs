@@ -9,6 +9,7 @@ mod backoff;
 mod balance;
 mod breaker;
 mod budget;
+mod check;
 mod ewma;
 mod exchange;
 mod mesh;
@@ -20,6 +21,7 @@ mod route;
 mod time;
 
 pub use backend::{Backend, BackendEvent, Ticket};
+pub use check::Invalid;
 pub use exchange::{Answer, Attempt, AttemptNumber, Ended, Exchange, Failure, RequestFacts, RetryNote, Step};
 pub use mesh::{
     BackendName, BackendPolicy, Backoff, Balancing, Breaker as BreakerConfig, Budget, Endpoint, HeaderChange,

@@ -181,7 +181,7 @@ pub struct RetryPolicy {
     /// Also repeat methods that are not idempotent (RFC 9110 §9.2.2). Connect failures and refused streams, which no
     /// server saw, are repeated for every method.
     pub non_idempotent: bool,
-    /// The most request body kept for a repetition, in bytes; a larger body is sent once. Default 64 KiB.
+    /// The most request body kept for a repetition, in bytes; a larger body is sent once. At most 16 MiB. Default 64 KiB.
     pub buffer_bytes: u32,
 }
 
@@ -314,7 +314,7 @@ pub struct Breaker {
     pub consecutive_failures: u32,
     /// How long it stays open the first time, at least 1 ms. Doubles while probes fail. Default 1 s.
     pub open_min: Duration,
-    /// The most it stays open. Default 60 s.
+    /// The most it stays open, `open_min` to 24 h. Default 60 s.
     pub open_max: Duration,
     /// Spreads the open time: uniform in [t, t·(1 + jitter/1000)]. 0 to 1000. Default 500.
     pub jitter_permille: u32,
@@ -339,13 +339,14 @@ impl Default for Breaker {
 pub struct Outliers {
     /// Ejects after so many 5xx (or local failures) in a row, at least 1. Default 5.
     pub consecutive_5xx: u32,
-    /// How often ejected endpoints are looked at for return. Default 10 s.
+    /// How often ejected endpoints are looked at for return, at least 1 ms. Default 10 s.
     pub interval: Duration,
-    /// Ejected for this × the number of ejections so far. Default 30 s.
+    /// Ejected for this × the number of ejections so far, at least 1 ms. Default 30 s.
     pub base_ejection: Duration,
-    /// The most. Default 300 s.
+    /// The most, `base_ejection` to 24 h. Default 300 s.
     pub max_ejection: Duration,
-    /// At most so many percent of the endpoints are ejected at once (but one may always be, if `floor` allows). Default 10.
+    /// At most so many percent of the endpoints are ejected at once (but one may always be, if `floor` allows).
+    /// 0: none ever is. Default 10.
     pub max_ejection_percent: u32,
     /// At least so many endpoints are never ejected, at least 1. Default 1.
     pub floor: u32,

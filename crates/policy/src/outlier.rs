@@ -12,8 +12,6 @@
 //! ejection. Source: Envoy's outlier detection, `consecutive_5xx`; the floor is ours (Linkerd's is planned), since ejecting
 //! the last endpoints turns an ill service into an absent one.
 
-use std::time::Duration;
-
 use crate::Instant;
 use crate::breaker::Verdict;
 use crate::mesh::Outliers as Config;
@@ -96,7 +94,7 @@ impl Outlier {
                     return Some(Transition::Refused);
                 }
                 self.ejections = self.ejections.saturating_add(1);
-                let span = config.base_ejection.saturating_mul(self.ejections).min(longest(config));
+                let span = config.base_ejection.saturating_mul(self.ejections).min(config.max_ejection);
                 let until = now + span;
                 self.until = Some(until);
                 Some(Transition::Ejected { until })
@@ -119,9 +117,4 @@ impl Outlier {
             }
         }
     }
-}
-
-/// As in Envoy, a base longer than the maximum wins.
-fn longest(config: &Config) -> Duration {
-    config.max_ejection.max(config.base_ejection)
 }
