@@ -1,0 +1,167 @@
+//! The raw numbers of a run: one line per request, per call and per change of a gauge. [`crate::measure`] reads them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use squall_policy::Instant;
+
+/// A service (by its index in the scenario) or, behind the services, a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Party(pub(crate) u16);
+
+/// A request of the load, as its generator saw it. Times are the world's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// Which load, by its index.
+    pub(crate) load: u16,
+    /// When it was due.
+    pub(crate) arrived: Instant,
+    /// When it was answered, to the last byte, or failed; `None`: in flight.
+    pub(crate) ended: Option<Instant>,
+    /// The status; 0: none came, or the answer broke off.
+    pub(crate) status: u16,
+    /// Answered without error: a status below 400, gRPC status 0, and a whole body.
+    pub(crate) success: bool,
+    /// The generator gave up waiting.
+    pub(crate) gave_up: bool,
+    /// Given up after this.
+    pub(crate) timeout: Duration,
+}
+
+/// A request of one sidecar's outbound side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call {
+    /// Whose sidecar.
+    pub(crate) from: Party,
+    /// The workload it went to; `None`: not known (no route matched).
+    pub(crate) to: Option<Party>,
+    /// When its head was read.
+    pub(crate) arrived: Instant,
+    /// Whether and when it was over; `None`: in flight, or its sidecar crashed.
+    pub(crate) ended: Option<Instant>,
+    /// The status; 0: none was answered.
+    pub(crate) status: u16,
+    /// Answered without error.
+    pub(crate) success: bool,
+    /// Tries made.
+    pub(crate) attempts: u32,
+    /// Answered by the sidecar itself because of a limit, a breaker or an ejection.
+    pub(crate) refused: bool,
+    /// Retries that the budget forbade.
+    pub(crate) over_budget: bool,
+}
+
+/// A call of an application, its own tries included.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AppCall {
+    /// Who called.
+    pub(crate) from: Party,
+    /// The workload behind the host name, if one is.
+    pub(crate) to: Option<Party>,
+    /// When.
+    pub(crate) arrived: Instant,
+    /// It failed for good.
+    pub(crate) failed: bool,
+}
+
+/// A request inside an application.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Served {
+    /// Whose.
+    pub(crate) service: Party,
+    /// When it arrived.
+    pub(crate) arrived: Instant,
+    /// When it was answered; `None`: it is not yet, or never was.
+    pub(crate) ended: Option<Instant>,
+    /// Answered without error.
+    pub(crate) success: bool,
+    /// The queue was full.
+    pub(crate) overflowed: bool,
+}
+
+/// Something that goes up and down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Gauge {
+    /// Requests of the loads without an answer.
+    Asked,
+    /// Requests inside the applications of a service.
+    Inside(Party),
+    /// Requests waiting for a slot in a service.
+    Queued(Party),
+}
+
+/// One step of a gauge.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Change {
+    /// When.
+    pub(crate) at: Instant,
+    /// Which.
+    pub(crate) gauge: Gauge,
+    /// Up, or down.
+    pub(crate) up: bool,
+}
+
+/// Everything counted in a run.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    /// The scenario's time 0 in world time; `None`: still warming up.
+    pub(crate) start: Option<Instant>,
+    /// In order of arrival: request number n stands at n − 1.
+    pub(crate) asked: Vec<Asked>,
+    /// Requests of the loads that have ended.
+    pub(crate) answered: u64,
+    /// In order of arrival.
+    pub(crate) calls: Vec<Call>,
+    /// In order of their end.
+    pub(crate) app_calls: Vec<AppCall>,
+    /// In order of arrival.
+    pub(crate) served: Vec<Served>,
+    /// In order of time.
+    pub(crate) changes: Vec<Change>,
+    /// What each fault touched inside hosts (requests slowed, requests failed), by the fault's index.
+    pub(crate) touched: Vec<u64>,
+}
+
+/// The book of a run, shared by all who write in it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ledger(Arc<Mutex<Book>>);
+
+impl Ledger {
+    /// An empty book for so many faults.
+    pub(crate) fn new(faults: usize) -> Self {
+        Self(Arc::new(Mutex::new(Book { touched: vec![0; faults], ..Book::default() })))
+    }
+
+    /// The book, to read or write. Not to be held over an await.
+    pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts one up until the guard is dropped, crash or not.
+    pub(crate) fn hold(&self, clock: &Arc<dyn squall_net::Clock>, ahead: Duration, gauge: Gauge) -> Held {
+        let held = Held { ledger: self.clone(), clock: Arc::clone(clock), ahead, gauge };
+        held.change(true);
+        held
+    }
+}
+
+/// A gauge held up.
+pub(crate) struct Held {
+    ledger: Ledger,
+    clock: Arc<dyn squall_net::Clock>,
+    ahead: Duration,
+    gauge: Gauge,
+}
+
+impl Held {
+    fn change(&self, up: bool) {
+        let at = self.clock.now() - self.ahead;
+        self.ledger.book().changes.push(Change { at, gauge: self.gauge, up });
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.change(false);
+    }
+}
