@@ -48,6 +48,11 @@ pub enum Field {
 }
 
 impl History {
+    /// A history of these records, in order of time.
+    pub(crate) fn new(entries: impl Iterator<Item = Entry>) -> Self {
+        Self { entries: entries.collect() }
+    }
+
     /// The records in order of time.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {

@@ -1,0 +1,149 @@
+//! What faults turn inside hosts while they run: slow and failing applications, graceful ends. Outlive a crash.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use squall_policy::Rng;
+
+use crate::ledger::Ledger;
+use crate::scenario::Strike;
+
+/// The knobs of one pod.
+#[derive(Clone, Default)]
+pub(crate) struct Knobs(Arc<Mutex<Turned>>);
+
+#[derive(Default)]
+struct Turned {
+    slow: Vec<(usize, Strike)>,
+    errors: Vec<(usize, u32, u16)>,
+}
+
+impl Knobs {
+    /// Fault number `fault` makes it slow.
+    pub(crate) fn slow(&self, fault: usize, strike: Strike) {
+        self.turned(|turned| turned.slow.push((fault, strike)));
+    }
+
+    /// Fault number `fault` fails so many millionths of the requests with this status.
+    pub(crate) fn fail(&self, fault: usize, ppm: u32, status: u16) {
+        self.turned(|turned| turned.errors.push((fault, ppm, status)));
+    }
+
+    /// Fault number `fault` is over.
+    pub(crate) fn lift(&self, fault: usize) {
+        self.turned(|turned| {
+            turned.slow.retain(|(of, _)| *of != fault);
+            turned.errors.retain(|(of, _, _)| *of != fault);
+        });
+    }
+
+    /// What a request that would take `time` takes now; counts it for each fault at work.
+    pub(crate) fn stretch(&self, time: Duration, ledger: &Ledger) -> Duration {
+        self.turned(|turned| {
+            turned.slow.iter().fold(time, |time, (fault, strike)| {
+                ledger.book().touched[*fault] += 1;
+                match strike {
+                    Strike::Times(permille) => {
+                        let nanos = time.as_nanos() * u128::from(*permille) / 1000;
+                        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+                    }
+                    Strike::Add(span) => time.saturating_add(*span),
+                }
+            })
+        })
+    }
+
+    /// The status a fault fails this request with, if one does; counted for that fault.
+    pub(crate) fn failure(&self, rng: &mut Rng, ledger: &Ledger) -> Option<u16> {
+        self.turned(|turned| {
+            let (fault, _, status) =
+                turned.errors.iter().find(|(_, ppm, _)| rng.below(1_000_000) < u64::from(*ppm))?;
+            ledger.book().touched[*fault] += 1;
+            Some(*status)
+        })
+    }
+
+    fn turned<T>(&self, act: impl FnOnce(&mut Turned) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A door that opens once, with a value; any number of tasks wait for it, in any world.
+#[derive(Debug)]
+pub(crate) struct Gate<T>(Arc<Mutex<Door<T>>>);
+
+#[derive(Debug)]
+struct Door<T> {
+    open: Option<T>,
+    next: u64,
+    waiting: BTreeMap<u64, Waker>,
+}
+
+impl<T> Clone for Gate<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Default for Gate<T> {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Door { open: None, next: 0, waiting: BTreeMap::new() })))
+    }
+}
+
+impl<T: Copy> Gate<T> {
+    /// Opens it, and wakes those who wait in the order in which they came; the first value stays.
+    pub(crate) fn open(&self, value: T) {
+        let waiting = {
+            let mut door = self.door();
+            door.open.get_or_insert(value);
+            std::mem::take(&mut door.waiting)
+        };
+        waiting.into_values().for_each(Waker::wake);
+    }
+
+    /// The value, if it is open.
+    pub(crate) fn get(&self) -> Option<T> {
+        self.door().open
+    }
+
+    /// The value, once it is open.
+    pub(crate) async fn opened(&self) -> T {
+        let number = {
+            let mut door = self.door();
+            door.next += 1;
+            door.next
+        };
+        let waits = Waits { gate: self.clone(), number };
+        std::future::poll_fn(|cx| {
+            let mut door = waits.gate.door();
+            match door.open {
+                Some(value) => Poll::Ready(value),
+                None => {
+                    door.waiting.insert(waits.number, cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    fn door(&self) -> MutexGuard<'_, Door<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One who waits at a gate; leaves when dropped.
+struct Waits<T: Copy> {
+    gate: Gate<T>,
+    number: u64,
+}
+
+impl<T: Copy> Drop for Waits<T> {
+    fn drop(&mut self) {
+        let left = self.gate.door().waiting.remove(&self.number);
+        drop(left);
+    }
+}

@@ -1,0 +1,281 @@
+//! The simulated application: a real HTTP server behind its sidecar, with slots, a queue, a time per request, and a script
+//! of calls that it makes through its own sidecar with a real HTTP client.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body::Body as _;
+use squall_net::http::{BodyError, Incoming, ServeLimits, Version, serve};
+use squall_net::{Host, Listener, after};
+use squall_policy::{Instant, Protocol, Rng};
+use tokio::sync::oneshot;
+
+use crate::client::{Client, drain};
+use crate::knobs::{Gate, Knobs};
+use crate::ledger::{Gauge, Party, Served};
+use crate::note::Note;
+use crate::payload::Payload;
+use crate::scenario::{RouteScript, ServiceSpec};
+use crate::shared::Shared;
+use crate::slots::{Entry, Full, Slot, Slots};
+
+/// What an answer says in plain text about why it is an error.
+const WHY: HeaderName = HeaderName::from_static("x-application-error");
+
+/// Headers of a request that an application passes on with every call it makes for it.
+const PASSED_ON: [&str; 4] = ["x-request-id", "traceparent", "tracestate", "baggage"];
+
+/// One pod's application. Lives as long as its process.
+pub(crate) struct App {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) host: Host,
+    /// The number of its host.
+    pub(crate) id: u32,
+    pub(crate) service: Party,
+    pub(crate) version: usize,
+    pub(crate) knobs: Knobs,
+    /// To its own sidecar, for callees that speak HTTP/1.1 and HTTP/2.
+    pub(crate) clients: [Client; 2],
+    slots: Arc<Slots>,
+    dice: Mutex<Dice>,
+}
+
+struct Dice {
+    time: Rng,
+    errors: Rng,
+    faults: Rng,
+    calls: Rng,
+}
+
+/// What a request in an application came to.
+struct Verdict {
+    status: u16,
+    why: String,
+    bytes: u64,
+}
+
+impl App {
+    /// The application of host number `id`, whose sidecar's outbound side is at `sidecar`.
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        host: &Host,
+        id: u32,
+        service: Party,
+        version: usize,
+        knobs: Knobs,
+        sidecar: SocketAddr,
+    ) -> Arc<Self> {
+        let spec = &shared.scenario.services[usize::from(service.0)];
+        let client = |protocol| Client::new(host.clone(), sidecar, protocol);
+        Arc::new(Self {
+            shared: Arc::clone(shared),
+            host: host.clone(),
+            id,
+            service,
+            version,
+            knobs,
+            clients: [client(Protocol::Http1), client(Protocol::Http2)],
+            slots: Slots::new(spec.slots, spec.queue),
+            dice: Mutex::new(Dice {
+                time: host.rng("application time"),
+                errors: host.rng("application errors"),
+                faults: host.rng("application faults"),
+                calls: host.rng("application calls"),
+            }),
+        })
+    }
+
+    /// Serves every connection that comes to `at`, until `drains` opens; then those that are there to their end.
+    ///
+    /// # Errors
+    /// It cannot listen at `at`.
+    pub(crate) async fn serve(self: &Arc<Self>, at: SocketAddr, drains: &Gate<()>) -> io::Result<()> {
+        let mut listener: Box<dyn Listener> = self.host.net().listen(at).await?;
+        let app = Arc::clone(self);
+        let drains = drains.clone();
+        self.host.spawn("application accept", async move {
+            while let Ok(accepted) = listener.accept().await {
+                let (app, drains) = (Arc::clone(&app), drains.clone());
+                let host = app.host.clone();
+                host.clone().spawn("application connection", async move {
+                    let version = match app.spec().protocol {
+                        Protocol::Http1 => Version::Http1,
+                        Protocol::Http2 => Version::Http2,
+                    };
+                    let service = move |request| Arc::clone(&app).answer(request);
+                    let limits = ServeLimits::default();
+                    // How a connection ends is its sidecar's business.
+                    let _ = serve(&host, accepted.conn, Some(version), limits, service, drains.opened()).await;
+                });
+            }
+        });
+        Ok(())
+    }
+
+    /// Its service.
+    pub(crate) fn spec(&self) -> &ServiceSpec {
+        &self.shared.scenario.services[usize::from(self.service.0)]
+    }
+
+    /// Notes something, now.
+    pub(crate) fn note(&self, note: &Note<'_>) {
+        self.shared.journal.note(self.now(), self.id, note);
+    }
+
+    /// World time.
+    pub(crate) fn now(&self) -> Instant {
+        self.host.now() - self.spec().clock_ahead
+    }
+
+    /// Whether something this likely happens to a call, in millionths.
+    pub(crate) fn dice_say(&self, ppm: u32) -> bool {
+        ppm >= 1_000_000 || self.dice(|dice| dice.calls.below(1_000_000)) < u64::from(ppm)
+    }
+
+    /// A span drawn for a step of a script.
+    pub(crate) fn draw(&self, span: &crate::scenario::Distribution) -> Duration {
+        self.dice(|dice| span.draw(&mut dice.time))
+    }
+
+    fn dice<T>(&self, throw: impl FnOnce(&mut Dice) -> T) -> T {
+        throw(&mut self.dice.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Payload>, BodyError> {
+        if self.spec().finishes_abandoned {
+            let (give, take) = oneshot::channel();
+            let app = Arc::clone(&self);
+            self.host.spawn("application request", async move {
+                let response = app.work(request).await;
+                // The caller may have gone away meanwhile; the work was done all the same.
+                let _ = give.send(response);
+            });
+            take.await?
+        } else {
+            self.work(request).await
+        }
+    }
+
+    async fn work(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Payload>, BodyError> {
+        let arrived = self.now();
+        let (head, body) = request.into_parts();
+        let number = request_number(&head.headers);
+        let spec_ahead = self.spec().clock_ahead;
+        let _inside = self.shared.ledger.hold(self.host.clock(), spec_ahead, Gauge::Inside(self.service));
+        self.note(&Note::Arrived { request: number, method: head.method.as_str(), path: head.uri.path() });
+        let served = {
+            let mut book = self.shared.ledger.book();
+            let line =
+                Served { service: self.service, arrived, ended: None, success: false, overflowed: false };
+            book.served.push(line);
+            book.served.len() - 1
+        };
+        if !body.is_end_stream() && !drain(body, &mut None).await.1 {
+            return Err("the caller went away before the end of its request".into());
+        }
+        let path = head.uri.path();
+        let routes = &self.spec().versions[self.version].routes;
+        let verdict = match routes.iter().find(|route| route.matches.matches(head.method.as_str(), path)) {
+            None => Verdict { status: 404, why: format!("no route for {} {path}", head.method), bytes: 0 },
+            Some(route) => match self.slot(number).await {
+                Err(Full) => {
+                    self.shared.ledger.book().served[served].overflowed = true;
+                    self.note(&Note::Overflows { request: number });
+                    Verdict { status: 503, why: "queue full".to_owned(), bytes: 0 }
+                }
+                Ok((_slot, waited)) => self.do_route(route, number, waited, &head.headers).await,
+            },
+        };
+        let response = self.response(number, &verdict);
+        let mut book = self.shared.ledger.book();
+        let line = &mut book.served[served];
+        line.ended = Some(self.now());
+        line.success = verdict.status < 400;
+        Ok(response)
+    }
+
+    /// Waits for a slot; tells how long.
+    async fn slot(&self, number: Option<u64>) -> Result<(Slot, Duration), Full> {
+        match self.slots.enter()? {
+            Entry::Slot(slot) => Ok((slot, Duration::ZERO)),
+            Entry::Turn(turn) => {
+                let since = self.now();
+                let ahead = self.spec().clock_ahead;
+                let _queued = self.shared.ledger.hold(self.host.clock(), ahead, Gauge::Queued(self.service));
+                self.note(&Note::Waits { request: number });
+                let slot = turn.wait().await;
+                Ok((slot, self.now().since(since)))
+            }
+        }
+    }
+
+    async fn do_route(
+        self: &Arc<Self>,
+        route: &RouteScript,
+        number: Option<u64>,
+        waited: Duration,
+        headers: &HeaderMap,
+    ) -> Verdict {
+        let drawn = self.dice(|dice| route.work.time.draw(&mut dice.time));
+        let time = self.knobs.stretch(drawn, &self.shared.ledger);
+        self.note(&Note::Begins { request: number, waited, time });
+        if !time.is_zero() {
+            after(self.host.clock().as_ref(), time).await;
+        }
+        if let Some(status) = self.dice(|dice| self.knobs.failure(&mut dice.faults, &self.shared.ledger)) {
+            return Verdict { status, why: "a fault of the scenario".to_owned(), bytes: 0 };
+        }
+        let error_ppm = route.work.error_ppm;
+        if error_ppm > 0 && self.dice(|dice| dice.errors.below(1_000_000)) < u64::from(error_ppm) {
+            return Verdict { status: 500, why: "its own error rate".to_owned(), bytes: 0 };
+        }
+        let passed_on = PASSED_ON
+            .iter()
+            .flat_map(|name| headers.get_all(*name).iter().map(|value| (HeaderName::from_static(name), value.clone())))
+            .collect();
+        match self.run_steps(&route.steps, number, Arc::new(passed_on)).await {
+            Ok(()) => Verdict { status: 200, why: String::new(), bytes: route.work.response_bytes },
+            Err(failed) => Verdict { status: 500, why: failed.0, bytes: 0 },
+        }
+    }
+
+    fn response(&self, number: Option<u64>, verdict: &Verdict) -> Response<Payload> {
+        let success = verdict.status < 400;
+        let grpc_status = match (success, verdict.status) {
+            (true, _) => 0,
+            (false, 503) => 14,
+            (false, 404) => 12,
+            (false, _) => 13,
+        };
+        let grpc = self.spec().grpc.then_some(grpc_status);
+        let status = if grpc.is_some() { 200 } else { verdict.status };
+        self.note(&Note::Answers { request: number, status, grpc, why: &verdict.why });
+        let body = match grpc {
+            Some(0) => Payload::grpc(verdict.bytes, 0),
+            Some(_) | None => Payload::zeros(verdict.bytes),
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = StatusCode::from_u16(status).expect("scenarios name statuses from 200 to 599");
+        let headers = response.headers_mut();
+        if let Some(grpc) = grpc {
+            headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            if grpc != 0 {
+                headers.insert("grpc-status", HeaderValue::from(u16::from(grpc)));
+            }
+        }
+        if !verdict.why.is_empty()
+            && let Ok(why) = HeaderValue::from_str(&verdict.why)
+        {
+            headers.insert(WHY, why);
+        }
+        response
+    }
+}
+
+/// The number of the load's request that a request is made for: load generators write it into `x-request-id`.
+pub(crate) fn request_number(headers: &HeaderMap) -> Option<u64> {
+    headers.get("x-request-id")?.to_str().ok()?.parse().ok()
+}
