@@ -35,7 +35,7 @@ pub trait ControlRecorder: Send + Sync + 'static {
 }
 
 /// What a control plane does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ControlRecord {
     /// It listens there.
     Listening {

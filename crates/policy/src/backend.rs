@@ -45,7 +45,7 @@ pub struct Backend {
 pub struct Ticket(pub(crate) u64);
 
 /// A change of a backend's shared state, for history, logs and metrics.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum BackendEvent {
     /// The endpoint's breaker opened until then.
     BreakerOpened {

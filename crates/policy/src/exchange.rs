@@ -113,7 +113,7 @@ pub enum Step {
 }
 
 /// One try.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Attempt {
     /// 1 for the first.
     pub number: AttemptNumber,
@@ -132,7 +132,7 @@ pub struct Attempt {
 }
 
 /// How a try failed without a head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Failure {
     /// Connection refused or unreachable.
     ConnectRefused,
@@ -521,7 +521,7 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 }
 
 /// What became of a failed try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RetryNote {
     /// It is repeated.
     Retry {

@@ -20,7 +20,7 @@ pub enum Side {
 }
 
 /// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HowEnded {
     /// Answered, to the last byte.
     Complete,
@@ -49,7 +49,7 @@ impl Recorder for Ignore {
 }
 
 /// One event of a proxy's work. Text is borrowed: an event that is not kept costs nothing.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Hash)]
 pub enum Record<'a> {
     /// A request's head was read.
     Started {

@@ -58,8 +58,7 @@ impl Knobs {
     /// The status a fault fails this request with, if one does; counted for that fault.
     pub(crate) fn failure(&self, rng: &mut Rng, ledger: &Ledger) -> Option<u16> {
         self.turned(|turned| {
-            let (fault, _, status) =
-                turned.errors.iter().find(|(_, ppm, _)| rng.below(1_000_000) < u64::from(*ppm))?;
+            let (fault, _, status) = turned.errors.iter().find(|(_, ppm, _)| rng.below(1_000_000) < u64::from(*ppm))?;
             ledger.book().touched[*fault] += 1;
             Some(*status)
         })

@@ -108,6 +108,8 @@ pub(crate) struct Book {
     pub(crate) start: Option<Instant>,
     /// In order of arrival: request number n stands at n − 1.
     pub(crate) asked: Vec<Asked>,
+    /// Requests sent, by load.
+    pub(crate) sent: Vec<u64>,
     /// Requests of the loads that have ended.
     pub(crate) answered: u64,
     /// In order of arrival.
@@ -127,9 +129,9 @@ pub(crate) struct Book {
 pub(crate) struct Ledger(Arc<Mutex<Book>>);
 
 impl Ledger {
-    /// An empty book for so many faults.
-    pub(crate) fn new(faults: usize) -> Self {
-        Self(Arc::new(Mutex::new(Book { touched: vec![0; faults], ..Book::default() })))
+    /// An empty book for so many loads and faults.
+    pub(crate) fn new(loads: usize, faults: usize) -> Self {
+        Self(Arc::new(Mutex::new(Book { sent: vec![0; loads], touched: vec![0; faults], ..Book::default() })))
     }
 
     /// The book, to read or write. Not to be held over an await.

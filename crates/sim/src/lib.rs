@@ -1,13 +1,25 @@
 //! The simulated world: engines, faults, workload, checks.
 
+mod arrivals;
 mod campaign;
 mod check;
+mod client;
 pub mod engine;
 mod history;
+mod journal;
+mod knobs;
+mod ledger;
 mod measure;
+mod note;
 mod outcome;
+mod payload;
 mod run;
 pub mod scenario;
+mod script;
+mod service;
+mod shared;
+mod slots;
+mod workload;
 
 pub use campaign::{Campaign, Case, ParallelMap, Row, Verification, in_turn, rows};
 pub use check::{CheckResult, Verdict};

@@ -97,11 +97,7 @@ impl Generator {
 
     /// Whether the load has sent all the requests it may.
     fn is_spent(&self) -> bool {
-        self.spec().requests.is_some_and(|most| {
-            let load = self.load;
-            let sent = self.shared.ledger.book().asked.iter().filter(|asked| usize::from(asked.load) == load).count();
-            sent as u64 >= most
-        })
+        self.spec().requests.is_some_and(|most| self.shared.ledger.book().sent[self.load] >= most)
     }
 
     fn next_arrival(&self, index: usize) -> Option<crate::arrivals::Arrival> {
@@ -116,6 +112,7 @@ impl Generator {
         let arrived = self.host.now();
         let number = {
             let mut book = self.shared.ledger.book();
+            book.sent[self.load] += 1;
             book.asked.push(Asked {
                 load: u16::try_from(self.load).expect("scenarios have fewer loads"),
                 arrived,
