@@ -187,6 +187,14 @@ pub struct Sender<B> {
     requests: Requests<B>,
 }
 
+/// A request that got no answer.
+pub struct Unsent<B> {
+    /// Why.
+    pub error: hyper::Error,
+    /// The request, if nothing of it was written; its body is untouched.
+    pub request: Option<Request<B>>,
+}
+
 enum Requests<B> {
     Http1(client::http1::SendRequest<B>),
     Http2(client::http2::SendRequest<B>),
@@ -249,6 +257,24 @@ where
             Requests::Http1(requests) => requests.send_request(request).await,
             Requests::Http2(requests) => requests.send_request(request).await,
         }
+    }
+
+    /// As [`Sender::send`], but gives a request back of which nothing was written.
+    ///
+    /// # Errors
+    /// [`Unsent`].
+    pub async fn try_send(&mut self, request: Request<B>) -> Result<Response<Incoming>, Box<Unsent<B>>> {
+        if let Err(error) = self.ready().await {
+            return Err(Box::new(Unsent { error, request: Some(request) }));
+        }
+        let sent = match &mut self.requests {
+            Requests::Http1(requests) => requests.try_send_request(request).await,
+            Requests::Http2(requests) => requests.try_send_request(request).await,
+        };
+        sent.map_err(|mut unsent| {
+            let request = unsent.take_message();
+            Box::new(Unsent { error: unsent.into_error(), request })
+        })
     }
 
     /// Waits until another request may be sent. HTTP/1.1: the last response was read to its end.
