@@ -229,6 +229,19 @@ impl Backend {
             self.slots.push(slot);
         }
         self.balancer.resize(self.slots.len());
+        self.uphold_floor();
+    }
+
+    /// Brings ejected endpoints back, the earliest first, when others left and too few serve.
+    fn uphold_floor(&mut self) {
+        let Some(config) = self.policy.outliers else { return };
+        let mut crowd = self.crowd();
+        while crowd.ejected > 0 && crowd.all - crowd.ejected < config.floor {
+            let ejected = self.slots.iter_mut().filter(|slot| !slot.endpoint.draining && slot.outlier.is_ejected());
+            let Some(slot) = ejected.min_by_key(|slot| slot.outlier.until()) else { return };
+            self.events.push_back(outlier_event(&slot.endpoint, slot.outlier.pardon()));
+            crowd.ejected -= 1;
+        }
     }
 
     /// Its name.
@@ -281,6 +294,12 @@ impl Backend {
     #[must_use]
     pub fn load(&self) -> (u32, u32) {
         self.admission.load()
+    }
+
+    /// Tries that hold a permit, over all endpoints.
+    #[cfg(test)]
+    pub(crate) fn pending_total(&self) -> u32 {
+        self.slots.iter().map(|slot| slot.pending).sum()
     }
 
     pub(crate) fn issue_ticket(&mut self) -> Ticket {
@@ -376,7 +395,12 @@ impl Backend {
     /// Counts what a try says about its endpoint. `waited` is how long its head took (zero if it came: how long a stream
     /// lived before it broke is no latency).
     pub(crate) fn judge(&mut self, now: Instant, permit: &Permit, verdict: Verdict, waited: Duration) {
-        let crowd = self.crowd(permit);
+        // Counting the crowd costs a look at every endpoint.
+        let crowd = if verdict == Verdict::Failure && self.policy.outliers.is_some() {
+            self.crowd()
+        } else {
+            Crowd { all: 0, ejected: 0 }
+        };
         let Some(slot) = find(&mut self.slots, permit) else { return };
         if verdict == Verdict::Failure {
             let default_rtt = estimate_settings(&self.policy.balancing).1;
@@ -411,18 +435,11 @@ impl Backend {
         }
     }
 
-    /// How many others are out; only counted where an ejection is near.
-    fn crowd(&mut self, permit: &Permit) -> Crowd {
-        let close = match (&self.policy.outliers, find(&mut self.slots, permit)) {
-            (Some(config), Some(slot)) => slot.outlier.is_close(config),
-            (None, _) | (_, None) => false,
-        };
+    fn crowd(&self) -> Crowd {
         let mut crowd = Crowd { all: 0, ejected: 0 };
-        if close {
-            for slot in self.slots.iter().filter(|slot| !slot.endpoint.draining) {
-                crowd.all += 1;
-                crowd.ejected += u32::from(slot.outlier.is_ejected());
-            }
+        for slot in self.slots.iter().filter(|slot| !slot.endpoint.draining) {
+            crowd.all += 1;
+            crowd.ejected += u32::from(slot.outlier.is_ejected());
         }
         crowd
     }

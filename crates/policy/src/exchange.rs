@@ -393,9 +393,6 @@ impl Exchange {
             self.reply(Reason::DeadlineExceeded);
             return None;
         }
-        if self.number == 0 {
-            backend.deposit(now);
-        }
         let connect_timeout = backend.policy().connect_timeout;
         match backend.pick(now, &self.tried) {
             Ok(picked) => {
@@ -411,6 +408,9 @@ impl Exchange {
                     connect_timeout,
                 };
                 self.state = State::Trying { permit: picked.permit, until };
+                if self.number == 1 {
+                    backend.deposit(now);
+                }
                 Some(attempt)
             }
             Err(reason) => {
@@ -561,3 +561,6 @@ impl fmt::Display for RetryNote {
         }
     }
 }
+
+#[cfg(test)]
+mod properties;

@@ -64,9 +64,16 @@ impl Outlier {
         self.until.is_some() || self.ejections > 0
     }
 
-    /// Whether one more failure would ask for ejection; only then is the crowd looked at.
-    pub(crate) fn is_close(&self, config: &Config) -> bool {
-        self.until.is_none() && self.failures + 1 >= config.consecutive_5xx
+    /// Until when at least it is out.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        self.until
+    }
+
+    /// Comes back before its time, because others left.
+    pub(crate) fn pardon(&mut self) -> Transition {
+        self.until = None;
+        self.failures = 0;
+        Transition::Returned
     }
 
     /// Counts a verdict. What comes in while ejected belongs to requests from before and counts no more.
@@ -105,11 +112,7 @@ impl Outlier {
     /// An interval has passed.
     pub(crate) fn on_interval(&mut self, now: Instant) -> Option<Transition> {
         match self.until {
-            Some(until) if now >= until => {
-                self.until = None;
-                self.failures = 0;
-                Some(Transition::Returned)
-            }
+            Some(until) if now >= until => Some(self.pardon()),
             Some(_) => None,
             None => {
                 self.ejections = self.ejections.saturating_sub(1);

@@ -1,0 +1,518 @@
+//! Many requests on one backend, in any order of events, against what can be seen from outside.
+//!
+//! The model knows only what the shell knows: the steps it was told, the events it drained, the clock. It checks that
+//! every request ends exactly once, that places and permits never leak, and that tries stay within deadline, number,
+//! budget and the choice of endpoints.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::mesh::{
+    BackendName, BackendPolicy, Backoff, Balancing, Breaker, Budget, Endpoint, Jitter, Limits, Outliers, RetryOn,
+};
+use crate::{BackendEvent, Rng};
+
+const PODS: u8 = 5;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Begin { idempotent: bool, deadline_ms: Option<u64>, route: u8 },
+    Head { which: usize, status: u16, grpc: Option<u8>, retry_after_s: Option<u64>, replayable: bool },
+    Fail { which: usize, failure: Failure, replayable: bool },
+    BodyEnd { which: usize, ended: Ended },
+    Cancel { which: usize },
+    Advance { micros: u64 },
+    Endpoints { present: u8, draining: u8 },
+    Policy { variant: u8, limits: Limits },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let which = any::<usize>();
+    let grpc = prop::option::weighted(0.2, prop::sample::select(vec![0_u8, 5, 8, 13, 14]));
+    prop_oneof![
+        8 => (any::<bool>(), prop::option::of(0_u64..300), 0_u8..3)
+            .prop_map(|(idempotent, deadline_ms, route)| Op::Begin { idempotent, deadline_ms, route }),
+        8 => (
+            which.clone(),
+            prop::sample::select(vec![200_u16, 204, 404, 429, 500, 502, 503, 503, 503]),
+            grpc.clone(),
+            prop::option::weighted(0.1, 0_u64..2),
+            prop::bool::weighted(0.9),
+        )
+            .prop_map(|(which, status, grpc, retry_after_s, replayable)| Op::Head {
+                which, status, grpc, retry_after_s, replayable
+            }),
+        4 => (
+            which.clone(),
+            prop::sample::select(vec![
+                Failure::ConnectRefused,
+                Failure::ConnectTimeout,
+                Failure::Tls,
+                Failure::Reset,
+                Failure::RefusedStream,
+                Failure::CallerGone,
+            ]),
+            prop::bool::weighted(0.9),
+        )
+            .prop_map(|(which, failure, replayable)| Op::Fail { which, failure, replayable }),
+        6 => (which.clone(), grpc, 0_u8..6).prop_map(|(which, grpc, kind)| Op::BodyEnd {
+            which,
+            ended: match kind {
+                0 => Ended::Broken,
+                1 => Ended::CallerGone,
+                _ => Ended::Complete { grpc },
+            },
+        }),
+        1 => which.prop_map(|which| Op::Cancel { which }),
+        6 => prop_oneof![0_u64..20_000, 0_u64..3_000_000].prop_map(|micros| Op::Advance { micros }),
+        1 => (any::<u8>(), any::<u8>(), any::<u8>())
+            .prop_map(|(present, a, b)| Op::Endpoints { present, draining: a & b }),
+        1 => (0_u8..8, limits()).prop_map(|(variant, limits)| Op::Policy { variant, limits }),
+    ]
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    (1_u32..6, 0_u32..6, prop::option::of(1_u64..100)).prop_map(|(in_flight, pending, queue)| Limits {
+        in_flight,
+        pending,
+        queue_timeout: queue.map(Duration::from_millis),
+    })
+}
+
+fn policy(variant: u8, limits: Limits) -> BackendPolicy {
+    let balancing = match variant % 4 {
+        0 => Balancing::default(),
+        1 => Balancing::LeastRequest { choices: 3 },
+        2 => Balancing::RoundRobin,
+        _ => Balancing::Random,
+    };
+    let breaker = Breaker {
+        consecutive_failures: 2,
+        open_min: Duration::from_millis(50),
+        open_max: Duration::from_millis(400),
+        probes: 1 + u32::from(variant % 3),
+        ..Breaker::default()
+    };
+    let outliers = Outliers {
+        consecutive_5xx: 3,
+        interval: Duration::from_millis(100),
+        base_ejection: Duration::from_millis(150),
+        max_ejection: Duration::from_secs(1),
+        max_ejection_percent: 60,
+        floor: 1 + u32::from(variant % 2),
+    };
+    let budget = Budget { percent: 50, min_per_second: u32::from(variant % 3), window: Duration::from_secs(1) };
+    BackendPolicy {
+        balancing,
+        breaker: (variant % 5 != 4).then_some(breaker),
+        outliers: (variant % 7 != 6).then_some(outliers),
+        limits,
+        budget: (variant % 4 != 3).then_some(budget),
+        ..BackendPolicy::default()
+    }
+}
+
+fn route(kind: u8) -> (RouteTimeouts, Option<RetryPolicy>) {
+    let retry = RetryPolicy {
+        retries: 1 + u32::from(kind),
+        on: vec![
+            RetryOn::ConnectFailure,
+            RetryOn::Reset,
+            RetryOn::RefusedStream,
+            RetryOn::PerTryTimeout,
+            RetryOn::GatewayError,
+            RetryOn::Status(429),
+            RetryOn::Grpc(14),
+        ],
+        backoff: Backoff { first: Duration::from_millis(2), last: Duration::from_millis(40), jitter: Jitter::Full },
+        non_idempotent: kind == 2,
+        buffer_bytes: 65_536,
+    };
+    let timeouts = RouteTimeouts {
+        request: (kind > 0).then_some(Duration::from_millis(200)),
+        per_try: (kind > 1).then_some(Duration::from_millis(30)),
+        idle: None,
+    };
+    (timeouts, (kind < 3).then_some(retry))
+}
+
+fn endpoint(n: u8, draining: bool) -> Endpoint {
+    Endpoint {
+        address: ([10, 0, 0, n], 80).into(),
+        name: format!("pod-{n}").into(),
+        zone: Arc::from(""),
+        weight: 1,
+        identity: Arc::from(""),
+        draining,
+    }
+}
+
+/// What the shell knows of a request.
+struct Live {
+    exchange: Exchange,
+    retries: u32,
+    /// The try in flight.
+    trying: Option<AttemptNumber>,
+    answering: bool,
+    waits: Option<Instant>,
+    queued: bool,
+    tries: u32,
+    tried: BTreeSet<Arc<str>>,
+    told: u32,
+    quit: bool,
+}
+
+/// What the shell knows of an endpoint.
+#[derive(Clone, Copy, PartialEq)]
+enum Light {
+    Closed,
+    Open(Instant),
+    HalfOpen,
+}
+
+struct World {
+    now: Instant,
+    backend: Backend,
+    live: BTreeMap<Ticket, Live>,
+    /// Draining?
+    endpoints: BTreeMap<Arc<str>, bool>,
+    lights: BTreeMap<Arc<str>, Light>,
+    ejected: BTreeSet<Arc<str>>,
+    /// Times of first tries and of retries decided, since the budget's settings hold.
+    first_tries: Vec<Instant>,
+    retries: Vec<Instant>,
+    trace: Vec<String>,
+}
+
+impl World {
+    fn new(seed: u64, limits: Limits, variant: u8) -> Self {
+        let name = BackendName::new("shop", "cart", 80);
+        let mut world = Self {
+            now: Instant::from_nanos(1_000_000),
+            backend: Backend::new(name, policy(variant, limits), Rng::from_seed(seed)),
+            live: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            lights: BTreeMap::new(),
+            ejected: BTreeSet::new(),
+            first_tries: Vec::new(),
+            retries: Vec::new(),
+            trace: Vec::new(),
+        };
+        world.set_endpoints(0xff, 0);
+        world
+    }
+
+    fn set_endpoints(&mut self, present: u8, draining: u8) {
+        let list: Vec<_> =
+            (0..PODS).filter(|n| present >> n & 1 == 1).map(|n| endpoint(n, draining >> n & 1 == 1)).collect();
+        self.backend.set_endpoints(self.now, &list);
+        self.endpoints = list.iter().map(|endpoint| (Arc::clone(&endpoint.name), endpoint.draining)).collect();
+        let here = &self.endpoints;
+        self.lights.retain(|name, _| here.contains_key(name));
+        self.ejected.retain(|name| here.contains_key(name));
+        // An endpoint that comes back is another one.
+        self.live.values_mut().for_each(|live| live.tried.retain(|name| here.contains_key(name)));
+    }
+
+    fn set_policy(&mut self, policy: BackendPolicy) {
+        let old = self.backend.policy().clone();
+        if old.budget != policy.budget {
+            self.first_tries.clear();
+            self.retries.clear();
+        }
+        if old.breaker != policy.breaker {
+            self.lights.clear();
+        }
+        self.backend.set_policy(self.now, policy);
+    }
+
+    fn apply(&mut self, op: &Op) {
+        match *op {
+            Op::Begin { idempotent, deadline_ms, route: kind } => {
+                let (timeouts, retry) = route(kind);
+                let deadline = deadline_ms.map(|ms| self.now + Duration::from_millis(ms));
+                let facts = RequestFacts { idempotent, deadline };
+                let exchange = Exchange::begin(self.now, &mut self.backend, facts, timeouts, retry.as_ref());
+                let ticket = exchange.ticket();
+                let live = Live {
+                    exchange,
+                    retries: retry.map_or(0, |retry| retry.retries),
+                    trying: None,
+                    answering: false,
+                    waits: None,
+                    queued: false,
+                    tries: 0,
+                    tried: BTreeSet::new(),
+                    told: 0,
+                    quit: false,
+                };
+                assert!(self.live.insert(ticket, live).is_none(), "tickets are unique");
+                self.drive(ticket);
+            }
+            Op::Head { which, status, grpc, retry_after_s, replayable } => {
+                let Some(ticket) = self.nth(which, |live| live.trying.is_some()) else { return };
+                let retry_after = retry_after_s.map(Duration::from_secs);
+                self.report(ticket, |exchange, now, backend, number| {
+                    exchange.on_head(now, backend, number, Answer { status, grpc, retry_after, replayable });
+                });
+            }
+            Op::Fail { which, failure, replayable } => {
+                let Some(ticket) = self.nth(which, |live| live.trying.is_some()) else { return };
+                let live = self.live.get_mut(&ticket).expect("just found");
+                live.quit |= failure == Failure::CallerGone;
+                self.report(ticket, |exchange, now, backend, number| {
+                    exchange.on_failure(now, backend, number, failure, replayable);
+                });
+                if let Some(live) = self.live.get_mut(&ticket) {
+                    assert!(live.trying.is_none() || live.tries > 1, "a failed try is over");
+                }
+            }
+            Op::BodyEnd { which, ended } => {
+                let Some(ticket) = self.nth(which, |live| live.answering) else { return };
+                self.report(ticket, |exchange, now, backend, _| exchange.on_body_end(now, backend, ended));
+                assert!(!self.live.contains_key(&ticket), "the end of the body is the end of the request");
+            }
+            Op::Cancel { which } => {
+                let Some(ticket) = self.nth(which, |_| true) else { return };
+                self.cancel(ticket);
+            }
+            Op::Advance { micros } => self.advance(self.now + Duration::from_micros(micros)),
+            Op::Endpoints { present, draining } => self.set_endpoints(present, draining),
+            Op::Policy { variant, limits } => self.set_policy(policy(variant, limits)),
+        }
+        self.settle();
+    }
+
+    fn cancel(&mut self, ticket: Ticket) {
+        let live = self.live.get_mut(&ticket).expect("the caller found it");
+        live.quit = true;
+        live.exchange.cancel(self.now, &mut self.backend);
+        self.drive(ticket);
+        assert!(!self.live.contains_key(&ticket), "a cancelled request is over");
+    }
+
+    fn nth(&self, which: usize, fits: impl Fn(&Live) -> bool) -> Option<Ticket> {
+        let fitting: Vec<_> = self.live.iter().filter(|(_, live)| fits(live)).map(|(ticket, _)| *ticket).collect();
+        (!fitting.is_empty()).then(|| fitting[which % fitting.len()])
+    }
+
+    fn report(&mut self, ticket: Ticket, report: impl FnOnce(&mut Exchange, Instant, &mut Backend, AttemptNumber)) {
+        let live = self.live.get_mut(&ticket).expect("the caller found it");
+        let number = live.tries;
+        live.trying = None;
+        report(&mut live.exchange, self.now, &mut self.backend, number);
+        self.drive(ticket);
+    }
+
+    /// Jumps from deadline to deadline, as a shell's timers do.
+    fn advance(&mut self, to: Instant) {
+        loop {
+            let request = self.live.iter().filter_map(|(ticket, live)| Some((live.waits?, *ticket))).min();
+            let shared = self.backend.poll_deadline();
+            let next = [request.map(|(at, _)| at), shared.map(|(at, _)| at)].into_iter().flatten().min();
+            let Some(next) = next.filter(|next| *next <= to) else { break };
+            self.now = self.now.max(next);
+            if shared.is_some_and(|(at, _)| at <= self.now) {
+                self.backend.on_deadline(self.now);
+                assert!(self.backend.poll_deadline().is_none_or(|(at, _)| at > self.now), "a deadline passes");
+            } else if let Some((_, ticket)) = request {
+                let live = self.live.get_mut(&ticket).expect("just found");
+                live.exchange.on_deadline(self.now, &mut self.backend, true);
+                self.drive(ticket);
+                let passed = self.live.get(&ticket).and_then(|live| live.waits).is_none_or(|at| at > self.now);
+                assert!(passed, "a wait passes");
+            }
+            self.settle();
+        }
+        self.now = to;
+    }
+
+    /// Does what one exchange says until it waits.
+    fn drive(&mut self, ticket: Ticket) {
+        loop {
+            self.drain_events();
+            let live = self.live.get_mut(&ticket).expect("driven while it lives");
+            if let Some(RetryNote::Retry { wait, budget_left, .. }) = live.exchange.poll_note() {
+                let until = self.now + wait;
+                assert!(
+                    live.exchange.deadline().is_none_or(|deadline| until < deadline),
+                    "no wait passes the deadline"
+                );
+                if budget_left.is_some() {
+                    self.retries.push(self.now);
+                    check_budget(self.now, &self.backend, &self.first_tries, &self.retries);
+                }
+            }
+            let step = live.exchange.step(self.now, &mut self.backend);
+            self.trace.push(format!("{:?} {:?} {step:?}", self.now, ticket));
+            live.queued = false;
+            live.waits = None;
+            match step {
+                Step::Try(attempt) => {
+                    assert!(live.trying.is_none() && !live.answering && live.told == 0, "one try at a time");
+                    live.tries += 1;
+                    assert_eq!(attempt.number, live.tries);
+                    assert!(live.tries <= 1 + live.retries, "tries stay within 1 + retries");
+                    assert!(live.exchange.deadline().is_none_or(|at| self.now < at), "no try after the deadline");
+                    live.trying = Some(attempt.number);
+                    if live.tries == 1 {
+                        self.first_tries.push(self.now);
+                    }
+                    let tried = live.tried.clone();
+                    live.tried.insert(Arc::clone(&attempt.endpoint));
+                    self.drain_events();
+                    self.check_choice(&attempt.endpoint, &tried);
+                }
+                Step::Wait { until, why } => {
+                    live.queued = why == "queue";
+                    live.waits = until;
+                    assert_eq!(why == "try", live.trying.is_some());
+                    assert_eq!(why == "answer", live.answering);
+                    return;
+                }
+                Step::Cancel(number) => {
+                    assert_eq!(number, live.tries, "only the latest try can be running");
+                    live.trying = None;
+                    live.answering = false;
+                }
+                Step::Forward(number) => {
+                    assert_eq!(number, live.tries, "only the latest try can be answered with");
+                    live.told += 1;
+                    live.answering = true;
+                }
+                Step::Reply(reply) => {
+                    assert!(live.trying.is_none(), "whoever replies has stopped the try");
+                    live.told += 1;
+                    if matches!(reply.reason, Reason::NoEndpoints | Reason::NoneAvailable) {
+                        let healthy: Vec<_> = self.healthy().cloned().collect();
+                        assert!(healthy.is_empty(), "{} although {healthy:?} serve", reply.reason);
+                    }
+                }
+                Step::Done => {
+                    assert!(live.trying.is_none(), "a request does not end under its try");
+                    assert_eq!(live.exchange.step(self.now, &mut self.backend), Step::Done, "done stays done");
+                    assert!(live.told == 1 || live.quit && live.told <= 1, "answered {} times", live.told);
+                    self.live.remove(&ticket);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Endpoints that are certainly available.
+    fn healthy(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.endpoints
+            .iter()
+            .filter(|(name, draining)| {
+                let light = self.lights.get(*name).copied().unwrap_or(Light::Closed);
+                !**draining && !self.ejected.contains(*name) && light == Light::Closed
+            })
+            .map(|(name, _)| name)
+    }
+
+    fn check_choice(&self, chosen: &Arc<str>, tried: &BTreeSet<Arc<str>>) {
+        assert_eq!(self.endpoints.get(chosen), Some(&false), "no try to a draining or unknown endpoint");
+        assert!(!self.ejected.contains(chosen), "no try to an ejected endpoint");
+        if let Some(Light::Open(until)) = self.lights.get(chosen) {
+            panic!("a try at {:?} to {chosen}, open until {until:?}", self.now);
+        }
+        if tried.contains(chosen) {
+            let other = self.healthy().find(|name| !tried.contains(*name));
+            assert_eq!(other, None, "{chosen} has been tried already");
+        }
+    }
+
+    fn drain_events(&mut self) {
+        while let Some(event) = self.backend.poll_event() {
+            self.trace.push(format!("{:?} {event:?}", self.now));
+            match event {
+                BackendEvent::BreakerOpened { endpoint, until, .. } => {
+                    assert!(until > self.now);
+                    self.lights.insert(endpoint, Light::Open(until));
+                }
+                BackendEvent::BreakerHalfOpen { endpoint } => {
+                    let before = self.lights.insert(endpoint, Light::HalfOpen);
+                    assert!(matches!(before, Some(Light::Open(until)) if until <= self.now), "half-open after open");
+                }
+                BackendEvent::BreakerClosed { endpoint } => {
+                    let before = self.lights.insert(endpoint, Light::Closed);
+                    assert!(before == Some(Light::HalfOpen), "closed after a probe only");
+                }
+                BackendEvent::Ejected { endpoint, .. } => {
+                    assert!(self.ejected.insert(endpoint), "ejected once");
+                }
+                BackendEvent::Returned { endpoint } => {
+                    assert!(self.ejected.remove(&endpoint), "only the ejected return");
+                }
+                BackendEvent::EjectionRefused { .. } => {}
+            }
+        }
+    }
+
+    /// Wakes whom the backend woke, then looks at the invariants.
+    fn settle(&mut self) {
+        self.drain_events();
+        while let Some(ticket) = self.backend.poll_granted() {
+            assert!(self.live[&ticket].queued, "only who waits is granted a place");
+            let first = self.live.iter().find(|(_, live)| live.queued).map(|(ticket, _)| *ticket);
+            assert_eq!(Some(ticket), first, "first come, first served");
+            self.drive(ticket);
+        }
+        self.drain_events();
+        let queued = self.live.values().filter(|live| live.queued).count() as u32;
+        let placed = self.live.len() as u32 - queued;
+        assert_eq!(self.backend.load(), (placed, queued), "each request has one place");
+        let limits = self.backend.policy().limits;
+        assert!(queued == 0 || placed >= limits.in_flight, "nobody waits while a place is free");
+        if let Some(outliers) = self.backend.policy().outliers {
+            let all = self.endpoints.values().filter(|draining| !**draining).count();
+            let serving =
+                self.endpoints.iter().filter(|(name, draining)| !**draining && !self.ejected.contains(*name)).count();
+            assert!(serving >= all.min(outliers.floor as usize), "the floor holds");
+        }
+    }
+
+    fn finish(mut self) -> Vec<String> {
+        while let Some((&ticket, _)) = self.live.first_key_value() {
+            self.cancel(ticket);
+            self.settle();
+        }
+        assert_eq!(self.backend.load(), (0, 0), "all places are back");
+        assert_eq!(self.backend.pending_total(), 0, "all permits are back");
+        self.trace
+    }
+}
+
+/// The budget as a list: whatever lies in the last ten tenths of the window counts.
+fn check_budget(now: Instant, backend: &Backend, first_tries: &[Instant], retries: &[Instant]) {
+    let budget = backend.policy().budget.expect("the note named a budget");
+    let slice = budget.window.as_nanos() as u64 / 10;
+    let counts = |at: &&Instant| at.as_nanos() / slice + 10 > now.as_nanos() / slice;
+    let deposits = first_tries.iter().filter(counts).count() as u64 * u64::from(budget.percent) * 10;
+    let reserve = u64::from(budget.min_per_second) * 1000 * budget.window.as_secs();
+    let spent = retries.iter().filter(counts).count() as u64 * 1000;
+    assert!(spent <= deposits + reserve, "{spent} of {deposits} + {reserve} spent");
+}
+
+fn run(seed: u64, limits: Limits, variant: u8, ops: &[Op]) -> Vec<String> {
+    let mut world = World::new(seed, limits, variant);
+    ops.iter().for_each(|op| world.apply(op));
+    world.finish()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(2000), ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_request_ends_once_within_its_limits(
+        seed in any::<u64>(),
+        limits in limits(),
+        variant in 0_u8..8,
+        ops in prop::collection::vec(op(), 1..120),
+    ) {
+        let trace = run(seed, limits, variant, &ops);
+        prop_assert_eq!(trace, run(seed, limits, variant, &ops), "the same dice decide the same");
+    }
+}
