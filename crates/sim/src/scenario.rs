@@ -3,43 +3,34 @@
 //! These are the types of a *checked* scenario: every name in it refers to something, every number is in its range,
 //! every default is filled in. The world runs them as they are. Nothing here depends on a seed.
 
+mod discover;
 mod distribution;
 mod expect;
 mod fault;
+mod files;
+mod isotope;
 mod load;
 mod network;
+mod read;
 mod service;
+mod units;
 pub mod variables;
 
-use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use squall_control::{Mistake, Place};
+
+pub use discover::{load_dir, load_file};
 pub use distribution::Distribution;
 pub use expect::{Expectation, Window};
 pub use fault::{Crashing, Ends, Fault, FaultKind, Restart, Start, Strike, Target};
+pub use files::{Disk, Files, Memory, Refusal};
+pub use isotope::IsotopeLoad;
 pub use load::{Arrivals, Load, Phase, Rate, Request, Spacing};
 pub use network::{Between, Group, LinkRule, LinkSetting, Network};
 pub use service::{Call, Pod, RequestMatch, RouteScript, ServiceSpec, Step, Version, Work};
-
-/// Where something stands in a file. Lines and columns count from 1; columns count characters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// The file's name as the user gave it.
-    pub file: Arc<str>,
-    /// From 1.
-    pub line: u32,
-    /// From 1.
-    pub column: u32,
-}
-
-impl fmt::Display for Place {
-    /// `FILE:LINE:COLUMN`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
-    }
-}
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Place;
+use super::{Group, Place};
 use crate::engine::{CrashMode, Delay};
 
 /// One entry of the schedule. A fault that touched nothing fails the run.
@@ -132,10 +132,24 @@ pub enum Strike {
 pub struct Ends {
     /// Senders.
     pub from: Target,
-    /// Receivers. A host in both is never cut from itself, nor from others of the same end (`zone: a` against the rest).
+    /// Receivers.
     pub to: Target,
     /// Both ways.
     pub both: bool,
+}
+
+impl Ends {
+    /// Whether the one-way link between these hosts is meant.
+    #[must_use]
+    pub fn matches(&self, from: &Group, to: &Group) -> bool {
+        let forward = |from: &Group, to: &Group| match (&self.from, &self.to) {
+            (Target::All, Target::All) => true,
+            (Target::All, end) => to.is(end) && !from.is(end),
+            (end, Target::All) => from.is(end) && !to.is(end),
+            (sender, receiver) => from.is(sender) && to.is(receiver),
+        };
+        forward(from, to) || self.both && forward(to, from)
+    }
 }
 
 /// Whom a fault hits, or whom a link ends at.

@@ -110,6 +110,7 @@ impl RequestMatch {
 }
 
 /// One step of a script.
+#[expect(clippy::large_enum_variant, reason = "scripts are short, and nearly every step is a call")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// Waits, holding the slot.

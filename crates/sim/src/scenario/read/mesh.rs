@@ -1,0 +1,224 @@
+//! The production manifests, as far as scenarios refer to them: which Services there are and whom they select. Whether the
+//! manifests are right in themselves is the control plane's to say, when it compiles them.
+
+use std::collections::BTreeSet;
+
+use squall_control::yaml::{Fields, Kind, Node, Value};
+use squall_control::{Mistake, Mistakes, Place, yaml};
+
+use crate::scenario::files::Reading;
+use crate::scenario::isotope::Graph;
+use crate::scenario::{MeshFile, ServiceSpec};
+
+/// One Kubernetes Service.
+pub(super) struct MeshService {
+    pub(super) name: String,
+    pub(super) namespace: String,
+    selector: Vec<(String, String)>,
+    /// Port and, if it is a number, target port.
+    ports: Vec<(u16, Option<u16>)>,
+    place: Place,
+}
+
+impl MeshService {
+    fn selects(&self, service: &ServiceSpec) -> bool {
+        !self.selector.is_empty()
+            && *self.namespace == *service.namespace
+            && service.versions.iter().any(|version| {
+                self.selector.iter().all(|(key, value)| {
+                    key == "version" && **value == *version.name
+                        || service.labels.iter().any(|(known, have)| known == key && have == value)
+                })
+            })
+    }
+}
+
+/// The Services of the mesh files.
+pub(super) struct Resources {
+    pub(super) services: Vec<MeshService>,
+}
+
+impl Resources {
+    /// The namespaces there are Services in, sorted.
+    pub(super) fn namespaces(&self) -> Vec<&str> {
+        let all: BTreeSet<&str> = self.services.iter().map(|service| service.namespace.as_str()).collect();
+        all.into_iter().collect()
+    }
+
+    /// The Service that a client in `namespace` means by `host`, and the host with its port, if that is not 80. The mistake is
+    /// reported.
+    pub(super) fn host(&self, host: Value<'_>, namespace: &str) -> Option<(&MeshService, String)> {
+        let text = host.name()?;
+        let (name, port) = match text.split_once(':') {
+            None => (text, None),
+            Some((name, port)) => match port.parse::<u16>() {
+                Ok(port) if port > 0 => (name, Some(port)),
+                Ok(_) | Err(_) => return host.refuse(format!("`{port}` is not a port")),
+            },
+        };
+        let mut labels = name.split('.');
+        let short = labels.next().unwrap_or_default();
+        let within = labels.next().unwrap_or(namespace);
+        let found = self.services.iter().find(|service| service.name == short && service.namespace == within);
+        let Some(service) = found else {
+            let mistake = Mistake::new(host.place(), format!("`{name}` is not a Service of the mesh"));
+            let known: Vec<&str> = self.services.iter().map(|service| service.name.as_str()).collect();
+            let near = squall_control::closest(short, &known);
+            let mistake = match self.services.iter().find(|service| Some(service.name.as_str()) == near) {
+                Some(near) if near.namespace != within => {
+                    mistake.help(format!("did you mean `{}.{}`? ({})", near.name, near.namespace, near.place))
+                }
+                Some(near) => mistake.help(format!("did you mean `{}`? ({})", near.name, near.place)),
+                None => mistake.suggest(short, known),
+            };
+            host.mistakes().push(mistake);
+            return None;
+        };
+        let ports: Vec<u16> = service.ports.iter().map(|(port, _)| *port).collect();
+        let port = match (port, ports.as_slice()) {
+            (Some(port), ports) if ports.contains(&port) => port,
+            (None, ports) if ports.contains(&80) => 80,
+            (None, [only]) => *only,
+            (port, ports) => {
+                let list: Vec<String> = ports.iter().map(u16::to_string).collect();
+                let what = port.map_or("no port 80".to_owned(), |port| format!("no port {port}"));
+                let mistake = Mistake::new(host.place(), format!("Service `{short}` has {what}"));
+                host.mistakes().push(mistake.help(format!("its ports: {}", list.join(", "))));
+                return None;
+            }
+        };
+        Some((service, if port == 80 { name.to_owned() } else { format!("{name}:{port}") }))
+    }
+
+    /// The workloads that the Service behind `host` (as [`Resources::host`] gives it) selects.
+    pub(super) fn selected<'s>(&self, service: &MeshService, services: &'s [ServiceSpec]) -> Vec<&'s ServiceSpec> {
+        services.iter().filter(|workload| service.selects(workload)).collect()
+    }
+}
+
+/// Reads the files under `mesh`, or takes the generated one.
+pub(super) fn files(spec: Fields<'_>, generated: Option<&Graph>, reading: &Reading<'_>) -> Vec<MeshFile> {
+    if let Some(graph) = generated {
+        let mut files = vec![graph.mesh.clone()];
+        files.extend(named(spec, reading));
+        return files;
+    }
+    let files = named(spec, reading);
+    if spec.get("mesh").is_none() {
+        let _ = spec.required("mesh");
+    }
+    files
+}
+
+fn named(spec: Fields<'_>, reading: &Reading<'_>) -> Vec<MeshFile> {
+    let list = spec.get("mesh").and_then(|mesh| mesh.list()).unwrap_or_default();
+    let mut files: Vec<MeshFile> = Vec::new();
+    for value in list {
+        let Some((name, text)) = reading.referred(value) else { continue };
+        if files.iter().any(|known| known.name == name) {
+            let _ = value.refuse::<()>(format!("{name} is given twice"));
+        } else {
+            files.push(MeshFile { name, text });
+        }
+    }
+    files
+}
+
+/// Finds the Services in the manifests.
+pub(super) fn resources(files: &[MeshFile], mistakes: &Mistakes) -> Resources {
+    let mut services = Vec::new();
+    for file in files {
+        match yaml::parse(&file.name, &file.text) {
+            Ok(documents) => services.extend(documents.iter().filter_map(service)),
+            Err(syntax) => mistakes.extend(syntax),
+        }
+    }
+    Resources { services }
+}
+
+fn service(document: &Node) -> Option<MeshService> {
+    if text(document, &["kind"]) != Some("Service") {
+        return None;
+    }
+    let selector = match &at(document, &["spec", "selector"])?.kind {
+        Kind::Map(entries) => {
+            entries.iter().filter_map(|(key, value)| Some((key.name.clone(), text(value, &[])?.to_owned()))).collect()
+        }
+        Kind::Scalar { .. } | Kind::List(_) => return None,
+    };
+    let ports = match &at(document, &["spec", "ports"])?.kind {
+        Kind::List(ports) => ports
+            .iter()
+            .filter_map(|port| {
+                let number = text(port, &["port"])?.parse::<u16>().ok()?;
+                let target = match text(port, &["targetPort"]) {
+                    None => Some(number),
+                    Some(target) => target.parse::<u16>().ok(),
+                };
+                Some((number, target))
+            })
+            .collect(),
+        Kind::Scalar { .. } | Kind::Map(_) => return None,
+    };
+    Some(MeshService {
+        name: text(document, &["metadata", "name"])?.to_owned(),
+        namespace: text(document, &["metadata", "namespace"]).unwrap_or("default").to_owned(),
+        selector,
+        ports,
+        place: at(document, &["metadata", "name"])?.place.clone(),
+    })
+}
+
+fn at<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Node> {
+    let Some((first, rest)) = path.split_first() else { return Some(node) };
+    match &node.kind {
+        Kind::Map(entries) => at(&entries.iter().find(|(key, _)| key.name == *first)?.1, rest),
+        Kind::Scalar { .. } | Kind::List(_) => None,
+    }
+}
+
+fn text<'n>(node: &'n Node, path: &[&str]) -> Option<&'n str> {
+    match &at(node, path)?.kind {
+        Kind::Scalar { text, .. } => Some(text),
+        Kind::List(_) | Kind::Map(_) => None,
+    }
+}
+
+/// Every Service has pods, every workload has a Service, and they agree on the port.
+pub(super) fn check(resources: &Resources, services: &[ServiceSpec], mistakes: &Mistakes) {
+    for service in &resources.services {
+        let selected = resources.selected(service, services);
+        if selected.is_empty() {
+            let list: Vec<String> = service.selector.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+            let mistake =
+                Mistake::new(&service.place, format!("no pod of the scenario serves Service `{}`", service.name));
+            mistakes.push(mistake.help(format!(
+                "add a service with the labels {{{}}} in namespace `{}`",
+                list.join(", "),
+                service.namespace
+            )));
+        }
+        for workload in selected {
+            if service.ports.iter().all(|(_, target)| target.is_some_and(|target| target != workload.port)) {
+                let message = format!("no port of Service `{}` leads to port {}", service.name, workload.port);
+                let mistake = Mistake::new(&workload.name.place, message).label(&service.place, "the Service");
+                mistakes.push(mistake.help(match service.ports.first() {
+                    Some((_, Some(target))) => format!("write `port: {target}` here, or change its `targetPort`"),
+                    Some((_, None)) | None => "the Service needs a port".to_owned(),
+                }));
+            }
+        }
+    }
+    for workload in services {
+        if !resources.services.iter().any(|service| service.selects(workload)) {
+            let labels: Vec<String> = workload.labels.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+            let mistake =
+                Mistake::new(&workload.name.place, format!("no Service of the mesh selects `{}`", workload.name.value));
+            mistakes.push(mistake.help(format!(
+                "its pods are in namespace `{}`, labelled {{{}}}",
+                workload.namespace,
+                labels.join(", ")
+            )));
+        }
+    }
+}
