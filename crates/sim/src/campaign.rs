@@ -65,24 +65,26 @@ pub struct Campaign {
     pub engine: EngineKind,
     /// Run every case twice and compare.
     pub verify: bool,
+    /// Keep every record of every run; see [`RunOptions::keep_history`]. `done` may take them away again.
+    pub keep_history: bool,
 }
 
 impl Campaign {
-    /// Runs every scenario on every seed, spread over threads by `map`, and tells each case to `done` as it ends (from
-    /// any thread, in any order). The result is in order of scenarios, then seeds, whatever the threads did.
-    pub fn run(&self, map: ParallelMap<'_>, done: &(dyn Fn(&Case) + Sync)) -> Vec<Case> {
+    /// Runs every scenario on every seed, spread over threads by `map`, and gives each case with its number
+    /// to `done` as it ends (from any thread, in any order), which may take a history away. The result is in order of scenarios, then seeds, whatever the threads did.
+    pub fn run(&self, map: ParallelMap<'_>, done: &(dyn Fn(usize, &mut Case) + Sync)) -> Vec<Case> {
         let seeds = self.seeds.len();
         let slots = Slots::new(self.scenarios.len() * seeds);
         map(self.scenarios.len() * seeds, &|number| {
-            let case = self.case(&self.scenarios[number / seeds], self.seeds[number % seeds]);
-            done(&case);
+            let mut case = self.case(&self.scenarios[number / seeds], self.seeds[number % seeds]);
+            done(number, &mut case);
             slots.put(number, case);
         });
         slots.take()
     }
 
     fn case(&self, scenario: &Arc<Scenario>, seed: u64) -> Case {
-        let options = RunOptions { engine: self.engine, keep_history: false };
+        let options = RunOptions { engine: self.engine, keep_history: self.keep_history };
         let result = run(scenario, seed, options);
         let verification = match &result {
             Ok(first) if self.verify => Some(verify(scenario, seed, self.engine, first)),
