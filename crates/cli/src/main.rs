@@ -1,2 +1,59 @@
-//! squall
-fn main() {}
+//! `squall`: rehearse a service mesh before it is deployed. Talks to people: arguments and files in; text, result files and
+//! exit codes out. Everything it reports is decided in the crates below.
+
+mod args;
+mod check;
+mod exit;
+mod explain;
+mod files;
+mod input;
+mod mistakes;
+mod numbers;
+mod progress;
+mod replay;
+mod results;
+mod screen;
+mod seeds;
+mod table;
+mod test;
+mod threads;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+use crate::exit::Exit;
+use crate::screen::Screen;
+
+fn main() -> std::process::ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        // clap writes help to stdout and mistakes to stderr; a reader that went away is none of our business.
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::BadInput } else { Exit::Pass }.into();
+        }
+    };
+    let quiet = matches!(&args.command, Command::Test(test) if test.quiet);
+    let mut screen = Screen::new(args.color, quiet);
+    log_if_asked();
+    let exit = match args.command {
+        Command::Test(test) => test::run(&test, &mut screen),
+        Command::Replay(replay) => replay::run(&replay, &mut screen),
+        Command::Check(check) => check::run(&check, &mut screen),
+        Command::Version => version(&mut screen),
+    };
+    exit.into()
+}
+
+fn version(screen: &mut Screen) -> Exit {
+    screen.say(&format!("squall {}", env!("CARGO_PKG_VERSION")));
+    Exit::Pass
+}
+
+/// `RUST_LOG=debug` shows the mesh's own log on stderr. Without times: it is the world's time that counts, and that is in
+/// the history.
+fn log_if_asked() {
+    if let Ok(filter) = tracing_subscriber::EnvFilter::try_from_default_env() {
+        tracing_subscriber::fmt().with_env_filter(filter).without_time().with_writer(std::io::stderr).init();
+    }
+}

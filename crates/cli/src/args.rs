@@ -1,0 +1,262 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
+use squall_sim::EngineKind;
+
+use crate::seeds::Seeds;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Rehearse a service mesh before it is deployed.
+///
+/// A scenario is a question about a mesh ("does a dead zone start a retry storm?") with the answer it must get. It runs in
+/// virtual time, with the real proxy and the real control plane, on as many seeds as you like, and a failure replays bit
+/// for bit.
+#[derive(Parser)]
+#[command(name = "squall", version, styles = STYLES, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Colours and progress bars
+    ///
+    /// `auto` uses them on a terminal, unless NO_COLOR or CI is set.
+    #[arg(long, value_enum, default_value_t = ColorChoice::Auto, global = true, value_name = "WHEN")]
+    pub(crate) color: ColorChoice,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  squall test scenarios/                             every scenario there, one seed each
+  squall test scenarios/ --seeds 1..100              a hundred seeds each, on all cores
+  squall replay shop.yaml --seed 7                   what happened on seed 7
+  squall replay shop.yaml --seed 7 --request 311     what happened to one request, and why
+  squall check scenarios/ mesh/                      only read the files
+
+Exit codes:
+  0  every expectation held
+  1  an expectation failed, or a run broke
+  2  the arguments or the files are wrong
+  3  the same seed gave two different histories
+  4  the machine failed (a full disk, say); try again";
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Test(Test),
+    Replay(Replay),
+    Check(Check),
+    /// Print the version
+    Version,
+}
+
+/// Run scenarios and say whether their expectations held
+///
+/// Runs every file of `kind: Scenario` under each PATH on every seed, and prints one line per scenario: how many seeds
+/// passed, then the worst of them: success rate, 99th percentile of the latency, amplification (attempts sent by all
+/// sidecars ÷ the same calls without retries) and recovery after the last fault. What failed is explained from first to
+/// last; the last line is the command that replays it.
+///
+/// Files that a scenario refers to are not scenarios themselves. Scenarios marked `suite: validate` run only when their
+/// file is named. An Istio isotope file (a MockServiceGraph) runs when it is named, under --rate for --duration.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  squall test scenarios/
+  squall test scenarios/shop.yaml --seeds 1..100
+  squall test scenarios/ --filter zone --csv out.csv
+  squall test scenarios/ --verify                    the same seed, the same history?
+  squall test graph.yaml --rate 200/s --duration 10s an isotope file
+
+Result files appear only when all runs are done, so that half a result never looks whole.
+
+  --junit FILE    one test suite per scenario, one test case per seed
+
+  --csv FILE      one row per scenario and seed:
+    scenario, seed, engine
+    verdict       pass, fail, refused (bad input), broken (a bug) or diverged (see --verify)
+    digest        of every event of the run, in hexadecimal; records: how many they were
+    simulated_s, requests, succeeded, unanswered, success_ratio, goodput_per_s
+    latency_mean_ms, and so on for p50, p90, p95, p99, p999, max
+    amplification_ratio
+    recovery      no-fault, recovered (after recovery_s) or never
+    failed        the checks that failed, with their values
+
+  --history FILE  one JSON object per line. A run begins with its head, which has run (the
+    scenario), seed, engine, digest and records; then come its records, each with at_ns,
+    host, kind, request and more")]
+pub(crate) struct Test {
+    /// Scenario files, or directories to look for them in
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+
+    /// Which seeds: `7`, `1..100` (both ends included) or `1,3,9..12`
+    #[arg(long, short, default_value = "1", value_name = "SEEDS")]
+    pub(crate) seeds: Seeds,
+
+    /// Worlds to run at once. Default: one per core; with --real 1. The results do not depend on it
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) jobs: Option<u16>,
+
+    /// Which simulated world: `event` is exact and fast, `turmoil` an independent reference with fewer powers
+    #[arg(long, value_enum, default_value_t = Engine::Event)]
+    pub(crate) engine: Engine,
+
+    /// Run on this machine's loopback in real time instead, with the same proxy and control plane
+    #[arg(long, conflicts_with_all = ["engine", "verify"])]
+    pub(crate) real: bool,
+
+    /// Run each seed twice and compare the histories; a difference is exit code 3
+    #[arg(long)]
+    pub(crate) verify: bool,
+
+    /// Run only scenarios with this text in their name
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+
+    /// Say only what failed, and the totals
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+
+    #[command(flatten)]
+    pub(crate) isotope: Isotope,
+
+    /// Write the results as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+
+    /// Write the results as CSV
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+
+    /// Write every record of every run as JSON lines (some hundred bytes per record)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) history: Option<PathBuf>,
+}
+
+/// Tell the story of one run
+///
+/// Runs a scenario on one seed and prints what happened in order of time, then the verdict. The same binary, file and seed
+/// give the same story every time.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  squall replay scenarios/shop.yaml --seed 7
+  squall replay scenarios/shop.yaml --seed 7 --request 311
+  squall replay scenarios/shop.yaml --seed 7 --service catalog")]
+pub(crate) struct Replay {
+    /// A scenario file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// The seed of every die in the world
+    #[arg(long, short)]
+    pub(crate) seed: u64,
+
+    /// What happened to this request of the load (they are numbered from 1 in order of arrival), over all hosts
+    #[arg(long, value_name = "K", conflicts_with = "service")]
+    pub(crate) request: Option<u64>,
+
+    /// Everything that happened on the hosts of this service
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: Option<String>,
+
+    /// Which simulated world
+    #[arg(long, value_enum, default_value_t = Engine::Event)]
+    pub(crate) engine: Engine,
+
+    #[command(flatten)]
+    pub(crate) isotope: Isotope,
+}
+
+/// Read files and show every mistake in them, without running anything
+///
+/// Scenarios are read with everything they refer to; any other YAML is read as mesh manifests (Kubernetes Service,
+/// Gateway API HTTPRoute, Squall's TrafficPolicy), all files together, as they would be deployed.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  squall check scenarios/
+  squall check mesh/shop.yaml mesh/policy.yaml")]
+pub(crate) struct Check {
+    /// Scenario or mesh files, or directories of them
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// How an isotope file is asked; it has no load of its own.
+#[derive(clap::Args)]
+pub(crate) struct Isotope {
+    /// Isotope files only: requests per second, Poisson [default: 100/s]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub(crate) rate: Option<u64>,
+
+    /// Isotope files only: for how long [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) duration: Option<Duration>,
+}
+
+/// The simulated worlds.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Engine {
+    Event,
+    Turmoil,
+}
+
+impl From<Engine> for EngineKind {
+    fn from(engine: Engine) -> Self {
+        match engine {
+            Engine::Event => Self::Event,
+            Engine::Turmoil => Self::Turmoil,
+        }
+    }
+}
+
+/// `200/s` or `200`, in thousandths of a request per second.
+fn rate(text: &str) -> Result<u64, String> {
+    let number = text.strip_suffix("/s").unwrap_or(text);
+    squall_control::units::scaled(number, 1000)
+        .filter(|rate| (1..=1_000_000_000).contains(rate))
+        .ok_or_else(|| "a rate is a number per second, such as 200/s or 0.5/s, up to 1000000/s".into())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    squall_control::units::duration(text).and_then(|d| match d.is_zero() {
+        true => Err("must be more than 0".into()),
+        false => Ok(d),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn real_runs_refuse_what_needs_a_simulated_world() {
+        for more in [&["--verify"][..], &["--engine", "turmoil"]] {
+            assert!(Args::try_parse_from(["squall", "test", "x", "--real"].iter().chain(more)).is_err(), "{more:?}");
+        }
+    }
+
+    #[test]
+    fn rates_are_per_second() {
+        assert_eq!(rate("200/s"), Ok(200_000));
+        assert_eq!(rate("0.5"), Ok(500));
+        for bad in ["0", "200/m", "-1", "", "2000000/s"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Why a run failed, from first to last, with values.
+
+use squall_sim::{Case, FaultReport, Outcome, Verification};
+
+use crate::numbers;
+use crate::screen::{Paint, Screen};
+use crate::table::same_twice;
+
+/// A story longer than this is cut; `squall replay` has all of it.
+const STORY_LINES_MAX: usize = 24;
+
+/// Whether there is anything to explain.
+pub(crate) fn failed(case: &Case) -> bool {
+    !case.passed() || !same_twice(case)
+}
+
+/// What the first failed case of one scenario was about, and which other seeds failed. `question` may be empty.
+pub(crate) fn failure(screen: &Screen, question: &str, cases: &[Case]) -> Vec<String> {
+    let mut bad = cases.iter().filter(|case| failed(case));
+    let Some(first) = bad.next() else { return Vec::new() };
+    let others: Vec<String> = bad.map(|case| case.seed.to_string()).collect();
+    let also = match others.as_slice() {
+        [] => String::new(),
+        [one] => format!("; also seed {one}"),
+        few if few.len() <= 12 => format!("; also seeds {}", few.join(", ")),
+        many => format!("; also {} other seeds: {}, …", many.len(), many[..12].join(", ")),
+    };
+    let title = format!("{}, seed {}", first.scenario, first.seed);
+    let mut lines = vec![format!("{} {}{also}", screen.paint(Paint::Bad, "FAIL"), screen.paint(Paint::Strong, &title))];
+    if !question.is_empty() {
+        lines.extend(question.lines().map(|line| format!("  {}", screen.paint(Paint::Faint, line))));
+    }
+    match &first.result {
+        Err(error) => lines.push(format!("  {error}")),
+        Ok(outcome) => {
+            lines.extend(checks(outcome, false));
+            lines.extend(faults(outcome));
+            lines.extend(story(outcome, STORY_LINES_MAX));
+        }
+    }
+    if let Some(Verification::Diverged { record, first, second }) = &first.verification {
+        let show = |record: &Option<String>| record.clone().unwrap_or_else(|| "(the run ended before)".into());
+        lines.push(format!("  two runs of this seed differ from record {record} on; nothing else can be trusted:"));
+        lines.push(format!("    first   {}", show(first)));
+        lines.push(format!("    second  {}", show(second)));
+    }
+    lines
+}
+
+/// The failed checks (or all of them) in order of time, those without a time last.
+pub(crate) fn checks(outcome: &Outcome, all: bool) -> Vec<String> {
+    let mut checks: Vec<_> = outcome.verdict.checks.iter().filter(|check| all || !check.passed).collect();
+    if !all {
+        checks.sort_by_key(|check| (check.at.is_none(), check.at));
+    }
+    let texts: Vec<String> = checks.iter().map(|check| format!("{}: {}", check.when, check.that)).collect();
+    let width = texts.iter().map(|text| text.chars().count()).max().unwrap_or(0).min(64);
+    let lines = texts.iter().zip(&checks).map(|(text, check)| {
+        let mark = match (all, check.passed) {
+            (false, _) => "",
+            (true, true) => "ok      ",
+            (true, false) => "FAILED  ",
+        };
+        format!("  {mark}{text:<width$}   {}", check.finding()).trim_end().to_string()
+    });
+    lines.collect()
+}
+
+/// What each fault did.
+pub(crate) fn faults(outcome: &Outcome) -> Vec<String> {
+    outcome.faults.iter().map(|fault| format!("  fault  {}: {}", fault.what, effect(fault))).collect()
+}
+
+fn effect(fault: &FaultReport) -> String {
+    let Some(began) = fault.began else { return "its trigger never came".into() };
+    let until = fault.ended.map_or_else(|| "to the end".into(), |ended| format!("to {ended} s"));
+    let unit = if fault.touched == 1 { fault.unit.trim_end_matches('s') } else { fault.unit };
+    format!("{began} s {until}, touched {} {unit}", fault.touched)
+}
+
+/// What a person needs to know of the run, at most `most` lines of it.
+pub(crate) fn story(outcome: &Outcome, most: usize) -> Vec<String> {
+    let times: Vec<String> = outcome.story.iter().map(|line| line.at.to_string()).collect();
+    let width = times.iter().map(String::len).max().unwrap_or(0);
+    let mut lines: Vec<String> =
+        times.iter().zip(&outcome.story).map(|(at, line)| format!("  {at:>width$} s  {}", line.text)).collect();
+    if lines.len() > most {
+        let left = lines.len() - most;
+        lines.truncate(most);
+        lines.push(format!("  … {} more (`squall replay` shows all)", numbers::count(left, "line")));
+    }
+    lines
+}

@@ -1,0 +1,220 @@
+//! Result files: JUnit XML, CSV, JSON lines.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use squall_sim::{Case, Recovery, Verification};
+
+use crate::files::Pending;
+use crate::numbers::{millis, seconds};
+
+/// The files asked for, begun before the first run so that a wrong path is known at once.
+pub(crate) struct Results {
+    junit: Option<Pending>,
+    csv: Option<Pending>,
+    history: Option<Mutex<InOrder>>,
+}
+
+/// Histories wait here until those before them are written.
+struct InOrder {
+    out: Pending,
+    next: usize,
+    waiting: BTreeMap<usize, Vec<u8>>,
+    failed: Option<String>,
+}
+
+impl Results {
+    /// # Errors
+    /// Which file cannot be written and why.
+    pub(crate) fn start(junit: Option<&Path>, csv: Option<&Path>, history: Option<&Path>) -> Result<Self, String> {
+        let all: Vec<&Path> = [junit, csv, history].into_iter().flatten().collect();
+        if let Some(twice) = all.iter().enumerate().find_map(|(n, path)| all[..n].contains(path).then_some(path)) {
+            return Err(format!("{} is to be written twice; give each result a file of its own", twice.display()));
+        }
+        let start = |path: Option<&Path>| path.map(Pending::start).transpose();
+        let history =
+            start(history)?.map(|out| Mutex::new(InOrder { out, next: 0, waiting: BTreeMap::new(), failed: None }));
+        Ok(Self { junit: start(junit)?, csv: start(csv)?, history })
+    }
+
+    pub(crate) fn wants_history(&self) -> bool {
+        self.history.is_some()
+    }
+
+    /// Takes the history out of the case and writes it when its turn comes. Called from any thread.
+    pub(crate) fn add(&self, number: usize, case: &mut Case, engine: &str) {
+        let Some(history) = &self.history else { return };
+        let lines = history_lines(case, engine);
+        let mut file = history.lock().unwrap_or_else(PoisonError::into_inner);
+        file.waiting.insert(number, lines);
+        loop {
+            let next = file.next;
+            let Some(lines) = file.waiting.remove(&next) else { break };
+            file.next += 1;
+            if let Err(error) = file.out.write_all(&lines) {
+                file.failed.get_or_insert(format!("cannot write the history: {error}"));
+            }
+        }
+    }
+
+    /// Writes what is left and puts all files in their places.
+    ///
+    /// # Errors
+    /// What the machine says.
+    pub(crate) fn finish(self, cases: &[Case], engine: &str) -> Result<(), String> {
+        if let Some(mut out) = self.csv {
+            write_csv(&mut out, cases, engine).map_err(|e| format!("cannot write the CSV: {e}"))?;
+            out.finish()?;
+        }
+        if let Some(mut out) = self.junit {
+            junit(cases).serialize(&mut out).map_err(|e| format!("cannot write the JUnit XML: {e}"))?;
+            out.finish()?;
+        }
+        if let Some(history) = self.history {
+            let file = history.into_inner().unwrap_or_else(PoisonError::into_inner);
+            if let Some(error) = file.failed {
+                return Err(error);
+            }
+            file.out.finish()?;
+        }
+        Ok(())
+    }
+}
+
+fn digest(case: &Case) -> String {
+    case.result.as_ref().map_or_else(|_| String::new(), |outcome| format!("{:016x}", outcome.digest))
+}
+
+fn history_lines(case: &mut Case, engine: &str) -> Vec<u8> {
+    let mut head = serde_json::Map::new();
+    head.insert("run".into(), case.scenario.as_str().into());
+    head.insert("seed".into(), case.seed.into());
+    head.insert("engine".into(), engine.into());
+    let mut lines = Vec::new();
+    match &mut case.result {
+        Ok(outcome) => {
+            head.insert("digest".into(), format!("{:016x}", outcome.digest).into());
+            head.insert("records".into(), outcome.records.into());
+        }
+        Err(error) => {
+            head.insert("error".into(), error.to_string().into());
+        }
+    }
+    lines.extend(serde_json::Value::Object(head).to_string().into_bytes());
+    lines.push(b'\n');
+    if let Some(history) = case.result.as_mut().ok().and_then(|outcome| outcome.history.take()) {
+        history.write_json_lines(&mut lines).expect("memory takes every byte");
+    }
+    lines
+}
+
+/// One word per case, as the CSV has it.
+fn verdict(case: &Case) -> &'static str {
+    match (&case.result, &case.verification) {
+        (_, Some(Verification::Diverged { .. })) => "diverged",
+        (Ok(outcome), _) if outcome.passed() => "pass",
+        (Ok(_), _) => "fail",
+        (Err(error), _) if error.is_bad_input() => "refused",
+        (Err(_), _) => "broken",
+    }
+}
+
+/// What failed, in one line.
+fn findings(case: &Case) -> String {
+    match &case.result {
+        Err(error) => error.to_string(),
+        Ok(outcome) => {
+            let failures = outcome.verdict.failures();
+            failures.map(|c| format!("{}: {} {}", c.when, c.that, c.finding())).collect::<Vec<_>>().join("; ")
+        }
+    }
+}
+
+const COLUMNS: [&str; 23] = [
+    "scenario",
+    "seed",
+    "engine",
+    "verdict",
+    "digest",
+    "records",
+    "simulated_s",
+    "requests",
+    "succeeded",
+    "unanswered",
+    "success_ratio",
+    "goodput_per_s",
+    "latency_mean_ms",
+    "latency_p50_ms",
+    "latency_p90_ms",
+    "latency_p95_ms",
+    "latency_p99_ms",
+    "latency_p999_ms",
+    "latency_max_ms",
+    "amplification_ratio",
+    "recovery",
+    "recovery_s",
+    "failed",
+];
+
+fn write_csv(out: &mut dyn Write, cases: &[Case], engine: &str) -> csv::Result<()> {
+    let mut csv = csv::Writer::from_writer(out);
+    csv.write_record(COLUMNS)?;
+    for case in cases {
+        let mut row =
+            vec![case.scenario.clone(), case.seed.to_string(), engine.into(), verdict(case).into(), digest(case)];
+        match &case.result {
+            Err(_) => row.resize(COLUMNS.len() - 1, String::new()),
+            Ok(outcome) => {
+                let (sum, latency) = (&outcome.summary, &outcome.summary.latency);
+                row.extend([outcome.records.to_string(), seconds(outcome.simulated)]);
+                row.extend([sum.requests, sum.succeeded, sum.unanswered].map(|n| n.to_string()));
+                row.extend([sum.success_rate(), sum.goodput_per_s].map(|n| format!("{n:.6}")));
+                let spans =
+                    [latency.mean, latency.p50, latency.p90, latency.p95, latency.p99, latency.p999, latency.max];
+                row.extend(spans.map(millis));
+                row.push(format!("{:.6}", sum.amplification));
+                let (word, after) = match sum.recovery {
+                    Recovery::NoFault => ("no-fault", String::new()),
+                    Recovery::After(after) => ("recovered", seconds(after)),
+                    Recovery::Never => ("never", String::new()),
+                };
+                row.extend([word.to_string(), after]);
+            }
+        }
+        row.push(findings(case));
+        csv.write_record(&row)?;
+    }
+    csv.flush()?;
+    Ok(())
+}
+
+/// Without times of the machine: the same command gives the same file.
+fn junit(cases: &[Case]) -> Report {
+    let mut report = Report::new("squall");
+    for of_one in cases.chunk_by(|a, b| a.scenario == b.scenario) {
+        let mut suite = TestSuite::new(of_one[0].scenario.as_str());
+        for case in of_one {
+            let status = match verdict(case) {
+                "pass" => TestCaseStatus::success(),
+                word => {
+                    let kind = if word == "fail" { NonSuccessKind::Failure } else { NonSuccessKind::Error };
+                    let mut status = TestCaseStatus::non_success(kind);
+                    status.set_type(word).set_message(findings(case));
+                    status
+                }
+            };
+            let mut test = TestCase::new(format!("seed {}", case.seed), status);
+            test.set_classname(case.scenario.as_str());
+            if let Ok(outcome) = &case.result {
+                test.add_property(("digest", digest(case).as_str()));
+                test.add_property(("simulated_s", seconds(outcome.simulated).as_str()));
+            }
+            suite.add_test_case(test);
+        }
+        report.add_test_suite(suite);
+    }
+    report
+}

@@ -1,0 +1,227 @@
+//! `squall test`: scenarios × seeds, a line for each scenario, and why what failed did.
+
+use std::sync::{Mutex, PoisonError};
+
+use squall_sim::{Campaign, Case, EngineKind, Verification};
+
+use crate::args::{Isotope, Test};
+use crate::exit::Exit;
+use crate::explain;
+use crate::input::{self, Input};
+use crate::numbers;
+use crate::progress::Progress;
+use crate::results::Results;
+use crate::screen::{Paint, Screen};
+use crate::table::Table;
+use crate::threads;
+
+pub(crate) fn run(args: &Test, screen: &mut Screen) -> Exit {
+    match try_run(args, screen) {
+        Ok(exit) | Err(exit) => exit,
+    }
+}
+
+fn try_run(args: &Test, screen: &mut Screen) -> Result<Exit, Exit> {
+    let engine = if args.real { EngineKind::Real } else { args.engine.into() };
+    if args.real && args.jobs.is_some_and(|jobs| jobs > 1) {
+        screen.aside("error: --real runs share one clock and one loopback: use --jobs 1");
+        return Err(Exit::BadInput);
+    }
+    let inputs = chosen(args, screen)?;
+    let results =
+        Results::start(args.junit.as_deref(), args.csv.as_deref(), args.history.as_deref()).map_err(|why| {
+            screen.aside(&format!("error: {why}"));
+            Exit::BadInput
+        })?;
+    let campaign = Campaign {
+        scenarios: inputs.iter().map(|input| input.scenario.clone()).collect(),
+        seeds: args.seeds.0.clone(),
+        engine,
+        verify: args.verify,
+        keep_history: results.wants_history(),
+    };
+    let jobs = match (args.real, args.jobs) {
+        (true, _) => 1,
+        (false, Some(jobs)) => jobs.into(),
+        (false, None) => threads::cores(),
+    };
+    let cases = run_all(&campaign, jobs, &results, screen);
+    explain_failures(&inputs, &campaign, &cases, screen);
+    let exit = verdict(&cases);
+    if let Err(why) = results.finish(&cases, engine.name()) {
+        screen.aside(&format!("error: {why}"));
+        return Err(Exit::Infrastructure);
+    }
+    total(&inputs, &cases, args, engine, screen);
+    Ok(exit)
+}
+
+/// The scenarios of the paths that `--filter` lets through.
+fn chosen(args: &Test, screen: &mut Screen) -> Result<Vec<Input>, Exit> {
+    let mut inputs = input::scenarios(&args.paths, &args.isotope, screen)?;
+    if let Some(text) = &args.filter {
+        let names: Vec<String> = inputs.iter().map(|input| input.scenario.name.value.clone()).collect();
+        inputs.retain(|input| input.scenario.name.value.contains(text.as_str()));
+        if inputs.is_empty() {
+            screen.aside(&format!("error: no scenario has `{text}` in its name; there are {}", names.join(", ")));
+            return Err(Exit::BadInput);
+        }
+    }
+    Ok(inputs)
+}
+
+/// Runs everything, and prints the line of each scenario as soon as its turn comes.
+fn run_all(campaign: &Campaign, jobs: usize, results: &Results, screen: &mut Screen) -> Vec<Case> {
+    let (scenarios, seeds) = (campaign.scenarios.len(), campaign.seeds.len());
+    if !screen.quiet {
+        let each = if campaign.verify { ", each run twice" } else { "" };
+        let what = format!("{} × {}", numbers::count(scenarios, "scenario"), numbers::count(seeds, "seed"));
+        screen.say(&format!("{what}, {} engine{each}\n", campaign.engine.name()));
+    }
+    let progress = Progress::new(screen, scenarios * seeds);
+    let names = campaign.scenarios.iter().map(|scenario| scenario.name.value.as_str());
+    let table = Table::new(names, seeds);
+    let state = Mutex::new(State { screen, progress, rows: (0..scenarios).map(|_| Vec::new()).collect(), printed: 0 });
+    let cases = campaign.run(&|count, work| threads::spread(jobs, count, work), &|number, case| {
+        results.add(number, case, campaign.engine.name());
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.done(number / seeds, seeds, case, &table);
+    });
+    let State { screen, progress, .. } = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let time = progress.end();
+    if !screen.quiet {
+        screen.aside(&format!("\n{time} on {}", numbers::count(jobs.min(cases.len()), "thread")));
+    }
+    cases
+}
+
+/// What the threads share while they run.
+struct State<'s> {
+    screen: &'s mut Screen,
+    progress: Progress,
+    /// The cases of each scenario that ended, until its line is printed.
+    rows: Vec<Vec<Case>>,
+    /// How many lines are printed.
+    printed: usize,
+}
+
+impl State<'_> {
+    fn done(&mut self, scenario: usize, seeds: usize, case: &Case, table: &Table) {
+        self.progress.tick(self.screen, !explain::failed(case));
+        self.rows[scenario].push(case.clone());
+        while self.rows.get(self.printed).is_some_and(|cases| cases.len() == seeds) {
+            let mut cases = std::mem::take(&mut self.rows[self.printed]);
+            // Whoever ended first, the line is the same.
+            cases.sort_by_key(|case| case.seed);
+            let good = !cases.iter().any(explain::failed);
+            if !(good && self.screen.quiet) {
+                let line = table.line(self.screen, &cases);
+                let Self { screen, progress, .. } = self;
+                progress.around(|| screen.say(&line));
+            }
+            self.printed += 1;
+        }
+    }
+}
+
+fn explain_failures(inputs: &[Input], campaign: &Campaign, cases: &[Case], screen: &mut Screen) {
+    for (input, cases) in inputs.iter().zip(cases.chunks(campaign.seeds.len())) {
+        let lines = explain::failure(screen, &input.scenario.question, cases);
+        if !lines.is_empty() {
+            screen.say("");
+        }
+        for line in lines {
+            screen.say(&line);
+        }
+    }
+}
+
+/// How many scenarios passed; then, if one did not, the command that replays it.
+fn total(inputs: &[Input], cases: &[Case], args: &Test, engine: EngineKind, screen: &mut Screen) {
+    let of_each = cases.chunks(args.seeds.0.len());
+    let failed = of_each.filter(|cases| cases.iter().any(explain::failed)).count();
+    let passed = inputs.len() - failed;
+    let text = match failed {
+        0 => screen.paint(Paint::Good, &format!("{passed} passed")),
+        _ => format!("{passed} passed, {}", screen.paint(Paint::Bad, &format!("{failed} failed"))),
+    };
+    screen.say(&format!("\n{text}"));
+    if let Some(number) = cases.iter().position(explain::failed) {
+        let file = &inputs[number / args.seeds.0.len()].file;
+        screen.say(&replay(file, &cases[number], &args.isotope, engine));
+    }
+}
+
+/// The command that shows a failure again.
+fn replay(file: &str, case: &Case, isotope: &Isotope, engine: EngineKind) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
+    let file = match file.chars().all(plain) {
+        true => file.to_string(),
+        false => format!("'{}'", file.replace('\'', r"'\''")),
+    };
+    let diverged = matches!(case.verification, Some(Verification::Diverged { .. }));
+    let mut command = match engine {
+        EngineKind::Real => format!("replay: squall test --real {file} --seeds {}", case.seed),
+        EngineKind::Event | EngineKind::Turmoil if diverged => {
+            format!("replay: squall test {file} --seeds {} --verify", case.seed)
+        }
+        EngineKind::Event | EngineKind::Turmoil => format!("replay: squall replay {file} --seed {}", case.seed),
+    };
+    if engine == EngineKind::Turmoil {
+        command.push_str(" --engine turmoil");
+    }
+    if let Some(rate) = isotope.rate {
+        command.push_str(&format!(" --rate {}", numbers::rate(rate)));
+    }
+    if let Some(duration) = isotope.duration {
+        command.push_str(&format!(" --duration {}", squall_control::units::show(duration)));
+    }
+    command
+}
+
+/// The worst that happened.
+fn verdict(cases: &[Case]) -> Exit {
+    let of_case = |case: &Case| match (&case.result, &case.verification) {
+        (_, Some(Verification::Diverged { .. })) => Exit::Nondeterminism,
+        (Err(error), _) if error.is_bad_input() => Exit::BadInput,
+        (Err(_), _) => Exit::Failed,
+        (Ok(outcome), _) if outcome.passed() => Exit::Pass,
+        (Ok(_), _) => Exit::Failed,
+    };
+    cases.iter().map(of_case).max().unwrap_or(Exit::Pass)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn case(verification: Option<Verification>) -> Case {
+        let error = squall_sim::engine::EngineError::Livelock { at: squall_policy::Instant::ZERO, events: 1 };
+        Case { scenario: "s".into(), seed: 7, result: Err(error.into()), verification }
+    }
+
+    #[test]
+    fn the_replay_line_repeats_what_the_run_was_asked() {
+        let none = Isotope { rate: None, duration: None };
+        let check = |file, case: &Case, isotope: &Isotope, engine, want: &str| {
+            assert_eq!(replay(file, case, isotope, engine), format!("replay: squall {want}"));
+        };
+        let broken = case(None);
+        check("a/b.yaml", &broken, &none, EngineKind::Event, "replay a/b.yaml --seed 7");
+        check("it's.yaml", &broken, &none, EngineKind::Turmoil, r"replay 'it'\''s.yaml' --seed 7 --engine turmoil");
+        check("a.yaml", &broken, &none, EngineKind::Real, "test --real a.yaml --seeds 7");
+        let isotope = Isotope { rate: Some(500), duration: Some(Duration::from_millis(1500)) };
+        check("a.yaml", &broken, &isotope, EngineKind::Event, "replay a.yaml --seed 7 --rate 0.5/s --duration 1500ms");
+        let diverged = case(Some(Verification::Diverged { record: 3, first: None, second: None }));
+        check("a.yaml", &diverged, &none, EngineKind::Event, "test a.yaml --seeds 7 --verify");
+    }
+
+    #[test]
+    fn nondeterminism_hides_every_other_verdict() {
+        let diverged = case(Some(Verification::Diverged { record: 3, first: None, second: None }));
+        assert_eq!(verdict(&[case(None), diverged, case(None)]), Exit::Nondeterminism);
+        assert_eq!(verdict(&[case(None)]), Exit::Failed);
+        assert_eq!(verdict(&[]), Exit::Pass);
+    }
+}

@@ -1,0 +1,45 @@
+//! Work spread over threads. Only this file starts any; every one is joined before it returns.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// Calls `work` once with each number below `count`, in ascending order, on `jobs` threads. A panic in `work` goes on in the
+/// caller once the other threads have ended.
+pub(crate) fn spread(jobs: usize, count: usize, work: &(dyn Fn(usize) + Sync)) {
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..jobs.min(count) {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= count {
+                        break;
+                    }
+                    work(number);
+                }
+            });
+        }
+    });
+}
+
+/// Cores this process may use.
+pub(crate) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[test]
+    fn every_number_is_worked_on_once() {
+        for (jobs, count) in [(1, 5), (3, 100), (8, 2), (2, 0)] {
+            let seen = Mutex::new(Vec::new());
+            spread(jobs, count, &|n| seen.lock().expect("no thread panicked").push(n));
+            let mut seen = seen.into_inner().expect("no thread panicked");
+            seen.sort_unstable();
+            assert_eq!(seen, (0..count).collect::<Vec<_>>());
+        }
+    }
+}
