@@ -4,9 +4,25 @@
 //! The files tell the life of a connection: `accept` → `serve` → `route` → `admit` → `attempt` → `connect` → `judge` →
 //! `respond`; beside them `subscribe`, `snapshot`, `pool`, `body`, `headers`, `identity`, `drain`, `record`.
 
+mod accept;
+mod admit;
+mod attempt;
+mod body;
 mod config;
+mod connect;
+mod core;
+mod deadline;
+mod drain;
+mod headers;
+mod identity;
+mod judge;
+mod pool;
 mod proxy;
 mod record;
+mod respond;
+mod route;
+mod serve;
+mod snapshot;
 
 pub use config::{ControlSource, IdentitySource, InboundListener, Node, ProxyConfig, Source};
 pub use proxy::{Proxy, StartError};

@@ -2,16 +2,32 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use squall_net::Host;
 use squall_net::tls::TlsError;
+use squall_net::{Host, Listener, timeout};
 use squall_policy::Mesh;
 
-use crate::ProxyConfig;
+use crate::accept::{self, Gate, Purpose};
+use crate::core::Core;
+use crate::drain::{Running, Signal};
+use crate::identity::{Keyring, Secrets};
+use crate::snapshot::View;
+use crate::{IdentitySource, ProxyConfig, Source};
 
 /// A running proxy. Dropping it lets it run on; [`Proxy::drain`] ends it.
-pub struct Proxy {}
+pub struct Proxy {
+    core: Arc<Core>,
+    keyring: Arc<Keyring>,
+    view: Arc<View>,
+    /// Whether an identity is to come.
+    secure: bool,
+    outbound: Option<(SocketAddr, Arc<Gate>)>,
+    inbound: Vec<SocketAddr>,
+    inbound_gate: Arc<Gate>,
+    closed: Arc<Signal>,
+}
 
 /// Why a proxy did not start.
 #[derive(Debug, thiserror::Error)]
@@ -38,49 +54,112 @@ impl Proxy {
     /// # Errors
     /// See [`StartError`]; nothing is left running then.
     pub async fn start(host: &Host, config: ProxyConfig) -> Result<Self, StartError> {
-        let _ = (host, config);
-        todo!()
+        let core = Arc::new(Core::new(host, Arc::clone(&config.recorder)));
+        let keyring = Arc::<Keyring>::default();
+        let secure = match &config.identity {
+            IdentitySource::None => false,
+            IdentitySource::Static(identity) => {
+                keyring.put(Secrets::new(host, identity)?);
+                true
+            }
+            IdentitySource::FromControl => match &config.source {
+                Source::Static(_) => return Err(StartError::NoControl),
+                Source::Control(_) => true,
+            },
+        };
+        let outbound = match config.outbound {
+            Some(address) => Some(listen(host, address).await?),
+            None => None,
+        };
+        let mut inbound = Vec::with_capacity(config.inbound.len());
+        for listener in &config.inbound {
+            inbound.push((listen(host, listener.listen).await?, listener.app.port()));
+        }
+        let view = Arc::new(View::new(&core, config.inbound.clone(), &config.node.pod));
+        let gate = || {
+            Arc::new(Gate {
+                core: Arc::clone(&core),
+                keyring: Arc::clone(&keyring),
+                view: Arc::clone(&view),
+                limits: config.limits,
+                draining: Arc::default(),
+                killed: Arc::default(),
+                running: Arc::<Running>::default(),
+            })
+        };
+        let (inbound_gate, outbound_gate) = (gate(), gate());
+        let outbound = outbound.map(|listener| {
+            let at = listener.local();
+            host.spawn("proxy outbound", accept::accept(Arc::clone(&outbound_gate), listener, Purpose::Outbound));
+            (at, outbound_gate)
+        });
+        let inbound = inbound.into_iter().map(|(listener, port)| {
+            let at = listener.local();
+            let purpose = Purpose::Inbound { port, secure };
+            host.spawn("proxy inbound", accept::accept(Arc::clone(&inbound_gate), listener, purpose));
+            at
+        });
+        let inbound = inbound.collect();
+        match &config.source {
+            Source::Static(mesh) => view.apply(mesh, "static"),
+            Source::Control(_) => todo!("subscribe"),
+        }
+        Ok(Self { core, keyring, view, secure, outbound, inbound, inbound_gate, closed: Arc::default() })
     }
 
     /// Where the outbound side listens.
     #[must_use]
     pub fn outbound(&self) -> Option<SocketAddr> {
-        todo!()
+        self.outbound.as_ref().map(|(at, _)| *at)
     }
 
     /// Where the inbound sides listen, in the order they were given.
     #[must_use]
     pub fn inbound(&self) -> &[SocketAddr] {
-        todo!()
+        &self.inbound
     }
 
     /// Ready when a mesh is in force and the identity is there.
     pub async fn ready(&self) {
-        todo!()
+        self.view.wait().await;
+        if self.secure {
+            self.keyring.wait().await;
+        }
     }
 
     /// Whether [`Proxy::ready`] would be ready now.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        todo!()
+        self.view.is_here() && (!self.secure || self.keyring.is_here())
     }
 
     /// Replaces a static mesh. Requests in flight go on; backends, endpoints and connections that stay keep their state.
     pub fn update(&self, mesh: &Mesh) {
-        let _ = mesh;
-        todo!()
+        self.view.apply(mesh, "static");
     }
 
     /// Ends it gracefully: the inbound side accepts no more, `connection: close` and GOAWAY ask callers to leave, and
     /// requests in flight may end; then the same for the outbound side, which the application needs until then. What is
     /// still running `limit` after the call is cut off.
     pub async fn drain(&self, limit: Duration) {
-        let _ = limit;
-        todo!()
+        let until = self.core.host.now() + limit;
+        let gates = std::iter::once(&self.inbound_gate).chain(self.outbound.as_ref().map(|(_, gate)| gate));
+        for gate in gates {
+            gate.draining.raise();
+            if timeout(self.core.host.clock().as_ref(), until, gate.running.none()).await.is_none() {
+                gate.killed.raise();
+                gate.running.none().await;
+            }
+        }
+        self.closed.raise();
     }
 
-    /// Ready when [`Proxy::drain`] has ended the proxy, or its listeners have died.
+    /// Ready when [`Proxy::drain`] has ended the proxy.
     pub async fn closed(&self) {
-        todo!()
+        self.closed.wait().await;
     }
+}
+
+async fn listen(host: &Host, address: SocketAddr) -> Result<Box<dyn Listener>, StartError> {
+    host.net().listen(address).await.map_err(|source| StartError::Listen { address, source })
 }

@@ -1,0 +1,273 @@
+//! The shared state of a backend, and one request's hold on it. All calls into `policy` go through here: what they change is
+//! recorded and who they let in is woken, in the same breath.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use squall_policy::{
+    Answer, AttemptNumber, Backend, BackendName, BackendPolicy, Ended, Endpoint, Exchange, Failure, Instant,
+    RequestFacts, RetryPolicy, RouteTimeouts, Step, Ticket,
+};
+
+use crate::core::Core;
+use crate::{HowEnded, Record, RequestNumber, Side};
+
+/// A backend and who waits for a place in it.
+pub(crate) struct Cell {
+    core: Arc<Core>,
+    name: BackendName,
+    state: Mutex<State>,
+}
+
+struct State {
+    backend: Backend,
+    /// Requests in the queue, with whom to wake once they were polled. Granted ones are taken out.
+    waiting: BTreeMap<Ticket, Option<Waker>>,
+    /// When the backend's own timer rings.
+    alarm: Option<Instant>,
+}
+
+impl Cell {
+    pub(crate) fn new(core: &Arc<Core>, name: &BackendName, policy: BackendPolicy) -> Self {
+        let rng = core.host.rng(&format!("backend {name}"));
+        let backend = Backend::new(name.clone(), policy, rng);
+        let state = State { backend, waiting: BTreeMap::new(), alarm: None };
+        Self { core: Arc::clone(core), name: name.clone(), state: Mutex::new(state) }
+    }
+
+    pub(crate) fn name(&self) -> &BackendName {
+        &self.name
+    }
+
+    /// Obeys a new mesh.
+    pub(crate) fn update(self: &Arc<Self>, policy: BackendPolicy, endpoints: &[Endpoint]) {
+        self.with(|now, state| {
+            if *state.backend.policy() != policy {
+                state.backend.set_policy(now, policy);
+            }
+            state.backend.set_endpoints(now, endpoints);
+        });
+    }
+
+    /// Something of the policy in force.
+    pub(crate) fn policy<T>(&self, read: impl FnOnce(&BackendPolicy) -> T) -> T {
+        read(self.lock().backend.policy())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(self: &Arc<Self>, act: impl FnOnce(Instant, &mut State) -> T) -> T {
+        let now = self.core.host.now();
+        let mut state = self.lock();
+        let result = act(now, &mut state);
+        self.settle(now, &mut state);
+        result
+    }
+
+    /// Tells what the last call changed, wakes whom it let in, and keeps the timer.
+    fn settle(self: &Arc<Self>, now: Instant, state: &mut State) {
+        while let Some(event) = state.backend.poll_event() {
+            self.core.record(now, &Record::Backend { backend: &self.name, event: &event });
+        }
+        while let Some(ticket) = state.backend.poll_granted() {
+            if let Some(Some(waker)) = state.waiting.remove(&ticket) {
+                waker.wake();
+            }
+        }
+        if let Some((at, _)) = state.backend.poll_deadline()
+            && state.alarm.is_none_or(|alarm| at < alarm)
+        {
+            state.alarm = Some(at);
+            self.ring_at(at);
+        }
+    }
+
+    fn ring_at(self: &Arc<Self>, at: Instant) {
+        // Only the timer is held: a backend that is gone takes its alarm along.
+        let (cell, timer) = (Arc::downgrade(self), self.core.host.clock().sleep_until(at));
+        self.core.host.spawn("proxy backend", async move {
+            timer.await;
+            if let Some(cell) = cell.upgrade() {
+                cell.with(|now, state| {
+                    if state.alarm == Some(at) {
+                        state.alarm = None;
+                    }
+                    state.backend.on_deadline(now);
+                });
+            }
+        });
+    }
+}
+
+/// One request's hold on its backend. Dropped before its end, it hands everything back and tells so.
+pub(crate) struct Held {
+    cell: Arc<Cell>,
+    exchange: Exchange,
+    over: bool,
+    queued_at: Option<Instant>,
+    pub(crate) log: Log,
+}
+
+/// What is told of a request at its end.
+pub(crate) struct Log {
+    pub(crate) core: Arc<Core>,
+    pub(crate) request: RequestNumber,
+    pub(crate) side: Side,
+    pub(crate) started: Instant,
+    pub(crate) status: u16,
+    pub(crate) grpc: Option<u8>,
+    pub(crate) attempts: u32,
+    pub(crate) meter: Option<Arc<crate::body::Meter>>,
+    pub(crate) bytes_down: u64,
+}
+
+impl Log {
+    /// The request is over.
+    pub(crate) fn ended(&self, now: Instant, how: HowEnded) {
+        self.core.record(
+            now,
+            &Record::Ended {
+                request: self.request,
+                side: self.side,
+                status: self.status,
+                grpc: self.grpc,
+                attempts: self.attempts,
+                total: now.since(self.started),
+                bytes_up: self.meter.as_ref().map_or(0, |meter| meter.bytes()),
+                bytes_down: self.bytes_down,
+                how,
+            },
+        );
+    }
+}
+
+impl Held {
+    /// The request asks for a place.
+    pub(crate) fn begin(
+        cell: &Arc<Cell>,
+        log: Log,
+        facts: RequestFacts,
+        timeouts: RouteTimeouts,
+        retry: Option<&RetryPolicy>,
+    ) -> Self {
+        let exchange = cell.with(|now, state| Exchange::begin(now, &mut state.backend, facts, timeouts, retry));
+        Self { cell: Arc::clone(cell), exchange, over: false, queued_at: None, log }
+    }
+
+    pub(crate) fn cell(&self) -> &Arc<Cell> {
+        &self.cell
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.exchange.deadline()
+    }
+
+    fn with<T>(&mut self, act: impl FnOnce(Instant, &mut Exchange, &mut State) -> T) -> T {
+        let Self { cell, exchange, .. } = self;
+        cell.with(|now, state| act(now, exchange, state))
+    }
+
+    /// What to do next. `trying`: a try is on its way, so that no place in the queue can be waited for.
+    pub(crate) fn step(&mut self, trying: bool) -> Step {
+        let (now, step) = self.with(|now, exchange, state| {
+            let step = exchange.step(now, &mut state.backend);
+            if !trying && matches!(step, Step::Wait { .. }) {
+                // In the same lock as the step: a grant in between is not missed.
+                state.waiting.entry(exchange.ticket()).or_insert(None);
+            }
+            (now, step)
+        });
+        if let Some(note) = self.exchange.poll_note() {
+            self.log.core.record(now, &Record::Retry { request: self.log.request, note });
+        }
+        match (&step, self.queued_at) {
+            (Step::Wait { why: "queue", .. }, None) => {
+                self.queued_at = Some(now);
+                self.log.core.record(now, &Record::Queued { request: self.log.request });
+            }
+            (Step::Try(_), Some(at)) => {
+                self.queued_at = None;
+                let waited = now.since(at);
+                self.log.core.record(now, &Record::Granted { request: self.log.request, waited });
+            }
+            _ => {}
+        }
+        self.over = matches!(step, Step::Done);
+        step
+    }
+
+    /// Ready when the request in the queue got its place.
+    pub(crate) fn poll_granted(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.cell.lock();
+        match state.waiting.get_mut(&self.exchange.ticket()) {
+            None => Poll::Ready(()),
+            Some(waker) => {
+                if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    *waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// It waits in the queue no longer (it got its place, or something else moved it).
+    pub(crate) fn forget_ticket(&self) {
+        self.cell.lock().waiting.remove(&self.exchange.ticket());
+    }
+
+    pub(crate) fn on_head(&mut self, number: AttemptNumber, answer: Answer) {
+        self.with(|now, exchange, state| exchange.on_head(now, &mut state.backend, number, answer));
+    }
+
+    pub(crate) fn on_failure(&mut self, number: AttemptNumber, failure: Failure, replayable: bool) {
+        self.with(|now, exchange, state| exchange.on_failure(now, &mut state.backend, number, failure, replayable));
+    }
+
+    pub(crate) fn on_deadline(&mut self, replayable: bool) {
+        self.with(|now, exchange, state| exchange.on_deadline(now, &mut state.backend, replayable));
+    }
+
+    /// The answer's body ended, and the request with it.
+    pub(crate) fn finish(mut self, ended: Ended, how: HowEnded) {
+        let now = self.with(|now, exchange, state| {
+            exchange.on_body_end(now, &mut state.backend, ended);
+            let step = exchange.step(now, &mut state.backend);
+            assert!(step == Step::Done, "an answered request is over");
+            now
+        });
+        self.over = true;
+        self.log.ended(now, how);
+    }
+
+    /// The request ended without a forwarded answer; `step` said that it is done.
+    pub(crate) fn close(mut self, how: HowEnded) {
+        self.give_up();
+        self.log.ended(self.log.core.host.now(), how);
+        self.over = true;
+    }
+
+    /// Hands everything back.
+    fn give_up(&mut self) {
+        if self.over {
+            return;
+        }
+        self.with(|now, exchange, state| {
+            state.waiting.remove(&exchange.ticket());
+            exchange.cancel(now, &mut state.backend);
+            while exchange.step(now, &mut state.backend) != Step::Done {}
+        });
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.over {
+            self.give_up();
+            self.over = true;
+            self.log.ended(self.log.core.host.now(), HowEnded::CallerGone);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! One try: a connection from the pool or a new one, the request over it, and the head of the answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use squall_net::http::{Incoming, was_not_sent};
+use squall_net::timeout;
+use squall_policy::{AttemptNumber, Failure, Instant};
+
+use crate::body::{Meter, RequestBody};
+use crate::connect;
+use crate::core::Core;
+use crate::identity::Secrets;
+use crate::judge;
+use crate::pool::{Found, Key, Lease};
+use crate::{Record, RequestNumber};
+
+/// What a try needs.
+pub(crate) struct Order {
+    pub(crate) core: Arc<Core>,
+    pub(crate) secrets: Option<Arc<Secrets>>,
+    pub(crate) key: Key,
+    pub(crate) connect_timeout: Duration,
+    /// How long its connection may stay unused afterwards.
+    pub(crate) pool_idle: Option<Duration>,
+    pub(crate) request: RequestNumber,
+    pub(crate) attempt: AttemptNumber,
+    /// The caller's body, to tell whose fault a break is.
+    pub(crate) meter: Option<Arc<Meter>>,
+}
+
+/// An answer's head, with the connection its body comes over.
+pub(crate) struct Got {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) lease: Lease,
+    pub(crate) pool_idle: Option<Duration>,
+}
+
+/// Makes the try. Dropping it cancels the try: an HTTP/1.1 connection is closed, an HTTP/2 stream reset.
+pub(crate) async fn run(order: Order, mut request: Request<RequestBody>) -> Result<Got, Failure> {
+    let started = order.core.host.now();
+    loop {
+        let (mut lease, reused) = lease(&order, started).await?;
+        let now = order.core.host.now();
+        order.core.record(
+            now,
+            &Record::Connected {
+                request: order.request,
+                attempt: order.attempt,
+                reused,
+                took: now.since(started),
+            },
+        );
+        match lease.sender.try_send(request).await {
+            Ok(response) => return Ok(Got { response, lease, pool_idle: order.pool_idle }),
+            Err(unsent) => match unsent.request {
+                // A pooled connection was closed by its peer before a byte of this request was written: not a failed
+                // try, and not worth a retry of the policy's. The next one is another connection, at last a new one.
+                Some(back) if reused => request = back,
+                Some(_) | None => {
+                    let caller_broke = order.meter.as_ref().is_some_and(|meter| meter.is_broken());
+                    return Err(judge::send_failure(was_not_sent(&unsent.error), caller_broke));
+                }
+            },
+        }
+    }
+}
+
+/// A connection, and whether it was there before.
+async fn lease(order: &Order, started: Instant) -> Result<(Lease, bool), Failure> {
+    let core = &order.core;
+    let until = started + order.connect_timeout;
+    loop {
+        match core.pool.find(&order.key, core.host.now()) {
+            Found::Ready(lease) => return Ok((lease, true)),
+            Found::Make(making) => {
+                let opening = connect::open(core, order.secrets.clone(), &order.key);
+                return match timeout(core.host.clock().as_ref(), until, opening).await {
+                    Some(Ok(sender)) => Ok((making.made(sender), false)),
+                    Some(Err(failure)) => Err(making.failed(failure)),
+                    None => Err(making.failed(Failure::ConnectTimeout)),
+                };
+            }
+            Found::Soon(connecting) => {
+                match timeout(core.host.clock().as_ref(), until, connecting.wait()).await {
+                    Some(Ok(())) => {}
+                    Some(Err(failure)) => return Err(failure),
+                    None => return Err(Failure::ConnectTimeout),
+                }
+            }
+        }
+    }
+}

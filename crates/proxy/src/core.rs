@@ -1,0 +1,100 @@
+//! What all requests of one proxy share, besides the mesh.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::header::HeaderValue;
+use squall_net::Host;
+use squall_policy::{Instant, Rng};
+
+use crate::pool::Pool;
+use crate::{Record, Recorder, RequestNumber};
+
+/// The machine, the recorder, the connections and the dice of one proxy.
+pub(crate) struct Core {
+    pub(crate) host: Host,
+    pub(crate) pool: Arc<Pool>,
+    recorder: Arc<dyn Recorder>,
+    requests: AtomicU64,
+    /// For ids and weighted backends; the dice of decisions belong to their backends.
+    dice: Mutex<Rng>,
+    date: Mutex<(u64, HeaderValue)>,
+}
+
+impl Core {
+    pub(crate) fn new(host: &Host, recorder: Arc<dyn Recorder>) -> Self {
+        Self {
+            pool: Arc::default(),
+            recorder,
+            requests: AtomicU64::new(0),
+            dice: Mutex::new(host.rng("proxy")),
+            date: Mutex::new((u64::MAX, HeaderValue::from_static(""))),
+            host: host.clone(),
+        }
+    }
+
+    pub(crate) fn next_request(&self) -> RequestNumber {
+        RequestNumber(self.requests.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    pub(crate) fn record(&self, at: Instant, record: &Record<'_>) {
+        self.recorder.record(at, record);
+    }
+
+    pub(crate) fn roll<T>(&self, roll: impl FnOnce(&mut Rng) -> T) -> T {
+        roll(&mut self.dice.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The `Date` of an answer made now. Made once a second.
+    pub(crate) fn date(&self) -> HeaderValue {
+        let seconds = self.host.wall().since_epoch().as_secs();
+        let mut date = self.date.lock().unwrap_or_else(PoisonError::into_inner);
+        if date.0 != seconds {
+            *date = (seconds, HeaderValue::try_from(http_date(seconds)).expect("letters, digits and colons"));
+        }
+        date.1.clone()
+    }
+}
+
+/// IMF-fixdate (RFC 9110 §5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn http_date(seconds: u64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Years that begin in March have their leap day at the end; 146,097 days are 400 years.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 2, 0) } else { (month - 10, 1) };
+    format!(
+        "{}, {day:02} {} {:04} {:02}:{:02}:{:02} GMT",
+        DAYS[(days % 7) as usize],
+        MONTHS[month as usize],
+        era * 400 + year + next,
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, want) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (1_709_251_199, "Thu, 29 Feb 2024 23:59:59 GMT"),
+            (1_709_251_200, "Fri, 01 Mar 2024 00:00:00 GMT"),
+            (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
+        ] {
+            assert_eq!(http_date(seconds), want);
+        }
+    }
+}

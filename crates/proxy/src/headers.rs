@@ -1,0 +1,360 @@
+//! What a proxy must change in a head: hop-by-hop fields (RFC 9110 §7.6.1), request ids, trace context (W3C Trace Context),
+//! the caller's certificate, and the changes a route asks for.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use http::header::{
+    CONNECTION, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::HeaderMap;
+use squall_policy::{HeaderChange, Rng};
+
+pub(crate) const REASON: HeaderName = HeaderName::from_static("squall-reason");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+pub(crate) const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(crate) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
+
+/// Removes what concerns only the connection it came on: `Connection` and every field it names, and the fields that are
+/// hop-by-hop whether named or not. `TE: trailers` stays, for trailers do pass through (RFC 9110 §10.1.4).
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let trailers = headers.contains_key(TE) && wants_trailers(headers);
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+            .collect();
+        for name in named {
+            // `Host` is not the connection's, whatever a peer says: without it the request has no destination.
+            if name != HOST {
+                headers.remove(name);
+            }
+        }
+        headers.remove(CONNECTION);
+    }
+    for name in [
+        &KEEP_ALIVE,
+        &PROXY_CONNECTION,
+        &PROXY_AUTHENTICATE,
+        &PROXY_AUTHORIZATION,
+        &PROXY_AUTHENTICATION_INFO,
+        &TE,
+        &TRANSFER_ENCODING,
+        &UPGRADE,
+    ] {
+        headers.remove(name);
+    }
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+fn wants_trailers(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(TE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|coding| coding.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("trailers"))
+}
+
+/// Removes `Expect: 100-continue`: the server side of this proxy answers it itself, by reading the body.
+pub(crate) fn strip_expect(headers: &mut HeaderMap) {
+    if headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        headers.remove(EXPECT);
+    }
+}
+
+/// HTTP/2 may send one cookie a line, HTTP/1.1 must have them in one (RFC 9113 §8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(COOKIE).iter();
+    let Some(first) = lines.next() else { return };
+    let mut joined = first.as_bytes().to_vec();
+    let mut several = false;
+    for line in lines {
+        several = true;
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(line.as_bytes());
+    }
+    if several {
+        let joined = HeaderValue::from_bytes(&joined).expect("joined from valid values by valid bytes");
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// Whether a request speaks gRPC, so that a local reply must too.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let value = value.as_bytes();
+        value.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    })
+}
+
+/// Makes up an `x-request-id` (a random UUID) if there is none.
+pub(crate) fn ensure_request_id(headers: &mut HeaderMap, rng: impl FnOnce() -> [u64; 2]) {
+    if headers.contains_key(REQUEST_ID) {
+        return;
+    }
+    let [high, low] = rng();
+    // RFC 9562 §5.4: version 4, variant 10.
+    let high = high & !0xf000 | 0x4000;
+    let low = low & (u64::MAX >> 2) | 1 << 63;
+    let mut id = [0_u8; 36];
+    let mut digits = (0..16).map(|n| hex(high, n)).chain((0..16).map(|n| hex(low, n)));
+    for (place, byte) in id.iter_mut().enumerate() {
+        *byte = if matches!(place, 8 | 13 | 18 | 23) { b'-' } else { digits.next().unwrap_or(b'0') };
+    }
+    headers.insert(REQUEST_ID, HeaderValue::from_bytes(&id).expect("hexadecimal digits and dashes"));
+}
+
+/// The `nth` hexadecimal digit of `word`, from the highest.
+fn hex(word: u64, nth: u32) -> u8 {
+    b"0123456789abcdef"[(word >> (60 - 4 * nth) & 15) as usize]
+}
+
+/// Continues the caller's trace with a parent id of its own, or begins one that is sampled (an unsampled one would silence
+/// the tracing of every application behind it).
+pub(crate) fn continue_trace(headers: &mut HeaderMap, rng: &mut Rng) {
+    let mut line = [0_u8; 55];
+    let mut parent = rng.bits();
+    if parent == 0 {
+        parent = 1; // All zeroes means "invalid".
+    }
+    let caller = headers.get(TRACEPARENT).map(HeaderValue::as_bytes).filter(|value| is_traceparent(value));
+    if let Some(caller) = caller {
+        line.copy_from_slice(&caller[..55]);
+        // A later version is answered in ours, which is what §4.3 asks of one who cannot speak it.
+        line[..2].copy_from_slice(b"00");
+    } else {
+        let [high, low] = [rng.bits(), rng.bits() | 1];
+        line[..3].copy_from_slice(b"00-");
+        for nth in 0..16 {
+            line[3 + nth as usize] = hex(high, nth);
+            line[19 + nth as usize] = hex(low, nth);
+        }
+        line[35] = b'-';
+        line[52..].copy_from_slice(b"-01");
+        headers.remove(TRACESTATE);
+    }
+    for nth in 0..16 {
+        line[36 + nth as usize] = hex(parent, nth);
+    }
+    headers.insert(TRACEPARENT, HeaderValue::from_bytes(&line).expect("hexadecimal digits and dashes"));
+}
+
+fn is_traceparent(value: &[u8]) -> bool {
+    let digits = |range: std::ops::Range<usize>| {
+        value[range].iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'))
+    };
+    let zeroes = |range: std::ops::Range<usize>| value[range].iter().all(|byte| *byte == b'0');
+    (value.len() == 55 || value.len() > 55 && value[..2] != *b"00" && value[55] == b'-')
+        && [2, 35, 52].into_iter().all(|place| value[place] == b'-')
+        && digits(0..2)
+        && value[..2] != *b"ff"
+        && digits(3..35)
+        && !zeroes(3..35)
+        && digits(36..52)
+        && !zeroes(36..52)
+        && digits(53..55)
+}
+
+/// Says who the caller proved to be, in Envoy's form, whatever came from outside.
+pub(crate) fn set_client_cert(headers: &mut HeaderMap, identity: Option<&str>) {
+    headers.remove(CLIENT_CERT);
+    let Some(identity) = identity else { return };
+    let mut text = String::with_capacity(4 + identity.len());
+    // Cannot fail: it is a string.
+    let _ = write!(text, "URI={identity}");
+    if let Ok(value) = HeaderValue::try_from(text) {
+        headers.insert(CLIENT_CERT, value);
+    }
+}
+
+/// Applies a route's changes, in their order. A change that is not a valid header was refused when the mesh was compiled;
+/// here it is skipped.
+pub(crate) fn apply(changes: &[HeaderChange], headers: &mut HeaderMap) {
+    for change in changes {
+        match change {
+            HeaderChange::Set { name, value } => {
+                if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                    headers.insert(name, value);
+                }
+            }
+            HeaderChange::Add { name, value } => {
+                if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                    headers.append(name, value);
+                }
+            }
+            HeaderChange::Remove { name } => {
+                headers.remove(name.as_str());
+            }
+        }
+    }
+}
+
+/// The lines of a header as one text, joined by `,` as routes compare them.
+pub(crate) fn joined<'h>(headers: &'h HeaderMap, name: &str) -> Option<Cow<'h, str>> {
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next()?.to_str().ok()?;
+    let mut text = Cow::Borrowed(first);
+    for line in lines {
+        let text = text.to_mut();
+        text.push(',');
+        text.push_str(line.to_str().ok()?);
+    }
+    Some(text)
+}
+
+/// A header's number, if it is one.
+pub(crate) fn number<T: std::str::FromStr>(headers: &HeaderMap, name: impl http::header::AsHeaderName) -> Option<T> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes()).expect("a test's header name"),
+                HeaderValue::from_str(value).expect("a test's header value"),
+            );
+        }
+        headers
+    }
+
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut HeaderMap), before: &[(&str, &str)], after: &[(&str, &str)]) {
+        let mut headers = map(before);
+        change(&mut headers);
+        assert_eq!(headers, map(after));
+    }
+
+    #[test]
+    fn what_concerns_one_connection_does_not_pass() {
+        let keep = ("accept", "*/*");
+        for gone in [
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authenticate", "Basic"),
+            ("proxy-authorization", "Basic eDp5"),
+            ("proxy-authentication-info", "x"),
+            ("te", "gzip"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("connection", "close"),
+        ] {
+            check(strip_hop_by_hop, &[keep, gone], &[keep]);
+        }
+    }
+
+    #[test]
+    fn what_connection_names_does_not_pass_but_host_does() {
+        check(
+            strip_hop_by_hop,
+            &[("host", "a"), ("connection", "X-One, host"), ("connection", "x-two"), ("x-one", "1"), ("x-two", "2")],
+            &[("host", "a")],
+        );
+    }
+
+    #[test]
+    fn te_trailers_passes_and_the_rest_of_te_does_not() {
+        check(strip_hop_by_hop, &[("te", "gzip;q=0.5, Trailers"), ("connection", "te")], &[("te", "trailers")]);
+    }
+
+    #[test]
+    fn cookies_of_several_lines_become_one_line() {
+        check(join_cookies, &[("cookie", "a=1"), ("cookie", "b=2")], &[("cookie", "a=1; b=2")]);
+        check(join_cookies, &[("cookie", "a=1")], &[("cookie", "a=1")]);
+    }
+
+    #[test]
+    fn a_request_keeps_its_id_or_gets_a_uuid() {
+        check(|h| ensure_request_id(h, || [1, 2]), &[("x-request-id", "mine")], &[("x-request-id", "mine")]);
+        check(
+            |h| ensure_request_id(h, || [u64::MAX, 0]),
+            &[],
+            &[("x-request-id", "ffffffff-ffff-4fff-8000-000000000000")],
+        );
+    }
+
+    #[test]
+    fn a_trace_goes_on_with_a_new_parent() {
+        let caller = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+        let mut headers = map(&[("traceparent", caller), ("tracestate", "x=1")]);
+        continue_trace(&mut headers, &mut Rng::from_seed(1));
+        let line = headers["traceparent"].to_str().expect("ascii");
+        assert_eq!((&line[..36], &line[52..]), (&caller[..36], "-00"));
+        assert_ne!(line[36..52], caller[36..52]);
+        assert!(is_traceparent(line.as_bytes()) && headers.contains_key("tracestate"));
+    }
+
+    #[test]
+    fn a_broken_trace_is_replaced_with_its_state() {
+        for broken in [
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+            "00-4bf9",
+            "",
+        ] {
+            let mut headers = map(&[("traceparent", broken), ("tracestate", "x=1")]);
+            continue_trace(&mut headers, &mut Rng::from_seed(1));
+            assert!(is_traceparent(headers["traceparent"].as_bytes()), "{broken}");
+            assert_ne!(headers["traceparent"], broken);
+            assert!(!headers.contains_key("tracestate"));
+        }
+    }
+
+    #[test]
+    fn the_callers_certificate_is_never_taken_from_outside() {
+        check(|h| set_client_cert(h, None), &[("x-forwarded-client-cert", "URI=spiffe://evil")], &[]);
+        check(
+            |h| set_client_cert(h, Some("spiffe://m/ns/a/sa/b")),
+            &[("x-forwarded-client-cert", "URI=spiffe://evil")],
+            &[("x-forwarded-client-cert", "URI=spiffe://m/ns/a/sa/b")],
+        );
+    }
+
+    #[test]
+    fn only_grpc_is_grpc() {
+        for (content_type, want) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc;charset=x", true),
+            ("application/grpc-web", false),
+            ("application/json", false),
+        ] {
+            assert_eq!(is_grpc(&map(&[("content-type", content_type)])), want, "{content_type}");
+        }
+    }
+
+    #[test]
+    fn a_route_sets_adds_and_removes() {
+        let changes = [
+            HeaderChange::Set { name: "a".into(), value: "new".into() },
+            HeaderChange::Add { name: "b".into(), value: "more".into() },
+            HeaderChange::Remove { name: "c".into() },
+        ];
+        check(
+            |h| apply(&changes, h),
+            &[("a", "1"), ("a", "2"), ("b", "1"), ("c", "1")],
+            &[("a", "new"), ("b", "1"), ("b", "more")],
+        );
+    }
+}

@@ -1,0 +1,49 @@
+//! What an answer's head, or the lack of one, tells the policy.
+
+use std::io;
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::RETRY_AFTER;
+use http::response::Parts;
+use squall_net::tls::TlsError;
+use squall_policy::{Answer, Failure};
+
+use crate::headers::{self, GRPC_STATUS};
+
+/// What the policy must know of a head.
+pub(crate) fn answer(head: &Parts, replayable: bool) -> Answer {
+    Answer {
+        status: head.status.as_u16(),
+        grpc: grpc_status(&head.headers),
+        retry_after: headers::number(&head.headers, RETRY_AFTER).map(Duration::from_secs),
+        replayable,
+    }
+}
+
+/// The `grpc-status` of a head or of trailers.
+pub(crate) fn grpc_status(headers: &HeaderMap) -> Option<u8> {
+    headers::number(headers, GRPC_STATUS)
+}
+
+/// Why there is no connection.
+pub(crate) fn connect_failure(error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::TimedOut { Failure::ConnectTimeout } else { Failure::ConnectRefused }
+}
+
+/// Why there is no TLS.
+pub(crate) fn tls_failure(error: &TlsError) -> Failure {
+    tracing::debug!(%error, "an endpoint could not be trusted");
+    Failure::Tls
+}
+
+/// Why there is no head.
+pub(crate) fn send_failure(not_sent: bool, caller_broke: bool) -> Failure {
+    if caller_broke {
+        Failure::CallerGone
+    } else if not_sent {
+        Failure::RefusedStream
+    } else {
+        Failure::Reset
+    }
+}

@@ -1,0 +1,252 @@
+//! Answers: the proxy's own, and those it streams from an endpoint.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderValue};
+use http::{Response, StatusCode, Version};
+use http_body::{Body, Frame, SizeHint};
+use squall_net::BoxFuture;
+use squall_net::http::{BodyError, Incoming};
+use squall_policy::{Ended, HeaderChange, Instant, LocalReply};
+
+use crate::HowEnded;
+use crate::admit::Held;
+use crate::attempt::Got;
+use crate::core::Core;
+use crate::headers::{self, GRPC_MESSAGE, GRPC_STATUS, REASON};
+use crate::judge;
+use crate::pool::Lease;
+use crate::route::Unfit;
+
+/// A reply of the proxy's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) grpc: u8,
+    pub(crate) reason: &'static str,
+}
+
+impl Reply {
+    /// There is no mesh yet.
+    pub(crate) const NOT_READY: Self = Self { status: 503, grpc: 14, reason: "not-ready" };
+    /// The mesh does not know the application's port.
+    pub(crate) const UNKNOWN_PORT: Self = Self { status: 404, grpc: 12, reason: "unknown-port" };
+    /// The caller's body stood still for longer than the route's idle time-out.
+    pub(crate) const IDLE: Self = Self { status: 408, grpc: 4, reason: "idle-timeout" };
+}
+
+impl From<LocalReply> for Reply {
+    fn from(reply: LocalReply) -> Self {
+        Self { status: reply.status, grpc: reply.grpc, reason: reply.reason.as_str() }
+    }
+}
+
+impl From<Unfit> for Reply {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::NoAuthority => Self { status: 400, grpc: 13, reason: "no-authority" },
+            Unfit::Connect => Self { status: 501, grpc: 12, reason: "connect" },
+        }
+    }
+}
+
+/// The body of an answer.
+pub(crate) enum AnswerBody {
+    /// There is none.
+    Empty,
+    /// As it comes from the endpoint.
+    Streaming(Box<Streaming>),
+}
+
+/// An answer in motion, with the request's hold on everything it uses.
+pub(crate) struct Streaming {
+    body: Incoming,
+    rest: Option<Rest>,
+    idle: Option<Idle>,
+}
+
+/// What is handed back at the end.
+struct Rest {
+    held: Held,
+    lease: Lease,
+    pool_idle: Option<Duration>,
+}
+
+/// Watches for silence.
+struct Idle {
+    span: Duration,
+    moved_at: Instant,
+    alarm: BoxFuture<'static, ()>,
+}
+
+/// Nothing moved for too long.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing moved for {0:?}")]
+struct Stalled(Duration);
+
+/// An answer of the proxy's own: for a gRPC caller trailers only, with the status gRPC has for it.
+pub(crate) fn local(core: &Core, grpc: bool, reply: Reply) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::Empty);
+    let headers = response.headers_mut();
+    headers.insert(DATE, core.date());
+    headers.insert(REASON, HeaderValue::from_static(reply.reason));
+    if grpc {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(reply.grpc)));
+        headers.insert(GRPC_MESSAGE, HeaderValue::from_static(reply.reason));
+    } else {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        *response.status_mut() = StatusCode::from_u16(reply.status).expect("our own statuses are valid");
+    }
+    response
+}
+
+/// Passes an endpoint's answer on.
+pub(crate) fn forward(
+    mut held: Held,
+    got: Got,
+    changes: &[HeaderChange],
+    idle: Option<Duration>,
+) -> Response<AnswerBody> {
+    let Got { response, lease, pool_idle } = got;
+    let (mut head, body) = response.into_parts();
+    held.log.status = head.status.as_u16();
+    held.log.grpc = judge::grpc_status(&head.headers);
+    headers::strip_hop_by_hop(&mut head.headers);
+    headers::apply(changes, &mut head.headers);
+    let core = Arc::clone(&held.log.core);
+    if !head.headers.contains_key(DATE) {
+        head.headers.insert(DATE, core.date());
+    }
+    // The connection to the caller has its own version.
+    head.version = Version::HTTP_11;
+    let rest = Rest { held, lease, pool_idle };
+    if body.is_end_stream() {
+        rest.complete();
+        return Response::from_parts(head, AnswerBody::Empty);
+    }
+    let idle = idle.map(|span| {
+        let moved_at = core.host.now();
+        Idle { span, moved_at, alarm: core.host.clock().sleep_until(moved_at + span) }
+    });
+    Response::from_parts(head, AnswerBody::Streaming(Box::new(Streaming { body, rest: Some(rest), idle })))
+}
+
+impl Rest {
+    /// The answer is whole.
+    fn complete(self) {
+        let Self { held, lease, pool_idle } = self;
+        // An HTTP/1.1 connection that still takes the caller's body is not free; it ends with it.
+        if held.log.meter.as_ref().is_none_or(|meter| meter.is_ended()) {
+            let core = &held.log.core;
+            lease.give_back(&core.pool, &core.host, pool_idle);
+        }
+        let grpc = held.log.grpc;
+        held.finish(Ended::Complete { grpc }, HowEnded::Complete);
+    }
+
+    /// The answer broke off.
+    fn broken(self, how: HowEnded) {
+        let caller_broke = self.held.log.meter.as_ref().is_some_and(|meter| meter.is_broken());
+        if caller_broke {
+            self.held.finish(Ended::CallerGone, HowEnded::CallerGone);
+        } else {
+            self.held.finish(Ended::Broken, how);
+        }
+    }
+}
+
+impl Streaming {
+    fn moved(&mut self, frame: &Frame<Bytes>) {
+        let Some(rest) = &mut self.rest else { return };
+        if let Some(data) = frame.data_ref() {
+            rest.held.log.bytes_down += data.len() as u64;
+        } else if let Some(trailers) = frame.trailers_ref() {
+            rest.held.log.grpc = judge::grpc_status(trailers).or(rest.held.log.grpc);
+        }
+        if let Some(idle) = &mut self.idle {
+            idle.moved_at = rest.held.log.core.host.now();
+        }
+    }
+
+    /// Ready when nothing has moved for too long, either way.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Stalled> {
+        let (Some(idle), Some(rest)) = (&mut self.idle, &self.rest) else { return Poll::Pending };
+        let core = &rest.held.log.core;
+        while idle.alarm.as_mut().poll(cx).is_ready() {
+            let sent_at = rest.held.log.meter.as_ref().map_or(Instant::ZERO, |meter| meter.moved_at());
+            let until = idle.moved_at.max(sent_at) + idle.span;
+            if until <= core.host.now() {
+                return Poll::Ready(Stalled(idle.span));
+            }
+            idle.alarm = core.host.clock().sleep_until(until);
+        }
+        Poll::Pending
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.rest.is_none() {
+            return Poll::Ready(None);
+        }
+        let (error, how) = match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.moved(&frame);
+                // Not only at `None`: a caller with a content-length does not ask again after the last byte.
+                if self.body.is_end_stream()
+                    && let Some(rest) = self.rest.take()
+                {
+                    rest.complete();
+                }
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            Poll::Ready(None) => {
+                if let Some(rest) = self.rest.take() {
+                    rest.complete();
+                }
+                return Poll::Ready(None);
+            }
+            Poll::Ready(Some(Err(error))) => (error.into(), HowEnded::Broken),
+            Poll::Pending => match self.poll_idle(cx) {
+                Poll::Ready(stalled) => (BodyError::from(stalled), HowEnded::Idle),
+                Poll::Pending => return Poll::Pending,
+            },
+        };
+        if let Some(rest) = self.rest.take() {
+            rest.broken(how);
+        }
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Streaming(streaming) => streaming.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Streaming(streaming) => streaming.rest.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Streaming(streaming) => streaming.body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Where a request goes: its authority and path, the route they match, and the head that is sent on.
+
+use std::borrow::Cow;
+
+use http::header::{CONNECTION, HOST, HeaderValue, TE};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Method, Uri, Version};
+use squall_policy::{Instant, Protocol, RequestFacts, RequestLine};
+
+use crate::{deadline, headers};
+
+/// Why a head cannot be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// No destination, several of them, or one that is not a name: 400 (RFC 9112 §3.2).
+    NoAuthority,
+    /// CONNECT asks for a tunnel, which a sidecar does not make: 501.
+    Connect,
+}
+
+/// The destination as the caller named it: the target's authority, else `Host` (RFC 9112 §3.2.2, RFC 9113 §8.3.1).
+pub(crate) fn authority(head: &Parts) -> Result<&str, Unfit> {
+    if head.method == Method::CONNECT {
+        return Err(Unfit::Connect);
+    }
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Unfit::NoAuthority);
+    }
+    if let Some(authority) = head.uri.authority() {
+        return Ok(authority.as_str());
+    }
+    let host = host.and_then(|host| host.to_str().ok()).ok_or(Unfit::NoAuthority)?;
+    if host.is_empty() || host.parse::<Authority>().is_err() {
+        return Err(Unfit::NoAuthority);
+    }
+    Ok(host)
+}
+
+/// A head as routes look at it.
+pub(crate) fn with_line<T>(head: &Parts, authority: &str, look: impl FnOnce(&RequestLine<'_>) -> T) -> T {
+    let header = |name: &str| -> Option<Cow<'_, str>> { headers::joined(&head.headers, name) };
+    look(&RequestLine {
+        authority,
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        query: head.uri.query(),
+        header: &header,
+    })
+}
+
+/// What the policy must know of a head.
+pub(crate) fn facts(head: &Parts, now: Instant) -> RequestFacts {
+    RequestFacts { idempotent: head.method.is_idempotent(), deadline: deadline::read(&head.headers, now) }
+}
+
+/// Makes the head one that can be sent to a peer of `protocol`: target and `Host` in the form it needs.
+pub(crate) fn address(head: &mut Parts, protocol: Protocol, tls: bool) {
+    match protocol {
+        Protocol::Http1 => {
+            head.version = Version::HTTP_11;
+            if let Some(authority) = head.uri.authority() {
+                let host = HeaderValue::from_str(authority.as_str()).expect("an authority is visible ASCII");
+                head.headers.insert(HOST, host);
+                head.uri = head.uri.path_and_query().map_or_else(|| Uri::from_static("/"), |path| path.clone().into());
+            }
+            headers::join_cookies(&mut head.headers);
+            if head.headers.contains_key(TE) {
+                head.headers.insert(CONNECTION, HeaderValue::from_static("te"));
+            }
+        }
+        Protocol::Http2 => {
+            head.version = Version::HTTP_2;
+            let host = head.headers.remove(HOST);
+            let mut parts = std::mem::take(&mut head.uri).into_parts();
+            parts.scheme = Some(if tls { Scheme::HTTPS } else { Scheme::HTTP });
+            if parts.authority.is_none() {
+                let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+                parts.authority = Some(host.expect("checked when the request came"));
+            }
+            parts.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
+            head.uri = Uri::from_parts(parts).expect("scheme, authority and path are there");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn head(method: &str, uri: &str, hosts: &[&str]) -> Parts {
+        let mut request = Request::builder().method(method).uri(uri);
+        for host in hosts {
+            request = request.header(HOST, *host);
+        }
+        request.body(()).expect("a test's request").into_parts().0
+    }
+
+    #[test]
+    fn the_destination_is_the_targets_or_the_host() {
+        for (uri, hosts, want) in [
+            ("/a", &["shop:80"][..], Ok("shop:80")),
+            ("http://cart/a", &["shop"], Ok("cart")),
+            ("http://cart/a", &[], Ok("cart")),
+            ("/a", &[], Err(Unfit::NoAuthority)),
+            ("/a", &[""], Err(Unfit::NoAuthority)),
+            ("/a", &["a b"], Err(Unfit::NoAuthority)),
+            ("/a", &["shop", "cart"], Err(Unfit::NoAuthority)),
+        ] {
+            assert_eq!(authority(&head("GET", uri, hosts)), want, "{uri} {hosts:?}");
+        }
+        assert_eq!(authority(&head("CONNECT", "shop:80", &[])), Err(Unfit::Connect));
+    }
+
+    #[track_caller]
+    fn check(uri: &str, hosts: &[&str], protocol: Protocol, want: (&str, Option<&str>)) {
+        let mut head = head("GET", uri, hosts);
+        address(&mut head, protocol, true);
+        let host = head.headers.get(HOST).map(|host| host.to_str().expect("ascii"));
+        assert_eq!((head.uri.to_string().as_str(), host), want);
+    }
+
+    #[test]
+    fn a_head_takes_the_form_of_the_next_hop() {
+        check("/a?b", &["shop"], Protocol::Http1, ("/a?b", Some("shop")));
+        check("http://shop/a?b", &["other"], Protocol::Http1, ("/a?b", Some("shop")));
+        check("http://shop", &[], Protocol::Http1, ("/", Some("shop")));
+        check("/a?b", &["shop"], Protocol::Http2, ("https://shop/a?b", None));
+        check("http://shop/a", &[], Protocol::Http2, ("https://shop/a", None));
+        check("*", &["shop"], Protocol::Http1, ("*", Some("shop")));
+    }
+}

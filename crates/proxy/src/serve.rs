@@ -1,0 +1,423 @@
+//! One request, from its head to the head of its answer: it asks the policy what to do, and does it.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body as _;
+use squall_net::BoxFuture;
+use squall_net::http::{BodyError, Incoming};
+use squall_policy::{
+    Attempt, Failure, Instant, LocalReply, Reason, RequestFacts, RetryPolicy, Route, RouteTimeouts, Step, pick_backend,
+};
+
+use crate::admit::{Cell, Held, Log};
+use crate::attempt::{self, Got, Order};
+use crate::body::Source;
+use crate::core::Core;
+use crate::headers::{ATTEMPT_COUNT, REQUEST_ID};
+use crate::identity::Keyring;
+use crate::pool::Key;
+use crate::respond::{self, AnswerBody, Reply};
+use crate::snapshot::View;
+use crate::{HowEnded, Record, Side, deadline, headers, judge, route};
+
+/// The most that is read away of an answer that is not passed on, to keep its HTTP/1.1 connection.
+const DISCARD_BYTES: usize = 64 * 1024;
+/// The longest time it may take.
+const DISCARD_TIME: Duration = Duration::from_secs(1);
+
+/// What the requests of one connection share.
+pub(crate) struct Site {
+    pub(crate) core: Arc<Core>,
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) view: Arc<View>,
+    pub(crate) door: Door,
+}
+
+/// Where a connection came in.
+#[derive(Clone)]
+pub(crate) enum Door {
+    /// From the own application.
+    Outbound,
+    /// From the mesh.
+    Inbound {
+        /// The application's port.
+        port: u16,
+        /// Who the peer proved to be.
+        peer: Option<Arc<str>>,
+    },
+}
+
+/// Where a request goes.
+enum Way {
+    Route(Arc<Route>),
+    Application,
+}
+
+impl Way {
+    fn name(&self) -> &str {
+        match self {
+            Self::Route(route) => &route.name,
+            Self::Application => "inbound",
+        }
+    }
+
+    fn timeouts(&self) -> RouteTimeouts {
+        match self {
+            Self::Route(route) => route.timeouts,
+            Self::Application => RouteTimeouts::default(),
+        }
+    }
+
+    fn retry(&self) -> Option<&RetryPolicy> {
+        match self {
+            Self::Route(route) => route.retry.as_ref(),
+            Self::Application => None,
+        }
+    }
+}
+
+impl Site {
+    fn side(&self) -> Side {
+        match self.door {
+            Door::Outbound => Side::Outbound,
+            Door::Inbound { .. } => Side::Inbound,
+        }
+    }
+
+    fn peer(&self) -> Option<&str> {
+        match &self.door {
+            Door::Outbound => None,
+            Door::Inbound { peer, .. } => peer.as_deref(),
+        }
+    }
+
+    /// The way of a request and the backend it leads to.
+    fn find(&self, head: &Parts, authority: &str) -> Result<(Way, Arc<Cell>), Reply> {
+        let mesh = self.view.current().ok_or(Reply::NOT_READY)?;
+        match &self.door {
+            Door::Inbound { port, .. } => {
+                let cell = mesh.inbound(*port).ok_or(Reply::UNKNOWN_PORT)?;
+                Ok((Way::Application, Arc::clone(cell)))
+            }
+            Door::Outbound => {
+                let route = route::with_line(head, authority, |line| mesh.routes.find(line).map(Arc::clone));
+                let route = route.ok_or_else(|| LocalReply::of(Reason::NoRoute))?;
+                let name = self.core.roll(|dice| pick_backend(&route, dice).cloned());
+                let cell = name.and_then(|name| mesh.backend(&name).map(Arc::clone));
+                let cell = cell.ok_or_else(|| LocalReply::of(Reason::NoBackend))?;
+                Ok((Way::Route(route), cell))
+            }
+        }
+    }
+}
+
+/// Answers one request. Its future is dropped when the caller goes away; everything is handed back then.
+pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Result<Response<AnswerBody>, BodyError> {
+    let core = &site.core;
+    let started = core.host.now();
+    let (mut head, body) = request.into_parts();
+    headers::ensure_request_id(&mut head.headers, || core.roll(|dice| [dice.bits(), dice.bits()]));
+    let log = Log {
+        core: Arc::clone(core),
+        request: core.next_request(),
+        side: site.side(),
+        started,
+        status: 0,
+        grpc: None,
+        attempts: 0,
+        meter: None,
+        bytes_down: 0,
+    };
+    let grpc = headers::is_grpc(&head.headers);
+    let authority = route::authority(&head);
+    core.record(
+        started,
+        &Record::Started {
+            request: log.request,
+            side: log.side,
+            method: head.method.as_str(),
+            authority: authority.unwrap_or_default(),
+            path: head.uri.path(),
+            request_id: head.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default(),
+            peer: site.peer(),
+        },
+    );
+    let found = authority.map_err(Reply::from).and_then(|authority| site.find(&head, authority));
+    let (way, cell) = match found {
+        Ok(found) => found,
+        Err(reply) => return Ok(refuse(log, grpc, reply)),
+    };
+    let facts = route::facts(&head, started);
+    prepare(&site, &mut head, &way);
+    let timeouts = way.timeouts();
+    let clock = timeouts.idle.map(|_| Arc::clone(core.host.clock()));
+    let source = Source::new(body, way.retry().map_or(0, |retry| retry.buffer_bytes), clock);
+    let held = begin(&cell, log, &way, facts, &source);
+    Drive { site: &site, way: &way, grpc, head: Some(head), source }.run(held).await
+}
+
+fn begin(cell: &Arc<Cell>, mut log: Log, way: &Way, facts: RequestFacts, source: &Source) -> Held {
+    log.meter = source.meter().map(Arc::clone);
+    let (core, request, started) = (Arc::clone(&log.core), log.request, log.started);
+    let held = Held::begin(cell, log, facts, way.timeouts(), way.retry());
+    core.record(
+        started,
+        &Record::Routed { request, route: way.name(), backend: cell.name(), deadline: held.deadline() },
+    );
+    held
+}
+
+/// Changes of the head that hold for every try.
+fn prepare(site: &Site, head: &mut Parts, way: &Way) {
+    head.extensions = http::Extensions::new();
+    headers::strip_hop_by_hop(&mut head.headers);
+    headers::strip_expect(&mut head.headers);
+    site.core.roll(|dice| headers::continue_trace(&mut head.headers, dice));
+    headers::set_client_cert(&mut head.headers, site.peer());
+    match way {
+        Way::Route(route) => headers::apply(&route.request_headers, &mut head.headers),
+        Way::Application => {}
+    }
+}
+
+/// Answers a request that never got to a backend.
+fn refuse(mut log: Log, grpc: bool, reply: Reply) -> Response<AnswerBody> {
+    let now = log.core.host.now();
+    tell_reply(&mut log, now, grpc, reply);
+    log.ended(now, HowEnded::Local);
+    respond::local(&log.core, grpc, reply)
+}
+
+fn tell_reply(log: &mut Log, now: Instant, grpc: bool, reply: Reply) {
+    log.status = if grpc { 200 } else { reply.status };
+    log.grpc = grpc.then_some(reply.grpc);
+    let Reply { status, grpc, reason } = reply;
+    log.core.record(now, &Record::Replied { request: log.request, status, grpc, reason });
+}
+
+/// A request under way.
+struct Drive<'r> {
+    site: &'r Site,
+    way: &'r Way,
+    grpc: bool,
+    /// `None` once the only try has it.
+    head: Option<Parts>,
+    source: Source,
+}
+
+/// What can move a waiting request.
+#[expect(clippy::large_enum_variant, reason = "it lives from one poll to the next line, on the stack")]
+enum Event {
+    Tried(Result<Got, Failure>),
+    Granted,
+    Alarm,
+}
+
+/// A try under way.
+struct Current {
+    number: u32,
+    started: Instant,
+}
+
+impl Drive<'_> {
+    /// Does what the policy says until there is an answer.
+    async fn run(mut self, mut held: Held) -> Result<Response<AnswerBody>, BodyError> {
+        let core = Arc::clone(&self.site.core);
+        let request = held.log.request;
+        let mut trying = pin!(None);
+        let mut current: Option<Current> = None;
+        let mut got: Option<Got> = None;
+        let mut alarm: Option<(Instant, BoxFuture<'static, ()>)> = None;
+        loop {
+            let until = match held.step(trying.is_some()) {
+                Step::Try(attempt) => {
+                    let now = core.host.now();
+                    held.log.attempts = attempt.number;
+                    core.record(now, &Record::Picked { request, attempt: &attempt });
+                    current = Some(Current { number: attempt.number, started: now });
+                    match self.order(&held, &attempt) {
+                        Some((order, request)) => trying.set(Some(attempt::run(order, request))),
+                        None => held.on_failure(attempt.number, Failure::Reset, false),
+                    }
+                    continue;
+                }
+                Step::Wait { until, .. } => {
+                    if current.is_some() && trying.is_none() {
+                        self.source.halt();
+                    }
+                    until
+                }
+                Step::Cancel(attempt) => {
+                    if let Some(got) = got.take() {
+                        // Its head was judged and is not passed on.
+                        discard(&core, got);
+                    } else if let Some(current) = current.take() {
+                        trying.set(None);
+                        let now = core.host.now();
+                        let latency = now.since(current.started);
+                        core.record(now, &Record::AttemptCancelled { request, attempt, latency });
+                    }
+                    continue;
+                }
+                Step::Forward(_) => {
+                    let got = got.take().expect("a try is forwarded after its head came");
+                    let changes = match self.way {
+                        Way::Route(route) => &route.response_headers[..],
+                        Way::Application => &[],
+                    };
+                    return Ok(respond::forward(held, got, changes, self.way.timeouts().idle));
+                }
+                Step::Reply(reply) => return Ok(self.reply(held, reply.into(), HowEnded::Local)),
+                Step::Done => {
+                    // Nobody is left to be answered: the caller's body broke.
+                    held.close(HowEnded::CallerGone);
+                    return Err("the caller broke off".into());
+                }
+            };
+            let stalls_at = self.stalls_at(trying.is_some());
+            let wake_at = until.into_iter().chain(stalls_at).min();
+            if alarm.as_ref().map(|(at, _)| *at) != wake_at {
+                alarm = wake_at.map(|at| (at, core.host.clock().sleep_until(at)));
+            }
+            let is_trying = trying.is_some();
+            let event = std::future::poll_fn(|cx| {
+                // In this order: an answer that is there beats the time-out that comes with it.
+                if let Some(trying) = trying.as_mut().as_pin_mut() {
+                    if let Poll::Ready(tried) = trying.poll(cx) {
+                        return Poll::Ready(Event::Tried(tried));
+                    }
+                } else if held.poll_granted(cx).is_ready() {
+                    return Poll::Ready(Event::Granted);
+                }
+                match &mut alarm {
+                    Some((_, alarm)) => alarm.as_mut().poll(cx).map(|()| Event::Alarm),
+                    None => Poll::Pending,
+                }
+            })
+            .await;
+            if !is_trying {
+                held.forget_ticket();
+            }
+            match event {
+                Event::Granted => {}
+                Event::Tried(tried) => {
+                    trying.set(None);
+                    let tried_at = current.as_ref().map_or((0, held.log.started), |try_| (try_.number, try_.started));
+                    got = self.judge(&mut held, tried_at, tried);
+                }
+                Event::Alarm => {
+                    alarm = None;
+                    let now = core.host.now();
+                    if until.is_some_and(|until| until <= now) {
+                        held.on_deadline(self.source.is_replayable());
+                    } else if self.stalls_at(is_trying).is_some_and(|at| at <= now) {
+                        trying.set(None);
+                        return Ok(self.reply(held, Reply::IDLE, HowEnded::Idle));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the policy how a try went.
+    fn judge(&self, held: &mut Held, (attempt, started): (u32, Instant), tried: Result<Got, Failure>) -> Option<Got> {
+        let core = &self.site.core;
+        let (now, request) = (core.host.now(), held.log.request);
+        let latency = now.since(started);
+        let replayable = self.source.is_replayable();
+        match tried {
+            Ok(got) => {
+                let (head, body) = got.response.into_parts();
+                let answer = judge::answer(&head, replayable);
+                let (status, grpc) = (answer.status, answer.grpc);
+                core.record(now, &Record::Head { request, attempt, status, grpc, latency });
+                held.on_head(attempt, answer);
+                Some(Got { response: Response::from_parts(head, body), ..got })
+            }
+            Err(failure) => {
+                core.record(now, &Record::AttemptFailed { request, attempt, failure, latency });
+                held.on_failure(attempt, failure, replayable);
+                None
+            }
+        }
+    }
+
+    /// When the caller's body has stood still for too long. Only while it is sent: what is not read cannot move.
+    fn stalls_at(&self, trying: bool) -> Option<Instant> {
+        let idle = self.way.timeouts().idle.filter(|_| trying)?;
+        let meter = self.source.meter().filter(|meter| !meter.is_ended())?;
+        Some(meter.moved_at() + idle)
+    }
+
+    /// The request for one try. `None`: its body is gone.
+    fn order(&mut self, held: &Held, attempt: &Attempt) -> Option<(Order, Request<crate::body::RequestBody>)> {
+        let core = &self.site.core;
+        let body = self.source.next()?;
+        // Kept only where another try may come.
+        let mut head = if self.way.retry().is_some() { self.head.clone() } else { self.head.take() }?;
+        let (protocol, tls, pool_idle) =
+            held.cell().policy(|policy| (policy.protocol, policy.mutual_tls, policy.pool_idle));
+        route::address(&mut head, protocol, tls);
+        head.headers.insert(ATTEMPT_COUNT, attempt.number.into());
+        deadline::write(&mut head.headers, core.host.now(), attempt.until, self.grpc);
+        let order = Order {
+            core: Arc::clone(core),
+            secrets: if tls { self.site.keyring.current() } else { None },
+            key: Key { address: attempt.address, identity: tls.then(|| Arc::clone(&attempt.identity)), protocol },
+            connect_timeout: attempt.connect_timeout,
+            pool_idle,
+            request: held.log.request,
+            attempt: attempt.number,
+            meter: self.source.meter().map(Arc::clone),
+        };
+        Some((order, Request::from_parts(head, body)))
+    }
+
+    fn reply(&self, mut held: Held, reply: Reply, how: HowEnded) -> Response<AnswerBody> {
+        let core = Arc::clone(&held.log.core);
+        tell_reply(&mut held.log, core.host.now(), self.grpc, reply);
+        held.close(how);
+        respond::local(&core, self.grpc, reply)
+    }
+}
+
+/// Reads an unwanted answer away in the background, so that its HTTP/1.1 connection stays; a long or slow one is not worth it.
+fn discard(core: &Arc<Core>, got: Got) {
+    let Got { response, lease, pool_idle } = got;
+    let mut body = response.into_body();
+    if body.is_end_stream() {
+        lease.give_back(&core.pool, &core.host, pool_idle);
+        return;
+    }
+    if lease.is_shared() || body.size_hint().lower() > DISCARD_BYTES as u64 {
+        return;
+    }
+    let (task, alarm) = (Arc::clone(core), squall_net::after(core.host.clock().as_ref(), DISCARD_TIME));
+    core.host.spawn("proxy discard", async move {
+        let (core, mut alarm) = (task, alarm);
+        let mut room = DISCARD_BYTES;
+        let whole = std::future::poll_fn(|cx| {
+            loop {
+                match std::pin::Pin::new(&mut body).poll_frame(cx) {
+                    Poll::Ready(None) => return Poll::Ready(true),
+                    Poll::Ready(Some(Err(_))) => return Poll::Ready(false),
+                    Poll::Ready(Some(Ok(frame))) => {
+                        let bytes = frame.data_ref().map_or(0, bytes::Bytes::len);
+                        let Some(left) = room.checked_sub(bytes) else { return Poll::Ready(false) };
+                        room = left;
+                    }
+                    Poll::Pending => return alarm.as_mut().poll(cx).map(|()| false),
+                }
+            }
+        })
+        .await;
+        if whole {
+            lease.give_back(&core.pool, &core.host, pool_idle);
+        }
+    });
+}

@@ -1,0 +1,128 @@
+//! The mesh in force: routes, and the backends they lead to. A new mesh replaces the old one whole; backends that stay keep
+//! their state, and requests in flight keep the backends that go.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use squall_policy::{
+    BackendName, BackendPolicy, Balancing, Endpoint, Inbound, Mesh, RouteTable,
+};
+
+use crate::admit::Cell;
+use crate::core::Core;
+use crate::drain::Signal;
+use crate::{InboundListener, Record};
+
+/// One version of the mesh, ready for requests.
+pub(crate) struct Snapshot {
+    pub(crate) routes: RouteTable,
+    backends: BTreeMap<BackendName, Arc<Cell>>,
+    /// The application's ports, each a backend with one endpoint.
+    inbound: BTreeMap<u16, Arc<Cell>>,
+}
+
+impl Snapshot {
+    pub(crate) fn backend(&self, name: &BackendName) -> Option<&Arc<Cell>> {
+        self.backends.get(name)
+    }
+
+    pub(crate) fn inbound(&self, port: u16) -> Option<&Arc<Cell>> {
+        self.inbound.get(&port)
+    }
+}
+
+/// Holds the mesh in force.
+pub(crate) struct View {
+    core: Arc<Core>,
+    listeners: Vec<InboundListener>,
+    pod: Arc<str>,
+    current: Mutex<Option<Arc<Snapshot>>>,
+    here: Signal,
+}
+
+impl View {
+    pub(crate) fn new(core: &Arc<Core>, listeners: Vec<InboundListener>, pod: &str) -> Self {
+        Self {
+            core: Arc::clone(core),
+            listeners,
+            pod: pod.into(),
+            current: Mutex::new(None),
+            here: Signal::default(),
+        }
+    }
+
+    /// The mesh now; `None`: none has come yet.
+    pub(crate) fn current(&self) -> Option<Arc<Snapshot>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn is_here(&self) -> bool {
+        self.here.is_raised()
+    }
+
+    /// Ready when there is a mesh.
+    pub(crate) async fn wait(&self) {
+        self.here.wait().await;
+    }
+
+    /// Puts a mesh in force.
+    pub(crate) fn apply(&self, mesh: &Mesh, version: &str) {
+        let old = self.current();
+        let old = old.as_deref();
+        let mut backends = BTreeMap::new();
+        for (name, policy) in &mesh.backends {
+            let cell = match old.and_then(|old| old.backends.get(name)) {
+                Some(cell) => Arc::clone(cell),
+                None => Arc::new(Cell::new(&self.core, name, policy.clone())),
+            };
+            cell.update(policy.clone(), mesh.endpoints.get(name).map_or(&[], Vec::as_slice));
+            backends.insert(name.clone(), cell);
+        }
+        let mut inbound = BTreeMap::new();
+        for listener in &self.listeners {
+            let port = listener.app.port();
+            let Some(settings) = mesh.inbound.get(&port) else { continue };
+            let policy = application_policy(*settings);
+            let cell = match old.and_then(|old| old.inbound.get(&port)) {
+                Some(cell) => Arc::clone(cell),
+                None => {
+                    let name = BackendName::from_wire(&format!("inbound:{port}"));
+                    Arc::new(Cell::new(&self.core, &name, policy.clone()))
+                }
+            };
+            cell.update(policy, &[self.application(listener)]);
+            inbound.insert(port, cell);
+        }
+        let applications: Vec<Endpoint> = self.listeners.iter().map(|listener| self.application(listener)).collect();
+        self.core.pool.retain(mesh.endpoints.values().flatten().chain(&applications));
+        let next = Arc::new(Snapshot { routes: RouteTable::new(mesh), backends, inbound });
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
+        self.core.record(self.core.host.now(), &Record::MeshApplied { version });
+        self.here.raise();
+    }
+
+    fn application(&self, listener: &InboundListener) -> Endpoint {
+        Endpoint {
+            address: listener.app,
+            name: Arc::clone(&self.pod),
+            zone: "".into(),
+            weight: 1,
+            identity: "".into(),
+            draining: false,
+        }
+    }
+}
+
+/// The own application is one endpoint: there is nothing to balance, to eject or to retry elsewhere, only a limit.
+fn application_policy(inbound: Inbound) -> BackendPolicy {
+    BackendPolicy {
+        balancing: Balancing::RoundRobin,
+        breaker: None,
+        outliers: None,
+        limits: inbound.limits,
+        budget: None,
+        protocol: inbound.protocol,
+        mutual_tls: false,
+        ..BackendPolicy::default()
+    }
+}
