@@ -45,12 +45,7 @@ pub(crate) async fn run(order: Order, mut request: Request<RequestBody>) -> Resu
         let now = order.core.host.now();
         order.core.record(
             now,
-            &Record::Connected {
-                request: order.request,
-                attempt: order.attempt,
-                reused,
-                took: now.since(started),
-            },
+            &Record::Connected { request: order.request, attempt: order.attempt, reused, took: now.since(started) },
         );
         match lease.sender.try_send(request).await {
             Ok(response) => return Ok(Got { response, lease, pool_idle: order.pool_idle }),
@@ -82,13 +77,11 @@ async fn lease(order: &Order, started: Instant) -> Result<(Lease, bool), Failure
                     None => Err(making.failed(Failure::ConnectTimeout)),
                 };
             }
-            Found::Soon(connecting) => {
-                match timeout(core.host.clock().as_ref(), until, connecting.wait()).await {
-                    Some(Ok(())) => {}
-                    Some(Err(failure)) => return Err(failure),
-                    None => return Err(Failure::ConnectTimeout),
-                }
-            }
+            Found::Soon(connecting) => match timeout(core.host.clock().as_ref(), until, connecting.wait()).await {
+                Some(Ok(())) => {}
+                Some(Err(failure)) => return Err(failure),
+                None => return Err(Failure::ConnectTimeout),
+            },
         }
     }
 }

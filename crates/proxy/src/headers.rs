@@ -4,11 +4,11 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use http::HeaderMap;
 use http::header::{
     CONNECTION, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
     TE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::HeaderMap;
 use squall_policy::{HeaderChange, Rng};
 
 pub(crate) const REASON: HeaderName = HeaderName::from_static("squall-reason");

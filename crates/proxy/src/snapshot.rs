@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use squall_policy::{
-    BackendName, BackendPolicy, Balancing, Endpoint, Inbound, Mesh, RouteTable,
-};
+use squall_policy::{BackendName, BackendPolicy, Balancing, Endpoint, Inbound, Mesh, RouteTable};
 
 use crate::admit::Cell;
 use crate::core::Core;
@@ -42,13 +40,7 @@ pub(crate) struct View {
 
 impl View {
     pub(crate) fn new(core: &Arc<Core>, listeners: Vec<InboundListener>, pod: &str) -> Self {
-        Self {
-            core: Arc::clone(core),
-            listeners,
-            pod: pod.into(),
-            current: Mutex::new(None),
-            here: Signal::default(),
-        }
+        Self { core: Arc::clone(core), listeners, pod: pod.into(), current: Mutex::new(None), here: Signal::default() }
     }
 
     /// The mesh now; `None`: none has come yet.
