@@ -188,3 +188,205 @@ impl Breaker {
         self.epoch = self.epoch.wrapping_add(1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) const CONFIG: Config = Config {
+        consecutive_failures: 2,
+        open_min: Duration::from_secs(1),
+        open_max: Duration::from_secs(4),
+        jitter_permille: 0,
+        probes: 1,
+    };
+
+    /// Each word at its second: `ask`, `ok`, `fail`, `gone` (asked and judged at once), `late-ok`, `late-fail` (a permit
+    /// from the very beginning).
+    #[track_caller]
+    fn check(config: Config, script: &str, want: &[&str]) {
+        let mut rng = Rng::from_seed(3);
+        let mut breaker = Breaker::new();
+        let (early, _) = breaker.take(Instant::ZERO, &config);
+        let mut seen = Vec::new();
+        for line in script.split(", ") {
+            let (second, word) = line.split_once(' ').expect("`second word`");
+            let second: u64 = second.parse().expect("a number of seconds");
+            let now = Instant::from_nanos(second * 1_000_000_000);
+            let verdict = match word.trim_start_matches("late-") {
+                "ok" => Verdict::Success,
+                "fail" => Verdict::Failure,
+                "gone" | "ask" => Verdict::Nothing,
+                other => panic!("what is {other}?"),
+            };
+            let mut note = |transition: Option<Transition>| match transition {
+                None => {}
+                Some(Transition::Opened { until, failures }) => {
+                    seen.push(format!("{second} open till {until} after {failures}"))
+                }
+                Some(Transition::HalfOpened) => seen.push(format!("{second} half-open")),
+                Some(Transition::Closed) => seen.push(format!("{second} closed")),
+            };
+            if word.starts_with("late-") {
+                note(breaker.judge(now, &early, verdict, &config, &mut rng));
+            } else if breaker.admits(now, &config) == Admits::No {
+                seen.push(format!("{second} refused"));
+            } else {
+                let (permit, transition) = breaker.take(now, &config);
+                note(transition);
+                note(breaker.judge(now, &permit, verdict, &config, &mut rng));
+                if word != "ask" {
+                    breaker.end(permit);
+                }
+            }
+        }
+        assert_eq!(seen, want);
+    }
+
+    #[test]
+    fn opens_after_failures_in_a_row_and_closes_after_a_probe() {
+        check(
+            CONFIG,
+            "0 fail, 0 ok, 0 fail, 0 fail, 0 ask, 1 ok, 1 ok",
+            &["0 open till 1.000 after 2", "0 refused", "1 half-open", "1 closed"],
+        );
+    }
+
+    #[test]
+    fn waits_twice_as_long_after_a_failed_probe_up_to_the_most() {
+        check(
+            CONFIG,
+            "0 fail, 0 fail, 1 fail, 2 ask, 3 fail, 7 fail, 11 ok, 11 fail, 11 fail",
+            &[
+                "0 open till 1.000 after 2",
+                "1 half-open",
+                "1 open till 3.000 after 3",
+                "2 refused",
+                "3 half-open",
+                "3 open till 7.000 after 4",
+                "7 half-open",
+                "7 open till 11.000 after 5",
+                "11 half-open",
+                "11 closed",
+                "11 open till 12.000 after 2",
+            ],
+        );
+    }
+
+    #[test]
+    fn late_answers_say_nothing() {
+        check(
+            CONFIG,
+            "0 fail, 0 fail, 0 late-ok, 0 late-fail, 1 ask, 1 late-ok, 1 late-fail, 1 ok",
+            &["0 open till 1.000 after 2", "1 half-open", "1 refused"],
+        );
+    }
+
+    #[test]
+    fn a_probe_whose_caller_left_makes_room_for_another() {
+        check(CONFIG, "0 fail, 0 fail, 1 gone, 1 ok", &["0 open till 1.000 after 2", "1 half-open", "1 closed"]);
+    }
+
+    #[test]
+    fn as_many_successes_as_probes_close_it() {
+        let config = Config { probes: 2, ..CONFIG };
+        check(config, "0 fail, 0 fail, 1 ok, 1 ask, 1 ok", &["0 open till 1.000 after 2", "1 half-open", "1 closed"]);
+        check(
+            config,
+            "0 fail, 0 fail, 1 ask, 1 ask, 1 ask",
+            &["0 open till 1.000 after 2", "1 half-open", "1 refused"],
+        );
+    }
+
+    #[test]
+    fn the_head_of_a_probe_frees_its_place_but_its_end_gives_the_verdict() {
+        let mut rng = Rng::from_seed(1);
+        let mut breaker = Breaker::new();
+        let now = Instant::from_nanos(1);
+        for _ in 0..2 {
+            let (permit, _) = breaker.take(now, &CONFIG);
+            let _ = breaker.judge(now, &permit, Verdict::Failure, &CONFIG, &mut rng);
+            breaker.end(permit);
+        }
+        let later = now + CONFIG.open_min;
+        let (mut probe, _) = breaker.take(later, &CONFIG);
+        assert_eq!(breaker.admits(later, &CONFIG), Admits::No);
+        breaker.head(&mut probe);
+        assert_eq!(breaker.admits(later, &CONFIG), Admits::Probe);
+        assert_eq!(breaker.judge(later, &probe, Verdict::Success, &CONFIG, &mut rng), Some(Transition::Closed));
+        breaker.end(probe);
+    }
+
+    #[test]
+    fn open_times_spread_over_the_jitter() {
+        let config = Config { jitter_permille: 500, ..CONFIG };
+        let mut rng = Rng::from_seed(5);
+        let mut seen: Vec<u64> = (0..1000)
+            .map(|_| {
+                let mut breaker = Breaker::new();
+                match breaker.open(Instant::ZERO, config.open_min, &config, &mut rng) {
+                    Transition::Opened { until, .. } => until.as_nanos() / 50_000_000,
+                    other @ (Transition::HalfOpened | Transition::Closed) => panic!("{other:?}"),
+                }
+            })
+            .collect();
+        assert!(seen.iter().all(|tick| (20..=30).contains(tick)));
+        seen.sort_unstable();
+        seen.dedup();
+        assert!(seen.len() >= 10, "1.0 to 1.5 s in steps of 50 ms: {seen:?}");
+    }
+
+    mod properties {
+        use proptest::prelude::*;
+
+        use super::*;
+        use crate::Rng;
+
+        proptest! {
+            /// The model remembers the whole story and looks back at it.
+            #[test]
+            fn never_refuses_without_a_run_of_failures_and_never_sends_while_open(
+                script in prop::collection::vec((0_u64..1500, 0_u8..5), 1..200)
+            ) {
+                let mut rng = Rng::from_seed(1);
+                let mut breaker = Breaker::new();
+                let (mut now, mut run, mut open_until) = (Instant::ZERO, 0_u32, None::<Instant>);
+                for (gap, kind) in script {
+                    now = now + Duration::from_millis(gap);
+                    let admits = breaker.admits(now, &CONFIG);
+                    match open_until {
+                        Some(until) if now < until => prop_assert_eq!(admits, Admits::No),
+                        Some(_) => prop_assert_eq!(admits, Admits::Probe),
+                        None => prop_assert_eq!(admits, Admits::Yes),
+                    }
+                    if admits == Admits::No {
+                        continue;
+                    }
+                    let (permit, _) = breaker.take(now, &CONFIG);
+                    let verdict = if kind < 2 { Verdict::Success } else { Verdict::Failure };
+                    let transition = breaker.judge(now, &permit, verdict, &CONFIG, &mut rng);
+                    breaker.end(permit);
+                    let was_open = open_until.is_some();
+                    match verdict {
+                        Verdict::Success => {
+                            run = 0;
+                            open_until = None;
+                            prop_assert_eq!(transition, was_open.then_some(Transition::Closed));
+                        }
+                        Verdict::Failure | Verdict::Nothing => {
+                            run += 1;
+                            if was_open || run >= CONFIG.consecutive_failures {
+                                let power = run - CONFIG.consecutive_failures;
+                                let span = Duration::from_secs(1_u64 << power.min(2));
+                                open_until = Some(now + span);
+                                prop_assert_eq!(transition, Some(Transition::Opened { until: now + span, failures: run }));
+                            } else {
+                                prop_assert_eq!(transition, None);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -111,3 +111,78 @@ fn scaled(value: u64, factor: u64) -> u64 {
     debug_assert!(factor <= ONE, "a decay never grows");
     ((u128::from(value) * u128::from(factor)) >> 32) as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DECAY: Duration = Duration::from_secs(10);
+    const RTT: Duration = Duration::from_millis(30);
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_nanos(millis * 1_000_000)
+    }
+
+    #[test]
+    fn a_peak_counts_at_once_and_fades_by_e_in_one_decay() {
+        let decay = Decay::new(DECAY);
+        let mut estimate = Estimate::new(at(0), RTT);
+        assert_eq!(estimate.at(at(0), decay), 30_000_000);
+        estimate.observe(at(0), decay, Duration::from_secs(1));
+        assert_eq!(estimate.at(at(0), decay), 1_000_000_000);
+        assert_eq!(estimate.at(at(10_000), decay) / 1000, 367_879);
+        estimate.observe(at(10_000), decay, Duration::ZERO);
+        assert_eq!(estimate.at(at(10_000), decay) / 1000, 367_879);
+        assert_eq!(estimate.at(at(10_000_000), decay), 1, "never 0, so that requests in flight weigh");
+    }
+
+    #[test]
+    fn each_failure_in_a_row_doubles_the_estimate_up_to_five_seconds() {
+        let decay = Decay::new(DECAY);
+        let mut estimate = Estimate::new(at(0), RTT);
+        let mut seen = Vec::new();
+        for _ in 0..7 {
+            estimate.penalise(at(0), decay, RTT, Duration::from_millis(1));
+            seen.push(estimate.at(at(0), decay) / 1_000_000);
+        }
+        assert_eq!(seen, [300, 600, 1200, 2400, 4800, 5000, 5000]);
+        estimate.penalise(at(0), decay, RTT, Duration::from_secs(7));
+        assert_eq!(estimate.at(at(0), decay), 7_000_000_000, "a longer wait is believed");
+    }
+
+    mod properties {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        proptest! {
+            #[test]
+            fn the_factor_is_the_exponential(decay_us in 1_u64..3_600_000_000, quotient in 0.0_f64..25.0) {
+                let decay = Duration::from_micros(decay_us);
+                let dt = decay.mul_f64(quotient);
+                let exact = (-(dt.as_nanos() as f64 / decay.as_nanos() as f64)).exp();
+                let ours = Decay::new(decay).factor(dt) as f64 / ONE as f64;
+                prop_assert!((ours - exact).abs() < 2e-6, "{} and {}", ours, exact);
+            }
+
+            #[test]
+            fn an_estimate_lies_between_silence_and_its_highest_sample(
+                samples in prop::collection::vec((0_u64..5_000, 0_u64..2_000), 1..40)
+            ) {
+                let decay = Decay::new(DECAY);
+                let mut estimate = Estimate::new(Instant::ZERO, RTT);
+                let (mut now, mut highest) = (0, RTT);
+                for (gap, rtt) in samples {
+                    now += gap;
+                    let rtt = Duration::from_millis(rtt);
+                    highest = highest.max(rtt);
+                    let before = estimate.at(at(now), decay);
+                    estimate.observe(at(now), decay, rtt);
+                    let after = u128::from(estimate.at(at(now), decay));
+                    prop_assert!(after <= highest.as_nanos());
+                    prop_assert!(after + 1 >= u128::from(before).max(rtt.as_nanos()), "a sample never lowers a peak at once");
+                }
+            }
+        }
+    }
+}

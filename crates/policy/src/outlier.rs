@@ -121,3 +121,121 @@ impl Outlier {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const CONFIG: Config = Config {
+        consecutive_5xx: 3,
+        interval: Duration::from_secs(10),
+        base_ejection: Duration::from_secs(30),
+        max_ejection: Duration::from_secs(70),
+        max_ejection_percent: 50,
+        floor: 1,
+    };
+    const FEW: Crowd = Crowd { all: 4, ejected: 0 };
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn fail(outlier: &mut Outlier, now: Instant, times: u32, crowd: Crowd) -> Option<Transition> {
+        (0..times).map(|_| outlier.judge(now, Verdict::Failure, crowd, &CONFIG)).last().flatten()
+    }
+
+    #[test]
+    fn ejects_after_failures_in_a_row_and_returns_at_the_first_interval_after() {
+        let mut outlier = Outlier::default();
+        assert_eq!(fail(&mut outlier, at(0), 2, FEW), None);
+        assert_eq!(outlier.judge(at(0), Verdict::Success, FEW, &CONFIG), None);
+        assert_eq!(fail(&mut outlier, at(0), 2, FEW), None);
+        assert_eq!(outlier.judge(at(0), Verdict::Nothing, FEW, &CONFIG), None);
+        assert_eq!(fail(&mut outlier, at(1), 1, FEW), Some(Transition::Ejected { until: at(31) }));
+        assert_eq!(fail(&mut outlier, at(2), 9, FEW), None, "failures from before count no more");
+        assert_eq!(outlier.on_interval(at(30)), None);
+        assert_eq!(outlier.on_interval(at(40)), Some(Transition::Returned));
+        assert!(!outlier.is_ejected());
+    }
+
+    #[test]
+    fn each_ejection_is_longer_up_to_the_most_and_intervals_forgive() {
+        let mut outlier = Outlier::default();
+        let mut spans = Vec::new();
+        for round in 0..4 {
+            let now = at(round * 1000);
+            if let Some(Transition::Ejected { until }) = fail(&mut outlier, now, 3, FEW) {
+                spans.push(until.since(now).as_secs());
+            }
+            assert_eq!(outlier.on_interval(now + Duration::from_secs(900)), Some(Transition::Returned));
+        }
+        assert_eq!(spans, [30, 60, 70, 70]);
+        (0..3).for_each(|_| assert_eq!(outlier.on_interval(at(9000)), None));
+        assert_eq!(
+            fail(&mut outlier, at(9000), 3, FEW),
+            Some(Transition::Ejected { until: at(9060) }),
+            "4 − 3 + 1 = 2"
+        );
+    }
+
+    #[test]
+    fn nobody_is_ejected_if_too_few_would_be_left() {
+        let spares = |all, ejected, percent, floor| {
+            Crowd { all, ejected }.spares_one(&Config { max_ejection_percent: percent, floor, ..CONFIG })
+        };
+        for (all, ejected, percent, floor, want) in [
+            (10, 0, 10, 1, true),
+            (10, 1, 10, 1, false),
+            (10, 1, 29, 1, true),
+            (10, 2, 29, 1, false),
+            (3, 0, 10, 1, true), // less than one whole endpoint: one may go
+            (3, 1, 10, 1, false),
+            (3, 0, 0, 1, false),
+            (1, 0, 100, 1, false),
+            (2, 0, 100, 1, true),
+            (2, 1, 100, 1, false),
+            (5, 1, 100, 4, false),
+        ] {
+            assert_eq!(spares(all, ejected, percent, floor), want, "{all} {ejected} {percent} {floor}");
+        }
+        let mut outlier = Outlier::default();
+        assert_eq!(fail(&mut outlier, at(0), 3, Crowd { all: 1, ejected: 0 }), Some(Transition::Refused));
+        assert!(!outlier.is_ejected());
+    }
+
+    mod properties {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        proptest! {
+            #[test]
+            fn an_ejection_follows_just_so_many_failures_without_a_success(
+                verdicts in prop::collection::vec(0_u8..8, 1..100)
+            ) {
+                let mut outlier = Outlier::default();
+                let mut story: Vec<u8> = Vec::new();
+                for kind in verdicts {
+                    let verdict = match kind {
+                        0 | 1 => Verdict::Success,
+                        2 => Verdict::Nothing,
+                        _ => Verdict::Failure,
+                    };
+                    let transition = outlier.judge(at(0), verdict, FEW, &CONFIG);
+                    if verdict != Verdict::Nothing {
+                        story.push(kind);
+                    }
+                    let run = story.iter().rev().take_while(|kind| **kind > 2).count();
+                    let due = verdict == Verdict::Failure && run == 3;
+                    prop_assert_eq!(matches!(transition, Some(Transition::Ejected { .. })), due);
+                    if due {
+                        prop_assert_eq!(outlier.on_interval(at(1000)), Some(Transition::Returned));
+                        story.clear();
+                    }
+                }
+            }
+        }
+    }
+}
