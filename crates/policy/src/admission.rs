@@ -96,3 +96,119 @@ impl Admission {
         (self.in_flight, u32::try_from(self.queue.len()).expect("the queue is bounded by a u32"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { in_flight: 2, pending: 2, queue_timeout: None };
+
+    fn full_house() -> Admission {
+        let mut admission = Admission::new();
+        let entries: Vec<_> = (1..=5).map(|n| admission.enter(Ticket(n), &LIMITS)).collect();
+        assert_eq!(entries, [Entry::Placed, Entry::Placed, Entry::Queued, Entry::Queued, Entry::Full]);
+        assert_eq!(admission.load(), (2, 2));
+        admission
+    }
+
+    #[test]
+    fn a_free_place_goes_to_the_first_in_the_queue() {
+        let mut admission = full_house();
+        admission.leave(&LIMITS);
+        assert_eq!(admission.poll_granted(), Some(Ticket(3)));
+        assert_eq!(admission.poll_granted(), None);
+        assert!(!admission.claim(Ticket(4)) && admission.claim(Ticket(3)) && !admission.claim(Ticket(3)));
+        assert_eq!(admission.load(), (2, 1));
+    }
+
+    #[test]
+    fn who_gives_up_leaves_the_queue_or_passes_the_place_on() {
+        let mut admission = full_house();
+        admission.leave(&LIMITS);
+        admission.withdraw(Ticket(3), &LIMITS);
+        assert_eq!(admission.poll_granted(), Some(Ticket(4)), "the place of 3 has gone on");
+        assert!(admission.claim(Ticket(4)));
+        assert_eq!(admission.load(), (2, 0));
+        admission.withdraw(Ticket(9), &LIMITS);
+        assert_eq!(admission.load(), (2, 0), "strangers change nothing");
+    }
+
+    #[test]
+    fn raised_limits_let_the_queue_in_and_lowered_ones_wait_for_leavers() {
+        let mut admission = full_house();
+        admission.grant(&Limits { in_flight: 4, ..LIMITS });
+        assert_eq!(admission.load(), (4, 0));
+        let low = Limits { in_flight: 1, ..LIMITS };
+        assert_eq!(admission.enter(Ticket(6), &low), Entry::Queued);
+        (0..3).for_each(|_| admission.leave(&low));
+        assert_eq!(admission.load(), (1, 1));
+        admission.leave(&low);
+        assert_eq!(admission.load(), (1, 0));
+    }
+
+    #[test]
+    fn without_a_queue_the_next_is_refused_at_once() {
+        let mut admission = Admission::new();
+        let limits = Limits { in_flight: 1, pending: 0, queue_timeout: None };
+        assert_eq!(admission.enter(Ticket(1), &limits), Entry::Placed);
+        assert_eq!(admission.enter(Ticket(2), &limits), Entry::Full);
+    }
+
+    mod properties {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        proptest! {
+            /// The model is a line of people and a count.
+            #[test]
+            fn decides_as_a_line_of_people(
+                events in prop::collection::vec((0_u8..6, any::<u16>()), 1..200),
+                in_flight in 1_u32..5,
+                pending in 0_u32..5,
+            ) {
+                let mut limits = Limits { in_flight, pending, queue_timeout: None };
+                let mut admission = Admission::new();
+                let (mut inside, mut line): (Vec<Ticket>, Vec<Ticket>) = (Vec::new(), Vec::new());
+                for (number, (kind, die)) in events.into_iter().enumerate() {
+                    let die = usize::from(die);
+                    match kind {
+                        0..3 => {
+                            let ticket = Ticket(number as u64);
+                            let want = if line.is_empty() && (inside.len() as u32) < limits.in_flight {
+                                inside.push(ticket);
+                                Entry::Placed
+                            } else if (line.len() as u32) < limits.pending {
+                                line.push(ticket);
+                                Entry::Queued
+                            } else {
+                                Entry::Full
+                            };
+                            prop_assert_eq!(admission.enter(ticket, &limits), want);
+                        }
+                        3 if !inside.is_empty() => {
+                            inside.remove(die % inside.len());
+                            admission.leave(&limits);
+                        }
+                        4 if !line.is_empty() => {
+                            let ticket = line.remove(die % line.len());
+                            admission.withdraw(ticket, &limits);
+                        }
+                        _ => {
+                            limits.in_flight = 1 + die as u32 % 5;
+                            admission.grant(&limits);
+                        }
+                    }
+                    while (inside.len() as u32) < limits.in_flight && !line.is_empty() {
+                        let ticket = line.remove(0);
+                        inside.push(ticket);
+                        prop_assert_eq!(admission.poll_granted(), Some(ticket));
+                        prop_assert!(admission.claim(ticket));
+                    }
+                    prop_assert_eq!(admission.poll_granted(), None);
+                    prop_assert_eq!(admission.load(), (inside.len() as u32, line.len() as u32));
+                }
+            }
+        }
+    }
+}

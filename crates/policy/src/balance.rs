@@ -142,3 +142,143 @@ fn least(drawn: &[u32], cost: impl Fn(usize) -> Cost) -> Option<Choice> {
     }
     Some(Choice { index: best, over: runner_up.map(|(index, other)| (index, best_cost.value, other.value)) })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const EWMA: Balancing =
+        Balancing::PeakEwma { decay: Duration::from_secs(10), default_rtt: Duration::from_millis(30), choices: 2 };
+
+    fn balancer(n: usize) -> Balancer {
+        let mut balancer = Balancer::new(Rng::from_seed(4));
+        balancer.resize(n);
+        balancer
+    }
+
+    fn plain(value: u64) -> Cost {
+        Cost { probe: false, value }
+    }
+
+    /// How often each index is picked in 10,000 picks.
+    fn share(
+        balancing: &Balancing,
+        n: usize,
+        eligible: impl Fn(usize) -> bool,
+        cost: impl Fn(usize) -> Cost,
+    ) -> Vec<u32> {
+        let mut balancer = balancer(n);
+        let mut seen = vec![0; n];
+        for _ in 0..10_000 {
+            seen[balancer.pick(balancing, &eligible, &cost).expect("some are eligible").index] += 1;
+        }
+        seen
+    }
+
+    #[test]
+    fn the_dearest_of_all_is_never_picked_and_the_cheapest_wins_its_draws() {
+        let seen = share(&EWMA, 4, |_| true, |index| plain(index as u64));
+        // Pairs of four: the cheapest is in 3 of 6, the next wins 2 of 6, then 1 of 6.
+        for (got, want) in seen.iter().zip([5000_i64, 3333, 1667, 0]) {
+            assert!((i64::from(*got) - want).abs() < 200, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn with_as_many_choices_as_endpoints_the_cheapest_always_wins() {
+        let all = Balancing::LeastRequest { choices: 9 };
+        assert_eq!(share(&all, 4, |_| true, |index| plain((index as u64).abs_diff(2))), [0, 0, 10_000, 0]);
+    }
+
+    #[test]
+    fn equal_costs_and_random_picks_are_uniform_also_with_some_out() {
+        for balancing in [EWMA, Balancing::LeastRequest { choices: 3 }, Balancing::Random] {
+            let seen = share(&balancing, 5, |_| true, |_| plain(7));
+            assert!(seen.iter().all(|count| (1800..2200).contains(count)), "{balancing:?} {seen:?}");
+            let seen = share(&balancing, 5, |index| index != 1, |_| plain(7));
+            assert_eq!(seen[1], 0);
+            assert!(seen.iter().filter(|count| (2300..2700).contains(*count)).count() == 4, "{balancing:?} {seen:?}");
+        }
+    }
+
+    #[test]
+    fn round_robin_goes_round_and_skips_who_is_out() {
+        let mut balancer = balancer(4);
+        let mut next = |eligible: fn(usize) -> bool| {
+            balancer.pick(&Balancing::RoundRobin, eligible, |_| plain(0)).map(|choice| choice.index)
+        };
+        let start = next(|_| true).expect("all are eligible");
+        for step in 1..9 {
+            assert_eq!(next(|_| true), Some((start + step) % 4));
+        }
+        let two: Vec<_> = (0..4).map(|_| next(|index| index % 2 == 1)).collect();
+        assert!(two == [Some(1), Some(3), Some(1), Some(3)] || two == [Some(3), Some(1), Some(3), Some(1)], "{two:?}");
+        assert_eq!(next(|_| false), None);
+    }
+
+    #[test]
+    fn a_due_probe_goes_first_whatever_it_costs() {
+        let mut balancer = balancer(2);
+        let cost = |index| Cost { probe: index == 1, value: if index == 1 { u64::MAX } else { 1 } };
+        let choice = balancer.pick(&EWMA, |_| true, cost);
+        assert_eq!(choice, Some(Choice { index: 1, over: Some((0, u64::MAX, 1)) }));
+    }
+
+    #[test]
+    fn nothing_is_picked_from_nothing() {
+        for balancing in [EWMA, Balancing::RoundRobin, Balancing::Random] {
+            assert_eq!(balancer(0).pick(&balancing, |_| true, |_| plain(0)), None);
+            assert_eq!(balancer(3).pick(&balancing, |_| false, |_| plain(0)), None);
+        }
+    }
+
+    mod properties {
+        use std::collections::BTreeSet;
+
+        use proptest::prelude::*;
+
+        use super::*;
+        use crate::Rng;
+
+        proptest! {
+            #[test]
+            fn the_pick_is_eligible_and_beats_as_many_as_were_drawn(
+                seed in any::<u64>(),
+                costs in prop::collection::vec((any::<bool>(), 0_u64..50), 1..12),
+                choices in 1_u32..6,
+            ) {
+                let mut balancer = Balancer::new(Rng::from_seed(seed));
+                balancer.resize(costs.len());
+                let balancing = Balancing::LeastRequest { choices };
+                for _ in 0..20 {
+                    let choice = balancer.pick(&balancing, |index| costs[index].0, |index| plain(costs[index].1));
+                    let eligible: Vec<_> = costs.iter().filter(|(eligible, _)| *eligible).map(|(_, cost)| *cost).collect();
+                    let Some(choice) = choice else {
+                        prop_assert!(eligible.is_empty());
+                        continue;
+                    };
+                    prop_assert!(costs[choice.index].0);
+                    let drawn = eligible.len().min(choices as usize);
+                    let no_cheaper = eligible.iter().filter(|cost| **cost >= costs[choice.index].1).count();
+                    prop_assert!(no_cheaper >= drawn, "the least of {} is among the dearest", drawn);
+                    prop_assert_eq!(choice.over.is_some(), drawn > 1);
+                    if let Some((other, own, its)) = choice.over {
+                        prop_assert!(other != choice.index && costs[other].0);
+                        prop_assert_eq!((own, its), (costs[choice.index].1, costs[other].1));
+                        prop_assert!(own <= its);
+                    }
+                }
+            }
+
+            #[test]
+            fn a_draw_has_no_repetition(seed in any::<u64>(), n in 1_u32..20, choices in 1_usize..25) {
+                let mut rng = Rng::from_seed(seed);
+                let mut pool: Vec<u32> = (0..n).collect();
+                let drawn: BTreeSet<u32> = draw(&mut rng, &mut pool, choices).iter().copied().collect();
+                prop_assert_eq!(drawn.len(), choices.min(n as usize));
+            }
+        }
+    }
+}

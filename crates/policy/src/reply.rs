@@ -84,3 +84,28 @@ impl fmt::Display for Reason {
         f.pad(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_its_word_and_statuses() {
+        for (reason, want) in [
+            (Reason::NoRoute, "no-route 404 12"),
+            (Reason::NoBackend, "no-backend 500 13"),
+            (Reason::NoEndpoints, "no-endpoints 503 14"),
+            (Reason::NoneAvailable, "none-available 503 14"),
+            (Reason::QueueFull, "queue-full 503 8"),
+            (Reason::QueueTimeout, "queue-timeout 503 8"),
+            (Reason::DeadlineExceeded, "deadline-exceeded 504 4"),
+            (Reason::PerTryTimeout, "per-try-timeout 504 4"),
+            (Reason::ConnectFailure, "connect-failure 503 14"),
+            (Reason::Reset, "reset 503 14"),
+            (Reason::RefusedStream, "refused-stream 503 14"),
+        ] {
+            let reply = LocalReply::of(reason);
+            assert_eq!(format!("{reason} {} {}", reply.status, reply.grpc), want);
+        }
+    }
+}

@@ -134,3 +134,108 @@ pub(crate) fn judge_grpc(status: Option<u8>) -> Verdict {
 fn bit(status: u16) -> Option<usize> {
     (400..600).contains(&status).then(|| usize::from(status) - 400)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::Jitter;
+
+    fn rules(on: &[RetryOn]) -> Rules {
+        Rules::new(&RetryPolicy {
+            retries: 1,
+            on: on.to_vec(),
+            backoff: Backoff { first: Duration::from_millis(1), last: Duration::from_millis(1), jitter: Jitter::None },
+            non_idempotent: false,
+            buffer_bytes: 0,
+        })
+    }
+
+    fn head(status: u16, grpc: Option<u8>) -> Fault {
+        Fault::Head(Answer { status, grpc, retry_after: None, replayable: true })
+    }
+
+    const ALL: [RetryOn; 8] = [
+        RetryOn::ConnectFailure,
+        RetryOn::Reset,
+        RetryOn::RefusedStream,
+        RetryOn::PerTryTimeout,
+        RetryOn::Status5xx,
+        RetryOn::GatewayError,
+        RetryOn::Status(429),
+        RetryOn::Grpc(14),
+    ];
+
+    #[test]
+    fn each_condition_lists_its_own_faults_and_no_other() {
+        let faults: [(Fault, &[RetryOn]); 14] = [
+            (Fault::Broke(Failure::ConnectRefused), &[RetryOn::ConnectFailure]),
+            (Fault::Broke(Failure::ConnectTimeout), &[RetryOn::ConnectFailure]),
+            (Fault::Broke(Failure::Tls), &[RetryOn::ConnectFailure]),
+            (Fault::Broke(Failure::Reset), &[RetryOn::Reset]),
+            (Fault::Broke(Failure::RefusedStream), &[RetryOn::RefusedStream]),
+            (Fault::Broke(Failure::CallerGone), &[]),
+            (Fault::PerTryTimeout, &[RetryOn::PerTryTimeout]),
+            (head(500, None), &[RetryOn::Status5xx]),
+            (head(599, None), &[RetryOn::Status5xx]),
+            (head(503, None), &[RetryOn::Status5xx, RetryOn::GatewayError]),
+            (head(505, Some(2)), &[RetryOn::Status5xx]),
+            (head(429, None), &[RetryOn::Status(429)]),
+            (head(200, Some(14)), &[RetryOn::Grpc(14)]),
+            (head(499, Some(0)), &[]),
+        ];
+        for (fault, listed_by) in faults {
+            for on in ALL {
+                assert_eq!(rules(&[on]).lists(fault), listed_by.contains(&on), "{on:?} {fault:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_server_s_own_failures_count_against_the_endpoint() {
+        for (status, grpc, want) in [
+            (200, None, Verdict::Success),
+            (404, None, Verdict::Success),
+            (429, None, Verdict::Success),
+            (500, None, Verdict::Failure),
+            (200, Some(0), Verdict::Success),
+            (200, Some(5), Verdict::Success),
+            (200, Some(4), Verdict::Failure),
+            (200, Some(8), Verdict::Failure),
+            (200, Some(13), Verdict::Failure),
+            (200, Some(14), Verdict::Failure),
+        ] {
+            let answer = Answer { status, grpc, retry_after: None, replayable: true };
+            assert_eq!(judge_head(answer), want, "{status} {grpc:?}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_capped() {
+        let answer = Answer { status: 503, grpc: None, retry_after: Some(Duration::from_secs(999)), replayable: true };
+        assert_eq!(Fault::Head(answer).retry_after(), Duration::from_secs(300));
+        assert_eq!(Fault::PerTryTimeout.retry_after(), Duration::ZERO);
+    }
+
+    mod properties {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        proptest! {
+            #[test]
+            fn a_status_is_listed_just_if_one_condition_names_it(
+                wanted in prop::collection::vec(400_u16..600, 0..5),
+                ranges in 0_u8..4,
+                status in 100_u16..1000,
+            ) {
+                let mut on: Vec<_> = wanted.iter().map(|status| RetryOn::Status(*status)).collect();
+                on.extend((ranges & 1 == 1).then_some(RetryOn::Status5xx));
+                on.extend((ranges & 2 == 2).then_some(RetryOn::GatewayError));
+                let want = wanted.contains(&status)
+                    || (ranges & 1 == 1 && status / 100 == 5)
+                    || (ranges & 2 == 2 && [502, 503, 504].contains(&status));
+                prop_assert_eq!(rules(&on).lists(head(status, None)), want);
+            }
+        }
+    }
+}
