@@ -232,7 +232,7 @@ impl Copy {
             tee.trailers = Some(trailers.clone());
             self.next = tee.kept.len() + 1;
         }
-        if tee.source.is_end_stream() {
+        if frame.is_trailers() || tee.source.is_end_stream() {
             tee.ended = true;
             self.meter.ended.store(true, Ordering::Relaxed);
         }
@@ -267,7 +267,7 @@ impl Body for RequestBody {
                 match &frame {
                     Some(Ok(frame)) => {
                         meter.moved(frame);
-                        if body.is_end_stream() {
+                        if frame.is_trailers() || body.is_end_stream() {
                             meter.ended.store(true, Ordering::Relaxed);
                         }
                     }

@@ -195,8 +195,8 @@ impl Streaming {
         let (error, how) = match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.moved(&frame);
-                // Not only at `None`: a caller with a content-length does not ask again after the last byte.
-                if self.body.is_end_stream()
+                // Not only at `None`: nobody asks again after trailers, or after the last byte of a content-length.
+                if (frame.is_trailers() || self.body.is_end_stream())
                     && let Some(rest) = self.rest.take()
                 {
                     rest.complete();
