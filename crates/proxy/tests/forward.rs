@@ -96,8 +96,7 @@ fn both_sidecars_carry_a_request_to_the_application() {
     for (version, protocol) in BOTH {
         run(|host| async move {
             let app = origin(&host, echo).await;
-            let (_in, in_at, in_story) =
-                inbound(&host, app, Protocol::Http1, squall_proxy::IdentitySource::None).await;
+            let (_in, in_at, in_story) = inbound(&host, app, Protocol::Http1, squall_proxy::IdentitySource::None).await;
             let (_out, out_at, _) = outbound(&host, mesh(protocol, &[in_at])).await;
             let mut client = client(&host, out_at, version).await;
             let response = client.send(request(version, "POST", "/x", text("hello"))).await.expect("an answer");

@@ -15,8 +15,10 @@ use squall_policy::{Budget, Protocol, RetryOn};
 /// Fails the first `failures` requests with 503, then echoes; says how often it was asked.
 fn flaky(
     failures: u32,
-) -> (Arc<AtomicU32>, impl Fn(Request<Incoming>) -> squall_net::BoxFuture<'static, Result<Response<BoxBody>, BodyError>> + Clone)
-{
+) -> (
+    Arc<AtomicU32>,
+    impl Fn(Request<Incoming>) -> squall_net::BoxFuture<'static, Result<Response<BoxBody>, BodyError>> + Clone,
+) {
     let asked = Arc::<AtomicU32>::default();
     let count = Arc::clone(&asked);
     let service = move |request: Request<Incoming>| -> squall_net::BoxFuture<'static, _> {

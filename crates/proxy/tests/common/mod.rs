@@ -18,9 +18,7 @@ use squall_policy::{
     BackendName, BackendPolicy, Balancing, Endpoint, Inbound, Instant, Limits, Mesh, PathMatch, Protocol, RetryPolicy,
     Rng, Route, RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
 };
-use squall_proxy::{
-    IdentitySource, InboundListener, Node, Proxy, ProxyConfig, Record, Recorder, Source,
-};
+use squall_proxy::{IdentitySource, InboundListener, Node, Proxy, ProxyConfig, Record, Recorder, Source};
 
 /// Everything in a test ends within this.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -121,9 +119,7 @@ impl Body for PipeBody {
 pub(crate) fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
     lines
         .iter()
-        .map(|(name, value)| {
-            (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
-        })
+        .map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value)))
         .collect()
 }
 
@@ -156,10 +152,9 @@ pub(crate) async fn echo(request: Request<Incoming>) -> Result<Response<BoxBody>
     let (head, body) = request.into_parts();
     let mut response = Response::new(body.map_err(BodyError::from).boxed_unsync());
     for (name, value) in &head.headers {
-        response.headers_mut().append(
-            http::HeaderName::from_bytes(format!("saw-{name}").as_bytes()).expect("a name"),
-            value.clone(),
-        );
+        response
+            .headers_mut()
+            .append(http::HeaderName::from_bytes(format!("saw-{name}").as_bytes()).expect("a name"), value.clone());
     }
     for name in ["trailer", "content-type"] {
         if let Some(value) = head.headers.get(name) {
