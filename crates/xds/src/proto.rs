@@ -1,0 +1,339 @@
+//! The protobuf messages that are spoken: the supported subset of Envoy's v3 API, and Squall's extensions of it.
+//!
+//! Field numbers are those of Envoy's public API definition. What is left out here is refused by [`crate::tables`] before
+//! a message is decoded, so that leaving out is never ignoring.
+
+use std::collections::BTreeMap;
+
+macro_rules! messages {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty => ($($prost:tt)*),)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, ::prost::Message)]
+        pub(crate) struct $name {
+            $($(#[$field_doc])* #[prost($($prost)*)] pub(crate) $field: $type,)*
+        }
+    )*};
+}
+
+// google.protobuf, google.rpc, envoy.type
+messages! {
+    Any { type_url: String => (string, tag = "1"), value: Vec<u8> => (bytes = "vec", tag = "2"), }
+    Span { seconds: i64 => (int64, tag = "1"), nanos: i32 => (int32, tag = "2"), }
+    UInt32 { value: u32 => (uint32, tag = "1"), }
+    Bool { value: bool => (bool, tag = "1"), }
+    Percent { value: f64 => (double, tag = "1"), }
+    Status { code: i32 => (int32, tag = "1"), message: String => (string, tag = "2"), }
+    StringMatcher { exact: Option<String> => (string, optional, tag = "1"), }
+    Empty {}
+}
+
+// envoy.service.discovery.v3, envoy.config.core.v3
+messages! {
+    DiscoveryRequest {
+        version_info: String => (string, tag = "1"),
+        node: Option<Node> => (message, optional, tag = "2"),
+        resource_names: Vec<String> => (string, repeated, tag = "3"),
+        type_url: String => (string, tag = "4"),
+        response_nonce: String => (string, tag = "5"),
+        error_detail: Option<Status> => (message, optional, tag = "6"),
+    }
+    DiscoveryResponse {
+        version_info: String => (string, tag = "1"),
+        resources: Vec<Any> => (message, repeated, tag = "2"),
+        type_url: String => (string, tag = "4"),
+        nonce: String => (string, tag = "5"),
+    }
+    Node {
+        id: String => (string, tag = "1"),
+        cluster: String => (string, tag = "2"),
+        user_agent_name: String => (string, tag = "6"),
+    }
+    Locality { zone: String => (string, tag = "2"), }
+    Metadata { typed: BTreeMap<String, Any> => (btree_map = "string, message", tag = "2"), }
+    Address { socket: Option<SocketAddress> => (message, optional, tag = "1"), }
+    SocketAddress {
+        protocol: i32 => (int32, tag = "1"),
+        address: String => (string, tag = "2"),
+        port: u32 => (uint32, tag = "3"),
+    }
+    ConfigSource {
+        ads: Option<Empty> => (message, optional, tag = "3"),
+        /// 2 is V3.
+        resource_api_version: i32 => (int32, tag = "6"),
+    }
+    HeaderValue { key: String => (string, tag = "1"), value: String => (string, tag = "2"), }
+    HeaderValueOption {
+        header: Option<HeaderValue> => (message, optional, tag = "1"),
+        /// 0 append, 2 overwrite or add.
+        append_action: i32 => (int32, tag = "3"),
+        keep_empty_value: bool => (bool, tag = "4"),
+    }
+    TransportSocket {
+        name: String => (string, tag = "1"),
+        typed_config: Option<Any> => (message, optional, tag = "3"),
+    }
+}
+
+// envoy.config.listener.v3, the HTTP connection manager and its router filter
+messages! {
+    Listener {
+        name: String => (string, tag = "1"),
+        address: Option<Address> => (message, optional, tag = "2"),
+        filter_chains: Vec<FilterChain> => (message, repeated, tag = "3"),
+        metadata: Option<Metadata> => (message, optional, tag = "6"),
+        /// 2 is OUTBOUND.
+        traffic_direction: i32 => (int32, tag = "16"),
+    }
+    FilterChain {
+        filters: Vec<Filter> => (message, repeated, tag = "3"),
+        name: String => (string, tag = "7"),
+    }
+    Filter {
+        name: String => (string, tag = "1"),
+        typed_config: Option<Any> => (message, optional, tag = "4"),
+    }
+    ConnectionManager {
+        codec_type: i32 => (int32, tag = "1"),
+        stat_prefix: String => (string, tag = "2"),
+        rds: Option<Rds> => (message, optional, tag = "3"),
+        http_filters: Vec<Filter> => (message, repeated, tag = "5"),
+        stream_idle_timeout: Option<Span> => (message, optional, tag = "24"),
+    }
+    Rds {
+        config_source: Option<ConfigSource> => (message, optional, tag = "1"),
+        route_config_name: String => (string, tag = "2"),
+    }
+}
+
+// envoy.config.route.v3
+messages! {
+    RouteConfiguration {
+        name: String => (string, tag = "1"),
+        virtual_hosts: Vec<VirtualHost> => (message, repeated, tag = "2"),
+    }
+    VirtualHost {
+        name: String => (string, tag = "1"),
+        domains: Vec<String> => (string, repeated, tag = "2"),
+        routes: Vec<Route> => (message, repeated, tag = "3"),
+    }
+    Route {
+        matches: Option<RouteMatch> => (message, optional, tag = "1"),
+        action: Option<RouteAction> => (message, optional, tag = "2"),
+        metadata: Option<Metadata> => (message, optional, tag = "4"),
+        direct_response: Option<DirectResponse> => (message, optional, tag = "7"),
+        request_headers_to_add: Vec<HeaderValueOption> => (message, repeated, tag = "9"),
+        response_headers_to_add: Vec<HeaderValueOption> => (message, repeated, tag = "10"),
+        response_headers_to_remove: Vec<String> => (string, repeated, tag = "11"),
+        request_headers_to_remove: Vec<String> => (string, repeated, tag = "12"),
+        name: String => (string, tag = "14"),
+        buffer_bytes: Option<UInt32> => (message, optional, tag = "16"),
+    }
+    RouteMatch {
+        prefix: Option<String> => (string, optional, tag = "1"),
+        path: Option<String> => (string, optional, tag = "2"),
+        case_sensitive: Option<Bool> => (message, optional, tag = "4"),
+        headers: Vec<HeaderMatcher> => (message, repeated, tag = "6"),
+        query: Vec<QueryMatcher> => (message, repeated, tag = "7"),
+        path_separated_prefix: Option<String> => (string, optional, tag = "14"),
+    }
+    HeaderMatcher {
+        name: String => (string, tag = "1"),
+        exact_match: Option<String> => (string, optional, tag = "4"),
+        string_match: Option<StringMatcher> => (message, optional, tag = "13"),
+    }
+    QueryMatcher {
+        name: String => (string, tag = "1"),
+        string_match: Option<StringMatcher> => (message, optional, tag = "5"),
+    }
+    RouteAction {
+        cluster: Option<String> => (string, optional, tag = "1"),
+        weighted: Option<WeightedCluster> => (message, optional, tag = "3"),
+        timeout: Option<Span> => (message, optional, tag = "8"),
+        retry_policy: Option<RetryPolicy> => (message, optional, tag = "9"),
+        idle_timeout: Option<Span> => (message, optional, tag = "24"),
+    }
+    WeightedCluster {
+        clusters: Vec<ClusterWeight> => (message, repeated, tag = "1"),
+        total_weight: Option<UInt32> => (message, optional, tag = "3"),
+    }
+    ClusterWeight {
+        name: String => (string, tag = "1"),
+        weight: Option<UInt32> => (message, optional, tag = "2"),
+    }
+    RetryPolicy {
+        retry_on: String => (string, tag = "1"),
+        num_retries: Option<UInt32> => (message, optional, tag = "2"),
+        per_try_timeout: Option<Span> => (message, optional, tag = "3"),
+        retriable_status_codes: Vec<u32> => (uint32, repeated, tag = "7"),
+        back_off: Option<RetryBackOff> => (message, optional, tag = "8"),
+        retriable_request_headers: Vec<HeaderMatcher> => (message, repeated, tag = "10"),
+    }
+    RetryBackOff {
+        base_interval: Option<Span> => (message, optional, tag = "1"),
+        max_interval: Option<Span> => (message, optional, tag = "2"),
+    }
+    DirectResponse { status: u32 => (uint32, tag = "1"), }
+}
+
+// envoy.config.cluster.v3, upstream HTTP and TLS
+messages! {
+    Cluster {
+        name: String => (string, tag = "1"),
+        /// 3 is EDS.
+        discovery_type: i32 => (int32, tag = "2"),
+        eds: Option<EdsConfig> => (message, optional, tag = "3"),
+        connect_timeout: Option<Span> => (message, optional, tag = "4"),
+        /// 0 round robin, 1 least request, 3 random.
+        lb_policy: i32 => (int32, tag = "6"),
+        circuit_breakers: Option<CircuitBreakers> => (message, optional, tag = "10"),
+        outlier_detection: Option<OutlierDetection> => (message, optional, tag = "19"),
+        transport_socket: Option<TransportSocket> => (message, optional, tag = "24"),
+        metadata: Option<Metadata> => (message, optional, tag = "25"),
+        protocol_options: BTreeMap<String, Any> => (btree_map = "string, message", tag = "36"),
+        least_request: Option<LeastRequest> => (message, optional, tag = "37"),
+    }
+    EdsConfig {
+        eds_config: Option<ConfigSource> => (message, optional, tag = "1"),
+        service_name: String => (string, tag = "2"),
+    }
+    LeastRequest { choice_count: Option<UInt32> => (message, optional, tag = "1"), }
+    CircuitBreakers { thresholds: Vec<Thresholds> => (message, repeated, tag = "1"), }
+    Thresholds {
+        /// 0 is DEFAULT.
+        priority: i32 => (int32, tag = "1"),
+        max_connections: Option<UInt32> => (message, optional, tag = "2"),
+        max_pending_requests: Option<UInt32> => (message, optional, tag = "3"),
+        max_requests: Option<UInt32> => (message, optional, tag = "4"),
+        max_retries: Option<UInt32> => (message, optional, tag = "5"),
+        retry_budget: Option<RetryBudget> => (message, optional, tag = "8"),
+    }
+    RetryBudget {
+        budget_percent: Option<Percent> => (message, optional, tag = "1"),
+        min_retry_concurrency: Option<UInt32> => (message, optional, tag = "2"),
+    }
+    OutlierDetection {
+        consecutive_5xx: Option<UInt32> => (message, optional, tag = "1"),
+        interval: Option<Span> => (message, optional, tag = "2"),
+        base_ejection_time: Option<Span> => (message, optional, tag = "3"),
+        max_ejection_percent: Option<UInt32> => (message, optional, tag = "4"),
+        enforcing_consecutive_5xx: Option<UInt32> => (message, optional, tag = "5"),
+        enforcing_success_rate: Option<UInt32> => (message, optional, tag = "6"),
+        max_ejection_time: Option<Span> => (message, optional, tag = "21"),
+    }
+    UpstreamHttp {
+        common: Option<CommonHttp> => (message, optional, tag = "1"),
+        explicit: Option<ExplicitHttp> => (message, optional, tag = "3"),
+    }
+    CommonHttp { idle_timeout: Option<Span> => (message, optional, tag = "1"), }
+    ExplicitHttp {
+        http1: Option<Empty> => (message, optional, tag = "1"),
+        http2: Option<Empty> => (message, optional, tag = "2"),
+    }
+    UpstreamTls { common: Option<CommonTls> => (message, optional, tag = "1"), }
+    CommonTls {
+        alpn_protocols: Vec<String> => (string, repeated, tag = "4"),
+        certificates: Vec<SdsSecret> => (message, repeated, tag = "6"),
+        validation: Option<CombinedValidation> => (message, optional, tag = "8"),
+    }
+    SdsSecret {
+        name: String => (string, tag = "1"),
+        sds_config: Option<ConfigSource> => (message, optional, tag = "2"),
+    }
+    CombinedValidation {
+        default: Option<Validation> => (message, optional, tag = "1"),
+        roots: Option<SdsSecret> => (message, optional, tag = "2"),
+    }
+    Validation { names: Vec<SanMatcher> => (message, repeated, tag = "15"), }
+    SanMatcher {
+        /// 3 is URI.
+        san_type: i32 => (int32, tag = "1"),
+        matcher: Option<StringMatcher> => (message, optional, tag = "2"),
+    }
+}
+
+// envoy.config.endpoint.v3
+messages! {
+    LoadAssignment {
+        cluster_name: String => (string, tag = "1"),
+        localities: Vec<LocalityEndpoints> => (message, repeated, tag = "2"),
+    }
+    LocalityEndpoints {
+        locality: Option<Locality> => (message, optional, tag = "1"),
+        endpoints: Vec<LbEndpoint> => (message, repeated, tag = "2"),
+        weight: Option<UInt32> => (message, optional, tag = "3"),
+    }
+    LbEndpoint {
+        endpoint: Option<Endpoint> => (message, optional, tag = "1"),
+        /// 0 unknown, 1 healthy, 2 unhealthy, 3 draining, 4 timeout, 5 degraded.
+        health: i32 => (int32, tag = "2"),
+        metadata: Option<Metadata> => (message, optional, tag = "3"),
+        weight: Option<UInt32> => (message, optional, tag = "4"),
+    }
+    Endpoint { address: Option<Address> => (message, optional, tag = "1"), }
+}
+
+/// `squall.v1alpha1`: what xDS cannot say. Carried as `Any` in `typed_filter_metadata` under the key `squall.v1alpha1`. Where
+/// one of these is there, it is exact, and the Envoy fields beside it that say the same are the fallback for Envoy.
+pub(crate) mod squall {
+    use super::Span;
+
+    messages! {
+        /// Beside a route.
+        Route {
+            retry: Option<Retry> => (message, optional, tag = "1"),
+            /// Backends of a route whose weights are all 0, which Envoy has no form for.
+            unserved: Vec<String> => (string, repeated, tag = "2"),
+        }
+        Retry {
+            /// By the names of `crate::retry_on`.
+            on: Vec<String> => (string, repeated, tag = "1"),
+            /// 1 none, 2 full, 3 equal, 4 decorrelated.
+            jitter: u32 => (uint32, tag = "2"),
+            non_idempotent: bool => (bool, tag = "3"),
+        }
+        /// Beside a cluster.
+        Backend {
+            balancing: Option<Balancing> => (message, optional, tag = "1"),
+            breaker: Option<Breaker> => (message, optional, tag = "2"),
+            /// There: the outlier detection beside it is meant as such. Not there: it is only the fallback for the breaker.
+            outliers: Option<Outliers> => (message, optional, tag = "3"),
+            budget: Option<Budget> => (message, optional, tag = "4"),
+            queue_timeout: Option<Span> => (message, optional, tag = "5"),
+        }
+        Balancing {
+            /// 1 peak EWMA, 2 least request, 3 round robin, 4 random.
+            algorithm: u32 => (uint32, tag = "1"),
+            decay: Option<Span> => (message, optional, tag = "2"),
+            default_rtt: Option<Span> => (message, optional, tag = "3"),
+            choices: u32 => (uint32, tag = "4"),
+        }
+        Breaker {
+            consecutive_failures: u32 => (uint32, tag = "1"),
+            open_min: Option<Span> => (message, optional, tag = "2"),
+            open_max: Option<Span> => (message, optional, tag = "3"),
+            jitter_permille: u32 => (uint32, tag = "4"),
+            probes: u32 => (uint32, tag = "5"),
+        }
+        Outliers { floor: u32 => (uint32, tag = "1"), }
+        Budget {
+            percent: u32 => (uint32, tag = "1"),
+            min_per_second: u32 => (uint32, tag = "2"),
+            window: Option<Span> => (message, optional, tag = "3"),
+        }
+        /// Beside an endpoint.
+        Endpoint {
+            name: String => (string, tag = "1"),
+            identity: String => (string, tag = "2"),
+        }
+        /// Beside the listener: how requests for the own workload are treated.
+        Inbound { ports: Vec<InboundPort> => (message, repeated, tag = "1"), }
+        InboundPort {
+            port: u32 => (uint32, tag = "1"),
+            in_flight: u32 => (uint32, tag = "2"),
+            pending: u32 => (uint32, tag = "3"),
+            queue_timeout: Option<Span> => (message, optional, tag = "4"),
+            /// 1 HTTP/1.1, 2 HTTP/2.
+            protocol: u32 => (uint32, tag = "5"),
+        }
+    }
+}
