@@ -1,14 +1,59 @@
 //! Says a [`Mesh`](squall_policy::Mesh) on the wire: xDS v3 over one ADS stream, as two halves without I/O, and protobuf.
 
+//!
+//! [`encode`] fills Envoy's fields with what they can say, so that Envoy can follow the same control plane, and puts beside
+//! them, as typed metadata in the package `squall.v1alpha1`, what they cannot: the breaker with half-open probes, the token
+//! budget, peak EWMA, kinds of jitter, queue time-outs, inbound limits, names and identities of endpoints. Where both are
+//! there, Squall obeys the extension. What Envoy does instead:
+//!
+//! | Squall | Envoy |
+//! |---|---|
+//! | peak EWMA | least request of as many choices, two at least |
+//! | breaker with half-open probes | ejection after as many failures in a row, if no outlier ejection is set |
+//! | budget per request and second | `retry_budget`: the same percentage of the requests in flight, at least that many retries at once |
+//! | jitter other than full | full jitter |
+//! | only idempotent methods are repeated | the same, but not even connect failures of others |
+//! | retry on a time-out of the try | retry on reset, which includes it |
+//! | floor of endpoints never ejected, queue time-out, inbound limits | nothing |
+//! | each endpoint's identity is checked | any identity of the cluster's endpoints will do |
+//!
+//! [`decode`] refuses what it does not support by name ([`Nack`]), whether it comes from Squall's control plane or another.
+//! Values that are not set get Envoy's defaults (a route's `timeout` 15 s, `connect_timeout` 5 s, …), except that a cluster
+//! without `max_retries` and `retry_budget` gets Squall's default budget.
+
+mod decode;
+mod decode_route;
+mod encode;
+mod feed;
 mod frame;
-mod halves;
+mod proto;
+pub mod retry_on;
 mod sign;
+mod subscription;
+mod tables;
+mod wire;
 
+pub use feed::{Feed, FeedEvent};
 pub use frame::{Deframer, FrameError, frame};
-pub use halves::{Feed, FeedEvent, Subscription, SubscriptionEvent};
 pub use sign::{CertificateRequest, CertificateResponse, MalformedMessage};
+pub use subscription::{Subscription, SubscriptionEvent};
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
 use squall_policy::Mesh;
+
+/// The name of the one listener.
+pub(crate) const LISTENER: &str = "outbound";
+
+/// The name of its route configuration.
+pub(crate) const ROUTES: &str = "outbound";
+
+/// The key of Squall's extensions in metadata.
+pub(crate) const SQUALL_KEY: &str = "squall.v1alpha1";
+
+/// All kinds, in the order in which they are pushed.
+pub(crate) const KINDS: [Kind; 4] = [Kind::Cluster, Kind::Endpoints, Kind::Listener, Kind::Routes];
 
 /// Why a resource was not taken over. The last good mesh stays.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,20 +84,34 @@ pub enum Kind {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
     /// Encoded `Cluster`s.
-    pub clusters: std::collections::BTreeMap<String, bytes::Bytes>,
+    pub clusters: BTreeMap<String, Bytes>,
     /// Encoded `ClusterLoadAssignment`s.
-    pub endpoints: std::collections::BTreeMap<String, bytes::Bytes>,
+    pub endpoints: BTreeMap<String, Bytes>,
     /// Encoded `Listener`s.
-    pub listeners: std::collections::BTreeMap<String, bytes::Bytes>,
+    pub listeners: BTreeMap<String, Bytes>,
     /// Encoded `RouteConfiguration`s.
-    pub routes: std::collections::BTreeMap<String, bytes::Bytes>,
+    pub routes: BTreeMap<String, Bytes>,
 }
 
-/// The resources that say `mesh`. [`decode`] of them is `mesh` again.
+impl Resources {
+    /// Those of one kind.
+    #[must_use]
+    pub fn of(&self, kind: Kind) -> &BTreeMap<String, Bytes> {
+        match kind {
+            Kind::Cluster => &self.clusters,
+            Kind::Endpoints => &self.endpoints,
+            Kind::Listener => &self.listeners,
+            Kind::Routes => &self.routes,
+        }
+    }
+}
+
+/// The resources that say `mesh`. [`decode`] of them is `mesh` again, if it is in normal form, as the compiler makes it:
+/// endpoints in the order of their addresses and none for backends without, `RetryPolicy::on` sorted, header removals before
+/// other changes, prefixes without a trailing `/`.
 #[must_use]
 pub fn encode(mesh: &Mesh) -> Resources {
-    let _ = mesh;
-    todo!()
+    encode::mesh(mesh)
 }
 
 /// The mesh that the resources say.
@@ -60,8 +119,7 @@ pub fn encode(mesh: &Mesh) -> Resources {
 /// # Errors
 /// The first resource that is malformed, uses an unsupported field, or has a value out of range.
 pub fn decode(resources: &Resources) -> Result<Mesh, Nack> {
-    let _ = resources;
-    todo!()
+    decode::mesh(resources)
 }
 
 /// The path of the gRPC method that carries everything, state of the world.

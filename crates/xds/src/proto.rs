@@ -18,12 +18,17 @@ macro_rules! messages {
 // google.protobuf, google.rpc, envoy.type
 messages! {
     Any { type_url: String => (string, tag = "1"), value: Vec<u8> => (bytes = "vec", tag = "2"), }
+    #[derive(Copy)]
     Span { seconds: i64 => (int64, tag = "1"), nanos: i32 => (int32, tag = "2"), }
+    #[derive(Copy)]
     UInt32 { value: u32 => (uint32, tag = "1"), }
+    #[derive(Copy)]
     Bool { value: bool => (bool, tag = "1"), }
+    #[derive(Copy)]
     Percent { value: f64 => (double, tag = "1"), }
     Status { code: i32 => (int32, tag = "1"), message: String => (string, tag = "2"), }
     StringMatcher { exact: Option<String> => (string, optional, tag = "1"), }
+    #[derive(Copy)]
     Empty {}
 }
 
@@ -56,6 +61,7 @@ messages! {
         address: String => (string, tag = "2"),
         port: u32 => (uint32, tag = "3"),
     }
+    #[derive(Copy)]
     ConfigSource {
         ads: Option<Empty> => (message, optional, tag = "3"),
         /// 2 is V3.
@@ -196,6 +202,7 @@ messages! {
         eds_config: Option<ConfigSource> => (message, optional, tag = "1"),
         service_name: String => (string, tag = "2"),
     }
+    #[derive(Copy)]
     LeastRequest { choice_count: Option<UInt32> => (message, optional, tag = "1"), }
     CircuitBreakers { thresholds: Vec<Thresholds> => (message, repeated, tag = "1"), }
     Thresholds {
@@ -224,7 +231,9 @@ messages! {
         common: Option<CommonHttp> => (message, optional, tag = "1"),
         explicit: Option<ExplicitHttp> => (message, optional, tag = "3"),
     }
+    #[derive(Copy)]
     CommonHttp { idle_timeout: Option<Span> => (message, optional, tag = "1"), }
+    #[derive(Copy)]
     ExplicitHttp {
         http1: Option<Empty> => (message, optional, tag = "1"),
         http2: Option<Empty> => (message, optional, tag = "2"),
@@ -281,8 +290,8 @@ pub(crate) mod squall {
         /// Beside a route.
         Route {
             retry: Option<Retry> => (message, optional, tag = "1"),
-            /// Backends of a route whose weights are all 0, which Envoy has no form for.
-            unserved: Vec<String> => (string, repeated, tag = "2"),
+            /// The action of a route whose weights are all 0, which Envoy has no form for.
+            unserved: Option<super::RouteAction> => (message, optional, tag = "2"),
         }
         Retry {
             /// By the names of `crate::retry_on`.

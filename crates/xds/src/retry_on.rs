@@ -1,6 +1,6 @@
 //! Names for the reasons to try again, as policy files and the wire write them.
 
-use squall_policy::mesh::RetryOn;
+use squall_policy::RetryOn;
 
 /// The reasons that have a plain name, each with it. Statuses are written `503`, gRPC statuses `grpc-14` (or by name,
 /// `grpc-unavailable`).

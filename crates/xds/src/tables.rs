@@ -531,7 +531,7 @@ pub(crate) static ENDPOINT_METADATA: Table = Table {
 
 pub(crate) static SQUALL_ROUTE: Table = Table {
     name: "squall.v1alpha1.Route",
-    known: &[(1, "retry", Message(&RETRY)), (2, "unserved", Leaf)],
+    known: &[(1, "retry", Message(&RETRY)), (2, "unserved", Message(&ROUTE_ACTION))],
     refused: "",
 };
 

@@ -51,7 +51,12 @@ fn message(table: &Table, mut wire: &[u8], depth: usize) -> Result<(), Nack> {
 
 fn refused_name(table: &Table, number: u32) -> Option<&'static str> {
     let number = number.to_string();
-    table.refused.split(", ").filter_map(|entry| entry.split_once(' ')).find(|(key, _)| *key == number).map(|(_, name)| name)
+    table
+        .refused
+        .split(", ")
+        .filter_map(|entry| entry.split_once(' '))
+        .find(|(key, _)| *key == number)
+        .map(|(_, name)| name)
 }
 
 /// Checks an `Any`: its type must be one of `types`, and its content good for it.

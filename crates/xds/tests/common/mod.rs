@@ -1,0 +1,227 @@
+//! Arbitrary valid meshes.
+#![expect(unreachable_pub, reason = "shared by several tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
+use proptest::prelude::*;
+use squall_policy::{
+    BackendName, BackendPolicy, Backoff, Balancing, BreakerConfig, Budget, Endpoint, HeaderChange, HeaderMatch,
+    Inbound, Jitter, Limits, Mesh, OutlierConfig, PathMatch, Protocol, QueryMatch, RetryOn, RetryPolicy, Route,
+    RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
+};
+
+fn span(least_ms: u64, most_ms: u64) -> impl Strategy<Value = Duration> {
+    (least_ms * 1_000_000..=most_ms * 1_000_000).prop_map(Duration::from_nanos)
+}
+
+fn protocol() -> impl Strategy<Value = Protocol> {
+    prop_oneof![Just(Protocol::Http1), Just(Protocol::Http2)]
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    (1_u32.., any::<u32>(), option::of(span(1, 60_000))).prop_map(|(in_flight, pending, queue_timeout)| Limits {
+        in_flight,
+        pending,
+        queue_timeout,
+    })
+}
+
+fn balancing() -> impl Strategy<Value = Balancing> {
+    prop_oneof![
+        (span(1, 60_000), span(1, 60_000), 1_u32..9).prop_map(|(decay, default_rtt, choices)| Balancing::PeakEwma {
+            decay,
+            default_rtt,
+            choices
+        }),
+        (1_u32..9).prop_map(|choices| Balancing::LeastRequest { choices }),
+        Just(Balancing::RoundRobin),
+        Just(Balancing::Random),
+    ]
+}
+
+fn breaker() -> impl Strategy<Value = BreakerConfig> {
+    (1_u32..100, span(1, 5000), span(5000, 60_000), 0_u32..=1000, 1_u32..5).prop_map(
+        |(consecutive_failures, open_min, open_max, jitter_permille, probes)| BreakerConfig {
+            consecutive_failures,
+            open_min,
+            open_max,
+            jitter_permille,
+            probes,
+        },
+    )
+}
+
+fn outliers() -> impl Strategy<Value = OutlierConfig> {
+    (1_u32..100, span(1, 5000), span(1, 5000), span(5000, 60_000), 0_u32..=100, 1_u32..9).prop_map(
+        |(consecutive_5xx, interval, base_ejection, max_ejection, max_ejection_percent, floor)| OutlierConfig {
+            consecutive_5xx,
+            interval,
+            base_ejection,
+            max_ejection,
+            max_ejection_percent,
+            floor,
+        },
+    )
+}
+
+fn budget() -> impl Strategy<Value = Budget> {
+    (0_u32..=1000, any::<u32>(), span(1000, 3_600_000)).prop_map(|(percent, min_per_second, window)| Budget {
+        percent,
+        min_per_second,
+        window,
+    })
+}
+
+pub fn backend_policy() -> impl Strategy<Value = BackendPolicy> {
+    (
+        (balancing(), option::of(breaker()), option::of(outliers()), limits()),
+        (option::of(budget()), span(1, 60_000), option::of(span(1, 60_000)), protocol(), any::<bool>()),
+    )
+        .prop_map(
+            |((balancing, breaker, outliers, limits), (budget, connect_timeout, pool_idle, protocol, mutual_tls))| {
+                BackendPolicy {
+                    balancing,
+                    breaker,
+                    outliers,
+                    limits,
+                    budget,
+                    connect_timeout,
+                    pool_idle,
+                    protocol,
+                    mutual_tls,
+                }
+            },
+        )
+}
+
+fn retry_on() -> impl Strategy<Value = RetryOn> {
+    prop_oneof![
+        Just(RetryOn::ConnectFailure),
+        Just(RetryOn::Reset),
+        Just(RetryOn::RefusedStream),
+        Just(RetryOn::PerTryTimeout),
+        Just(RetryOn::Status5xx),
+        Just(RetryOn::GatewayError),
+        (400_u16..600).prop_map(RetryOn::Status),
+        (1_u8..=16).prop_map(RetryOn::Grpc),
+    ]
+}
+
+fn retry_policy() -> impl Strategy<Value = RetryPolicy> {
+    let jitter = prop_oneof![Just(Jitter::None), Just(Jitter::Full), Just(Jitter::Equal), Just(Jitter::Decorrelated)];
+    (1_u32..=10, btree_set(retry_on(), 1..5), span(1, 100), span(100, 300_000), jitter, any::<bool>(), 0_u32..1 << 24)
+        .prop_map(|(retries, on, first, last, jitter, non_idempotent, buffer_bytes)| RetryPolicy {
+            retries,
+            on: on.into_iter().collect(),
+            backoff: Backoff { first, last, jitter },
+            non_idempotent,
+            buffer_bytes,
+        })
+}
+
+fn word() -> impl Strategy<Value = String> {
+    "[a-z][a-z0-9-]{0,6}"
+}
+
+fn route_match() -> impl Strategy<Value = RouteMatch> {
+    let path = prop_oneof![
+        "(/[A-Za-z0-9._-]{1,5}){1,3}/?".prop_map(PathMatch::Exact),
+        "(/[A-Za-z0-9._-]{1,5}){1,3}".prop_map(PathMatch::Prefix),
+        Just(PathMatch::Prefix("/".to_owned())),
+    ];
+    let header = (word(), ".{0,4}").prop_map(|(name, value)| HeaderMatch { name, value });
+    let query = (word(), ".{0,4}").prop_map(|(name, value)| QueryMatch { name, value });
+    let method = option::of(prop_oneof![Just("GET".to_owned()), Just("post".to_owned())]);
+    (path, method, vec(header, 0..3), vec(query, 0..3)).prop_map(|(path, method, headers, query)| RouteMatch {
+        path,
+        method,
+        headers,
+        query,
+    })
+}
+
+fn header_changes() -> impl Strategy<Value = Vec<HeaderChange>> {
+    let later = prop_oneof![
+        (word(), "[a-z%]{0,3}").prop_map(|(name, value)| HeaderChange::Set { name, value }),
+        (word(), "[a-z%]{0,3}").prop_map(|(name, value)| HeaderChange::Add { name, value }),
+    ];
+    (vec(word().prop_map(|name| HeaderChange::Remove { name }), 0..2), vec(later, 0..3))
+        .prop_map(|(first, later)| first.into_iter().chain(later).collect())
+}
+
+fn route(names: Vec<BackendName>) -> BoxedStrategy<Route> {
+    let backends = if names.is_empty() {
+        Just(Vec::new()).boxed()
+    } else {
+        let backend = (prop::sample::select(names), prop_oneof![Just(0_u32), Just(1), 0_u32..=1_000_000])
+            .prop_map(|(backend, weight)| WeightedBackend { backend, weight });
+        vec(backend, 0..3).boxed()
+    };
+    let timeouts = (option::of(span(1, 60_000)), option::of(span(1, 60_000)), option::of(span(1, 60_000)))
+        .prop_map(|(request, per_try, idle)| RouteTimeouts { request, per_try, idle });
+    (word(), route_match(), header_changes(), header_changes(), backends, timeouts, option::of(retry_policy()))
+        .prop_map(|(name, matches, request_headers, response_headers, backends, timeouts, retry)| Route {
+            name: name.into(),
+            matches,
+            request_headers,
+            response_headers,
+            backends,
+            timeouts,
+            retry,
+        })
+        .boxed()
+}
+
+fn endpoints() -> impl Strategy<Value = Vec<Endpoint>> {
+    let endpoint = (word(), "[abc]?", 1_u32..1000, option::of(word()), any::<bool>());
+    btree_map(any::<([u8; 4], u16)>(), endpoint, 0..5).prop_map(|found| {
+        let found = found.into_iter().map(|(address, (name, zone, weight, account, draining))| Endpoint {
+            address: SocketAddr::from(address),
+            name: name.into(),
+            zone: zone.into(),
+            weight,
+            identity: account
+                .map_or(String::new(), |account| format!("spiffe://cluster.local/ns/shop/sa/{account}"))
+                .into(),
+            draining,
+        });
+        found.collect()
+    })
+}
+
+/// Any mesh in normal form.
+pub fn mesh() -> impl Strategy<Value = Mesh> {
+    let name = (word(), word(), 1_u16..).prop_map(|(namespace, name, port)| BackendName::new(&namespace, &name, port));
+    let backends = btree_map(name, (backend_policy(), endpoints()), 0..4);
+    let inbound = btree_map(
+        any::<u16>(),
+        (limits(), protocol()).prop_map(|(limits, protocol)| Inbound { limits, protocol }),
+        0..3,
+    );
+    (backends, inbound).prop_flat_map(|(backends, inbound)| {
+        let names: Vec<BackendName> = backends.keys().cloned().collect();
+        let hosts = vec((word(), btree_set(word(), 0..3), vec(route(names), 0..3)), 0..3);
+        hosts.prop_map(move |hosts| {
+            let mut taken = BTreeSet::new();
+            let hosts = hosts.into_iter().map(|(name, domains, routes)| VirtualHost {
+                name,
+                domains: domains.into_iter().filter(|domain| taken.insert(domain.clone())).collect(),
+                routes,
+            });
+            Mesh {
+                hosts: hosts.collect(),
+                backends: backends.iter().map(|(name, (policy, _))| (name.clone(), policy.clone())).collect(),
+                endpoints: backends
+                    .iter()
+                    .filter(|(_, (_, endpoints))| !endpoints.is_empty())
+                    .map(|(name, (_, endpoints))| (name.clone(), endpoints.clone()))
+                    .collect::<BTreeMap<_, _>>(),
+                inbound: inbound.clone(),
+            }
+        })
+    })
+}
