@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use squall_net::http::Version;
 use squall_net::tcp::Tcp;
 use squall_net::{BoxFuture, Host, after, catch_panic};
 use squall_sim::engine::{Action, Boot, Engine, HostId, HostSpec, Link};
@@ -17,6 +18,21 @@ pub struct Case {
     pub name: &'static str,
     /// One per host, in order.
     pub parties: &'static [fn(Party) -> BoxFuture<'static, ()>],
+    /// What the parties speak, if they speak HTTP.
+    pub speech: Speech,
+}
+
+impl Case {
+    pub const fn new(name: &'static str, parties: &'static [fn(Party) -> BoxFuture<'static, ()>]) -> Self {
+        Self { name, parties, speech: Speech { version: Version::Http1, secure: false } }
+    }
+}
+
+/// HTTP of a version, over TLS or not.
+#[derive(Clone, Copy, Debug)]
+pub struct Speech {
+    pub version: Version,
+    pub secure: bool,
 }
 
 /// One host's part in a case.
@@ -29,6 +45,8 @@ pub struct Party {
     pub silent: SocketAddr,
     /// How the parties tell each other what the network must not.
     pub board: Board,
+    /// As the case says.
+    pub speech: Speech,
 }
 
 impl Party {
@@ -107,7 +125,7 @@ pub fn boots(case: Case, board: &Board, address: fn(usize) -> IpAddr, silent: So
         let (board, party) = (board.clone(), *party);
         let boot: Boot = Arc::new(move |host: Host| {
             let board = board.clone();
-            let work = party(Party { host, me: address(nth), silent, board: board.clone() });
+            let work = party(Party { host, me: address(nth), silent, board: board.clone(), speech: case.speech });
             Box::pin(async move {
                 let failed = catch_panic(work).await.err();
                 let mut notes = board.notes();
@@ -153,7 +171,7 @@ pub fn hold(world: &dyn World, case: Case) {
     let run = run.unwrap_or_else(|_| Err("the world itself panicked".to_owned()));
     match (world.cannot(name), run) {
         (None, Ok(())) | (Some(_), Err(_)) => {}
-        (None, Err(why)) => panic!("{name} in {in_world}: {why}"),
+        (None, Err(why)) => panic!("{name} ({:?}) in {in_world}: {why}", case.speech),
         (Some(why), Ok(())) => panic!("{name} holds in {in_world}, though it is said that it cannot: {why}"),
     }
 }

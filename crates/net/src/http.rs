@@ -75,73 +75,78 @@ impl Default for ServeLimits {
 ///
 /// # Errors
 /// What ended the connection, for logs; a peer that goes away between requests is not an error.
-pub async fn serve<S, F, B>(
+pub fn serve<S, F, B>(
     host: &Host,
-    mut conn: Conn,
+    conn: Conn,
     version: Option<Version>,
     limits: ServeLimits,
     service: S,
     drain: impl Future<Output = ()> + Send,
-) -> Result<(), hyper::Error>
+) -> impl Future<Output = Result<(), hyper::Error>> + Send
 where
     S: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Result<Response<B>, BodyError>> + Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BodyError>,
 {
-    let mut drain = pin!(drain);
-    let mut drained = false;
-    let sniffed = {
-        let mut sniff = pin!(sniff(host, &mut conn, version, limits.head_timeout));
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(sniffed) = sniff.as_mut().poll(cx) {
-                return Poll::Ready(sniffed);
+    // Not an `async fn`: callers could not prove its future to be `Send`, as the compiler forgets the `'static` of boxed errors
+    // in a future whose `Send` it has to look inside for.
+    async move {
+        let mut conn = conn;
+        let mut drain = pin!(drain);
+        let mut drained = false;
+        let sniffed = {
+            let mut sniff = pin!(sniff(host, &mut conn, version, limits.head_timeout));
+            std::future::poll_fn(|cx| {
+                if let Poll::Ready(sniffed) = sniff.as_mut().poll(cx) {
+                    return Poll::Ready(sniffed);
+                }
+                drain.as_mut().poll(cx).map(|()| None)
+            })
+            .await
+        };
+        let Some((version, already)) = sniffed else {
+            return Ok(());
+        };
+        let io = HyperIo::new(already, conn);
+        let service = service_fn(service);
+        match version {
+            Version::Http1 => {
+                let connection = server::http1::Builder::new()
+                    .auto_date_header(false)
+                    .half_close(false)
+                    .timer(HeadTimer::new(host, io.reads()))
+                    .header_read_timeout(limits.head_timeout)
+                    .max_header_size(limits.head_bytes as usize)
+                    .serve_connection(io, service);
+                let mut connection = pin!(connection);
+                std::future::poll_fn(|cx| {
+                    if !drained && drain.as_mut().poll(cx).is_ready() {
+                        drained = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    connection.as_mut().poll(cx)
+                })
+                .await
             }
-            drain.as_mut().poll(cx).map(|()| None)
-        })
-        .await
-    };
-    let Some((version, already)) = sniffed else {
-        return Ok(());
-    };
-    let io = HyperIo::new(already, conn);
-    let service = service_fn(service);
-    match version {
-        Version::Http1 => {
-            let connection = server::http1::Builder::new()
-                .auto_date_header(false)
-                .half_close(false)
-                .timer(HeadTimer::new(host, io.reads()))
-                .header_read_timeout(limits.head_timeout)
-                .max_header_size(limits.head_bytes as usize)
-                .serve_connection(io, service);
-            let mut connection = pin!(connection);
-            std::future::poll_fn(|cx| {
-                if !drained && drain.as_mut().poll(cx).is_ready() {
-                    drained = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                connection.as_mut().poll(cx)
-            })
-            .await
-        }
-        Version::Http2 => {
-            let executor = HostExecutor { host: host.clone(), name: "http stream" };
-            let connection = server::http2::Builder::new(executor)
-                .auto_date_header(false)
-                .timer(HostTimer::new(host))
-                .max_concurrent_streams(limits.streams)
-                .max_header_list_size(limits.head_bytes)
-                .serve_connection(io, service);
-            let mut connection = pin!(connection);
-            std::future::poll_fn(|cx| {
-                if !drained && drain.as_mut().poll(cx).is_ready() {
-                    drained = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                connection.as_mut().poll(cx)
-            })
-            .await
+            Version::Http2 => {
+                let executor = HostExecutor { host: host.clone(), name: "http stream" };
+                let connection = server::http2::Builder::new(executor)
+                    .auto_date_header(false)
+                    .timer(HostTimer::new(host))
+                    .max_concurrent_streams(limits.streams)
+                    .max_header_list_size(limits.head_bytes)
+                    .serve_connection(io, service);
+                let mut connection = pin!(connection);
+                std::future::poll_fn(|cx| {
+                    if !drained && drain.as_mut().poll(cx).is_ready() {
+                        drained = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    connection.as_mut().poll(cx)
+                })
+                .await
+            }
         }
     }
 }
