@@ -35,7 +35,7 @@ fn op() -> impl Strategy<Value = Op> {
         8 => (any::<bool>(), prop::option::of(0_u64..300), 0_u8..3)
             .prop_map(|(idempotent, deadline_ms, route)| Op::Begin { idempotent, deadline_ms, route }),
         8 => (
-            which.clone(),
+            which,
             prop::sample::select(vec![200_u16, 204, 404, 429, 500, 502, 503, 503, 503]),
             grpc.clone(),
             prop::option::weighted(0.1, 0_u64..2),
@@ -45,7 +45,7 @@ fn op() -> impl Strategy<Value = Op> {
                 which, status, grpc, retry_after_s, replayable
             }),
         4 => (
-            which.clone(),
+            which,
             prop::sample::select(vec![
                 Failure::ConnectRefused,
                 Failure::ConnectTimeout,
@@ -57,7 +57,7 @@ fn op() -> impl Strategy<Value = Op> {
             prop::bool::weighted(0.9),
         )
             .prop_map(|(which, failure, replayable)| Op::Fail { which, failure, replayable }),
-        6 => (which.clone(), grpc, 0_u8..6).prop_map(|(which, grpc, kind)| Op::BodyEnd {
+        6 => (which, grpc, 0_u8..6).prop_map(|(which, grpc, kind)| Op::BodyEnd {
             which,
             ended: match kind {
                 0 => Ended::Broken,
@@ -459,7 +459,7 @@ impl World {
             let first = self.live.iter().find(|(_, live)| live.queued).map(|(ticket, _)| *ticket);
             assert_eq!(Some(ticket), first, "first come, first served");
             // Some callers leave just between getting their place and being woken.
-            if (ticket.0 + self.now.as_nanos() / 1000) % 4 == 0 {
+            if (ticket.0 + self.now.as_nanos() / 1000).is_multiple_of(4) {
                 self.cancel(ticket);
             } else {
                 self.drive(ticket);

@@ -1,0 +1,139 @@
+//! What one request costs the policy core: `cargo bench --bench policy`.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use squall_policy::{
+    Answer, Backend, BackendName, BackendPolicy, Backoff, Balancing, BreakerConfig, Ended, Endpoint, Exchange, Instant,
+    Jitter, Mesh, OutlierConfig, PathMatch, RequestFacts, RequestLine, RetryOn, RetryPolicy, Rng, Route, RouteMatch,
+    RouteTable, RouteTimeouts, Step, VirtualHost,
+};
+
+fn endpoints(count: u16) -> Vec<Endpoint> {
+    (0..count)
+        .map(|n| {
+            let [high, low] = n.to_be_bytes();
+            Endpoint {
+                address: ([10, 0, high, low], 80).into(),
+                name: format!("pod-{n}").into(),
+                zone: Arc::from(""),
+                weight: 1,
+                identity: "spiffe://cluster.local/ns/shop/sa/cart".into(),
+                draining: false,
+            }
+        })
+        .collect()
+}
+
+/// Everything on: breaker, outliers, budget.
+fn backend(balancing: Balancing, count: u16) -> Backend {
+    let policy = BackendPolicy {
+        balancing,
+        breaker: Some(BreakerConfig::default()),
+        outliers: Some(OutlierConfig::default()),
+        ..BackendPolicy::default()
+    };
+    let mut backend = Backend::new(BackendName::new("shop", "cart", 80), policy, Rng::from_seed(1));
+    backend.set_endpoints(Instant::ZERO, &endpoints(count));
+    backend
+}
+
+fn retry() -> RetryPolicy {
+    RetryPolicy {
+        retries: 2,
+        on: vec![RetryOn::ConnectFailure, RetryOn::RefusedStream, RetryOn::Reset, RetryOn::GatewayError],
+        backoff: Backoff { first: Duration::from_millis(25), last: Duration::from_millis(250), jitter: Jitter::Full },
+        non_idempotent: false,
+        buffer_bytes: 65_536,
+    }
+}
+
+/// One request whose tries answer `statuses` one after the other.
+fn request(backend: &mut Backend, now: &mut Instant, retry: &RetryPolicy, statuses: &[u16]) {
+    let facts = RequestFacts { idempotent: true, deadline: None };
+    let timeouts =
+        RouteTimeouts { request: Some(Duration::from_secs(1)), per_try: Some(Duration::from_millis(250)), idle: None };
+    let mut exchange = Exchange::begin(*now, backend, facts, timeouts, Some(retry));
+    let mut statuses = statuses.iter();
+    loop {
+        match black_box(exchange.step(*now, backend)) {
+            Step::Try(attempt) => {
+                *now = *now + Duration::from_micros(300);
+                let status = *statuses.next().expect("a status for each try");
+                let answer = Answer { status, grpc: None, retry_after: None, replayable: true };
+                exchange.on_head(*now, backend, attempt.number, answer);
+            }
+            Step::Forward(_) => exchange.on_body_end(*now, backend, Ended::Complete { grpc: None }),
+            Step::Wait { until, .. } => *now = until.expect("only back-offs wait here"),
+            Step::Cancel(_) | Step::Reply(_) => {}
+            Step::Done => return,
+        }
+    }
+}
+
+fn exchange(c: &mut Criterion) {
+    let mut group = c.benchmark_group("exchange");
+    let retry = retry();
+    for count in [3, 100, 1000] {
+        for (name, balancing) in [("peak-ewma", Balancing::default()), ("random", Balancing::Random)] {
+            let mut backend = backend(balancing, count);
+            let mut now = Instant::from_nanos(1);
+            group.bench_with_input(BenchmarkId::new(name, count), &count, |b, _| {
+                b.iter(|| request(&mut backend, &mut now, &retry, &[200]));
+            });
+        }
+    }
+    let mut backend = backend(Balancing::default(), 100);
+    let mut now = Instant::from_nanos(1);
+    group.bench_function("one retry", |b| b.iter(|| request(&mut backend, &mut now, &retry, &[503, 200, 200])));
+    group.finish();
+}
+
+fn endpoints_change(c: &mut Criterion) {
+    let list = endpoints(1000);
+    c.bench_function("set 1000 endpoints", |b| {
+        b.iter_batched_ref(
+            || backend(Balancing::default(), 1000),
+            |backend| backend.set_endpoints(Instant::from_nanos(1), black_box(&list)),
+            BatchSize::LargeInput,
+        );
+    });
+}
+
+fn routes(c: &mut Criterion) {
+    let route = |name: &str, prefix: &str| Route {
+        name: name.into(),
+        matches: RouteMatch {
+            path: PathMatch::Prefix(prefix.to_owned()),
+            method: None,
+            headers: Vec::new(),
+            query: Vec::new(),
+        },
+        request_headers: Vec::new(),
+        response_headers: Vec::new(),
+        backends: Vec::new(),
+        timeouts: RouteTimeouts::default(),
+        retry: None,
+    };
+    let hosts = (0..1000)
+        .map(|n| VirtualHost {
+            name: format!("shop/service-{n}:80"),
+            domains: vec![
+                format!("service-{n}"),
+                format!("service-{n}:80"),
+                format!("service-{n}.shop.svc.cluster.local"),
+            ],
+            routes: vec![route("a", "/a"), route("b", "/b"), route("rest", "/")],
+        })
+        .collect();
+    let table = RouteTable::new(&Mesh { hosts, ..Mesh::default() });
+    let header = |_: &str| None;
+    let request =
+        RequestLine { authority: "service-777:8080", method: "GET", path: "/cart", query: None, header: &header };
+    c.bench_function("route of 1000 services", |b| b.iter(|| table.find(black_box(&request)).is_some()));
+}
+
+criterion_group!(benches, exchange, endpoints_change, routes);
+criterion_main!(benches);
