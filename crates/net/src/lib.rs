@@ -7,6 +7,7 @@ mod host;
 pub mod http;
 mod hyper_rt;
 mod io;
+mod keys;
 pub mod tcp;
 pub mod tls;
 

@@ -19,6 +19,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+pub use crate::keys::{make_csr, make_key};
 use crate::{BoxFuture, Conn, Host, Io, Wall};
 
 /// Sessions that a server, and servers that a client, remembers for resumption.

@@ -12,16 +12,13 @@ use http_body_util::BodyExt;
 use squall_net::http::{BodyError, BoxBody, Incoming, Version};
 use squall_policy::{Budget, Protocol, RetryOn};
 
+type Served = squall_net::BoxFuture<'static, Result<Response<BoxBody>, BodyError>>;
+
 /// Fails the first `failures` requests with 503, then echoes; says how often it was asked.
-fn flaky(
-    failures: u32,
-) -> (
-    Arc<AtomicU32>,
-    impl Fn(Request<Incoming>) -> squall_net::BoxFuture<'static, Result<Response<BoxBody>, BodyError>> + Clone,
-) {
+fn flaky(failures: u32) -> (Arc<AtomicU32>, impl Fn(Request<Incoming>) -> Served + Clone) {
     let asked = Arc::<AtomicU32>::default();
     let count = Arc::clone(&asked);
-    let service = move |request: Request<Incoming>| -> squall_net::BoxFuture<'static, _> {
+    let service = move |request: Request<Incoming>| -> Served {
         let nth = count.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
             if nth >= failures {
