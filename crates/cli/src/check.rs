@@ -38,7 +38,11 @@ pub(crate) fn run(args: &Check, screen: &mut Screen) -> Exit {
         }
     }
     let texts: Vec<(&str, &str)> = mesh.0.iter().map(|(name, text)| (&**name, &**text)).collect();
-    if let Err(mistakes) = Resources::read(&texts) {
+    // Files that cannot even be read would make others look as if they referred to nothing.
+    if !texts.is_empty()
+        && !refused
+        && let Err(mistakes) = Resources::read(&texts)
+    {
         mistakes::show(screen, &Refusal { mistakes, sources: mesh.0 });
         return Exit::BadInput;
     }
@@ -74,7 +78,7 @@ fn sort(path: &Path, mesh: &mut Mesh) -> Result<bool, Box<Mistake>> {
         // A file that is no YAML at all is shown with its place by whoever reads it in earnest.
         let documents = yaml::parse(&name, &text).unwrap_or_default();
         let kinds = input::kinds(&documents);
-        let isotope = kinds.is_empty() && !documents.is_empty() && !path.is_dir();
+        let isotope = input::holds_graph(&kinds) && !documents.is_empty() && !path.is_dir();
         if isotope || kinds.contains(&"Scenario") {
             return Ok(true);
         }

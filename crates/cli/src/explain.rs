@@ -91,3 +91,50 @@ pub(crate) fn story(outcome: &Outcome, most: usize) -> Vec<String> {
     }
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    fn explain(question: &str, cases: &[Case]) -> String {
+        failure(&Screen::plain(), question, cases).join("\n")
+    }
+
+    #[test]
+    fn a_failure_is_told_from_first_to_last_with_values() {
+        let cases = [sample::passed(1), sample::failed(7), sample::failed(9)];
+        let want = "\
+FAIL slow-replica, seed 7; also seed 9
+  Does one slow replica take the shop down?
+  always: inFlight(\"catalog\") <= 600      was 601 at 16.4 s
+  afterFaults 10s: successRate >= 0.999   was 0.412 at 55.0 s
+  fault  catalog[0] slow ×20: 15.000 s to 45.000 s, touched 412 requests
+   7.250 s  catalog[0] first retry
+  16.400 s  catalog[1] queue full";
+        assert_eq!(explain("Does one slow replica take the shop down?", &cases), want);
+    }
+
+    #[test]
+    fn what_passed_needs_no_words() {
+        assert_eq!(explain("?", &[sample::passed(1)]), "");
+    }
+
+    #[test]
+    fn a_divergence_shows_both_records() {
+        let text = explain("", &[sample::diverged(3)]);
+        assert!(text.contains("differ from record 42 on"), "{text}");
+        assert!(text.contains("first   1.000 front-0 pick a\n    second  (the run ended before)"), "{text}");
+    }
+
+    #[test]
+    fn a_long_story_is_cut_and_says_so() {
+        let mut case = sample::failed(1);
+        let Ok(outcome) = &mut case.result else { panic!("the sample has an outcome") };
+        let line = outcome.story[0].clone();
+        outcome.story = vec![line; 100];
+        let text = explain("", &[case]);
+        assert_eq!(text.matches("first retry").count(), STORY_LINES_MAX);
+        assert!(text.ends_with("… 76 lines more (`squall replay` shows all)"), "{text}");
+    }
+}

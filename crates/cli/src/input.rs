@@ -99,10 +99,15 @@ fn same_name(found: &[Input]) -> Option<Mistake> {
     })
 }
 
-/// Whether a file has no `kind`, as isotope files do and Kubernetes resources do not.
+/// Whether a file is no Kubernetes resource: isotope's own example graphs have no `kind`, others call it `MockServiceGraph`.
 fn is_isotope(path: &Path) -> bool {
     let Ok(text) = std::fs::read_to_string(path) else { return false };
-    yaml::parse(&path.to_string_lossy(), &text).is_ok_and(|documents| kinds(&documents).is_empty())
+    yaml::parse(&path.to_string_lossy(), &text).is_ok_and(|documents| holds_graph(&kinds(&documents)))
+}
+
+/// Whether documents of these kinds are an isotope graph.
+pub(crate) fn holds_graph(kinds: &[&str]) -> bool {
+    kinds.is_empty() || kinds.contains(&"MockServiceGraph")
 }
 
 /// What the documents of a file say they are.

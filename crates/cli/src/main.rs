@@ -12,6 +12,8 @@ mod numbers;
 mod progress;
 mod replay;
 mod results;
+#[cfg(test)]
+mod sample;
 mod screen;
 mod seeds;
 mod table;

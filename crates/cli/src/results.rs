@@ -124,6 +124,9 @@ fn verdict(case: &Case) -> &'static str {
 
 /// What failed, in one line.
 fn findings(case: &Case) -> String {
+    if let Some(Verification::Diverged { record, .. }) = case.verification {
+        return format!("two runs of this seed differ from record {record} on");
+    }
     match &case.result {
         Err(error) => error.to_string(),
         Ok(outcome) => {
@@ -217,4 +220,58 @@ fn junit(cases: &[Case]) -> Report {
         report.add_test_suite(suite);
     }
     report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn a_row_has_every_digit_and_names_its_units() {
+        let mut out = Vec::new();
+        write_csv(&mut out, &[sample::passed(1), sample::failed(2)], "event").expect("memory takes every byte");
+        let text = String::from_utf8(out).expect("CSV is text");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], COLUMNS.join(","));
+        assert_eq!(
+            lines[1],
+            "slow-replica,1,event,pass,123456789abcdef0,480000,61.000000000,18000,17999,0,0.999944,299.980000,20.000000,\
+             18.000000,30.000000,35.000000,41.000000,60.000000,80.000000,1.000000,recovered,2.100000000,"
+        );
+        assert!(lines[2].contains(",fail,") && lines[2].contains(",never,,"), "{}", lines[2]);
+        assert!(lines[2].contains("afterFaults 10s: successRate >= 0.999 was 0.412 at 55.0 s"), "{}", lines[2]);
+    }
+
+    #[test]
+    fn a_suite_is_a_scenario_and_a_case_is_a_seed() {
+        let cases = [sample::passed(1), sample::failed(2), sample::diverged(3)];
+        let text = junit(&cases).to_string().expect("it is XML");
+        assert!(
+            text.contains("<testsuites name=\"squall\" tests=\"3\" skipped=\"0\" failures=\"1\" errors=\"1\">"),
+            "{text}"
+        );
+        assert!(text.contains("<testcase name=\"seed 2\" classname=\"slow-replica\">"), "{text}");
+        assert!(text.contains("was 0.412 at 55.0 s; always: inFlight"), "{text}");
+        assert!(
+            text.contains("message=\"two runs of this seed differ from record 42 on\" type=\"diverged\""),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn histories_are_written_in_order_whoever_ended_first() {
+        let path = std::env::temp_dir().join(format!("squall-history-{}.jsonl", std::process::id()));
+        let results = Results::start(None, None, Some(&path)).expect("the temporary directory can be written");
+        let mut cases = [sample::passed(1), sample::passed(2), sample::passed(3)];
+        for number in [2, 0, 1] {
+            results.add(number, &mut cases[number], "event");
+        }
+        assert!(!path.exists(), "half a result looks whole");
+        results.finish(&cases, "event").expect("the temporary directory can be written");
+        let text = std::fs::read_to_string(&path).expect("it was written");
+        std::fs::remove_file(&path).expect("it was there");
+        let seeds: Vec<&str> = text.lines().filter_map(|l| l.split("\"seed\":").nth(1)?.split(',').next()).collect();
+        assert_eq!(seeds, ["1", "2", "3"]);
+    }
 }

@@ -39,6 +39,12 @@ impl Screen {
         Self { color: wanted(stdout), color_stderr: wanted(stderr), bars, quiet }
     }
 
+    /// A screen without colours.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self { color: false, color_stderr: false, bars: false, quiet: false }
+    }
+
     /// A line of the result.
     pub(crate) fn say(&mut self, line: &str) {
         // A reader that went away (`squall test | head`) is not a failure of the run.

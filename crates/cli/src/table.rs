@@ -53,3 +53,44 @@ impl Table {
 pub(crate) fn same_twice(case: &Case) -> bool {
     !matches!(case.verification, Some(squall_sim::Verification::Diverged { .. }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+    use squall_sim::engine::Unsupported;
+
+    #[track_caller]
+    fn check(cases: &[Case], want: &str) {
+        let names = ["slow-replica", "a-longer-name"];
+        assert_eq!(Table::new(names.into_iter(), 20).line(&Screen::plain(), cases), want);
+    }
+
+    #[test]
+    fn a_line_shows_the_worst_seed() {
+        check(
+            &[sample::passed(1), sample::passed(2)],
+            "PASS  slow-replica    2/2   99.99 %  p99 41.0 ms  amplification  1.00  recovered in 2.10 s",
+        );
+        check(
+            &[sample::passed(1), sample::failed(2)],
+            "FAIL  slow-replica    1/2   91.20 %  p99  1.00 s  amplification  2.71  not recovered",
+        );
+    }
+
+    #[test]
+    fn two_histories_of_one_seed_are_a_failure() {
+        check(
+            &[sample::diverged(1)],
+            "FAIL  slow-replica    1/1   99.99 %  p99 41.0 ms  amplification  1.00  recovered in 2.10 s",
+        );
+    }
+
+    #[test]
+    fn what_an_engine_cannot_do_is_said_instead_of_numbers() {
+        let mut case = sample::passed(1);
+        let why = Unsupported { engine: "turmoil", knob: "loss".into(), why: "it never retransmits".into() };
+        case.result = Err(why.into());
+        check(&[case], "ERROR slow-replica    0/1  the turmoil engine cannot do loss: it never retransmits");
+    }
+}

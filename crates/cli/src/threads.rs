@@ -4,20 +4,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 /// Calls `work` once with each number below `count`, in ascending order, on `jobs` threads. A panic in `work` goes on in the
-/// caller once the other threads have ended.
+/// caller, once the other threads have ended.
 pub(crate) fn spread(jobs: usize, count: usize, work: &(dyn Fn(usize) + Sync)) {
     let next = AtomicUsize::new(0);
+    let run = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count {
+                break;
+            }
+            work(number);
+        }
+    };
     thread::scope(|scope| {
-        for _ in 0..jobs.min(count) {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= count {
-                        break;
-                    }
-                    work(number);
-                }
-            });
+        let threads: Vec<_> = (0..jobs.min(count)).map(|_| scope.spawn(run)).collect();
+        for thread in threads {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
         }
     });
 }

@@ -1,0 +1,265 @@
+//! What people see of `squall`: the binary is run as they run it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::{fs, str};
+
+/// Where the scenarios of these tests are; runs start there, so that names in the output are short.
+const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
+
+/// What a run printed, and how it ended.
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn squall(args: &[&str]) -> Ran {
+    squall_with(args, &[("CI", "true")])
+}
+
+fn squall_with(args: &[&str], env: &[(&str, &str)]) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
+    command.current_dir(DATA).args(args).env_remove("NO_COLOR").env_remove("CI").env_remove("RUST_LOG");
+    let Output { status, stdout, stderr } = command.envs(env.iter().copied()).output().expect("squall can be started");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("squall prints UTF-8");
+    Ran { code: status.code(), out: text(stdout), err: text(stderr) }
+}
+
+impl Ran {
+    #[track_caller]
+    fn ends_with_code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        self
+    }
+
+    #[track_caller]
+    fn says(self, words: &[&str]) -> Self {
+        for word in words {
+            assert!(self.out.contains(word), "no `{word}` in stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        }
+        self
+    }
+
+    #[track_caller]
+    fn complains(self, words: &[&str]) -> Self {
+        for word in words {
+            assert!(self.err.contains(word), "no `{word}` in stderr:\n{}", self.err);
+        }
+        self
+    }
+}
+
+/// An empty directory of the test's own.
+fn directory(test: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).expect("the target directory can be written");
+    path
+}
+
+#[track_caller]
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("the target directory's name is UTF-8")
+}
+
+/// A copy of a scenario beside its mesh, with one thing replaced.
+fn changed(test: &str, scenario: &str, from: &str, to: &str) -> PathBuf {
+    let dir = directory(test);
+    fs::copy(Path::new(DATA).join("shop/mesh.yaml"), dir.join("mesh.yaml")).expect("the mesh can be copied");
+    let before = read(&Path::new(DATA).join("shop").join(scenario));
+    assert!(before.contains(from), "{scenario} has no `{from}`");
+    let path = dir.join(scenario);
+    #[expect(clippy::disallowed_methods, reason = "a file of the test's own, not a result")]
+    fs::write(&path, before.replace(from, to)).expect("the target directory can be written");
+    path
+}
+
+#[test]
+fn help_teaches_with_examples() {
+    for command in [&["--help"][..], &["test", "--help"], &["replay", "--help"], &["check", "--help"]] {
+        squall(command).ends_with_code(0).says(&["Usage: squall", "Examples:\n  squall "]);
+    }
+    squall(&["--help"]).says(&["Exit codes:", "3  the same seed gave two different histories"]);
+    squall(&["version"]).ends_with_code(0).says(&["squall 0."]);
+}
+
+#[test]
+fn wrong_arguments_are_refused_by_name() {
+    let cases: [(&[&str], &str); 9] = [
+        (&["tset"], "a similar subcommand exists: 'test'"),
+        (&["test"], "<PATH>"),
+        (&["test", "shop", "--seeds", "3..1"], "holds no seed"),
+        (&["test", "shop", "--engine", "turbo"], "possible values: event, turmoil"),
+        (&["test", "shop", "--jobs", "0"], "0 is not in 1..=1024"),
+        (&["test", "shop", "--real", "--verify"], "'--real' cannot be used with '--verify'"),
+        (&["test", "shop", "--real", "--jobs", "2"], "use --jobs 1"),
+        (&["test", "shop", "--rate", "10/s"], "--rate and --duration are for isotope files"),
+        (&["test", "shop", "--filter", "nosuch"], "no scenario has `nosuch` in its name; there are crash, hopeless"),
+    ];
+    for (args, why) in cases {
+        let ran = squall(args).ends_with_code(2).complains(&[why]);
+        assert_eq!(ran.out, "", "{args:?} ran something");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    squall(&["test", "nowhere.yaml"]).ends_with_code(2).complains(&["nowhere.yaml"]);
+    squall(&["check", "nowhere.yaml"]).ends_with_code(2).complains(&["nowhere.yaml"]);
+}
+
+#[test]
+fn a_mistake_is_shown_with_its_line_and_a_suggestion() {
+    let path = changed("mistake", "crash.yaml", "stock[0]", "stok[0]");
+    for command in ["test", "check"] {
+        squall(&[command, text(&path)]).ends_with_code(2).complains(&[
+            "`stok` is",
+            "crash.yaml:21:",
+            "crash: {target: \"stok[0]\"}",
+            "did you mean `stock`?",
+        ]);
+    }
+}
+
+#[test]
+fn check_reads_scenarios_and_mesh_files() {
+    squall(&["check", "shop"]).ends_with_code(0).says(&["no mistakes in 2 scenarios"]);
+    squall(&["check", "shop/mesh.yaml"]).ends_with_code(0).says(&["no mistakes in", "1 mesh file"]);
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_refused_before_the_run() {
+    let dir = directory("unwritable");
+    let csv = dir.join("out.csv");
+    let ran = squall(&["test", "shop/crash.yaml", "--csv", text(&csv), "--junit", "no/such/directory/out.xml"]);
+    let ran = ran.ends_with_code(2).complains(&["cannot write no/such/directory/out.xml"]);
+    assert_eq!(ran.out, "");
+    assert_eq!(fs::read_dir(&dir).expect("it is there").count(), 0, "the other result was left behind");
+    squall(&["test", "shop", "--csv", text(&dir)]).ends_with_code(2).complains(&["it is a directory"]);
+    squall(&["test", "shop", "--csv", text(&csv), "--history", text(&csv)])
+        .ends_with_code(2)
+        .complains(&["written twice"]);
+}
+
+#[test]
+fn a_scenario_whose_expectations_hold_passes() {
+    let ran = squall(&["test", "shop/crash.yaml", "--seeds", "1..2"]).ends_with_code(0);
+    ran.says(&["1 scenario × 2 seeds, event engine", "PASS  crash  2/2", "amplification", "1 passed"]);
+}
+
+#[test]
+fn a_failure_ends_with_the_command_that_replays_it() {
+    let ran = squall(&["test", "shop", "--seeds", "3,5"]).ends_with_code(1).says(&[
+        "PASS  crash ",
+        "FAIL  hopeless",
+        "0/2",
+        "FAIL hopeless, seed 3; also seed 5",
+        "Is every request answered within a microsecond?",
+        "overall: p99 < duration(\"1us\")",
+        "was ",
+        "touched ",
+        "1 passed, 1 failed",
+    ]);
+    let last = ran.out.lines().last().unwrap_or_default();
+    let command = last.strip_prefix("replay: squall ").unwrap_or_else(|| panic!("the last line is `{last}`"));
+    assert_eq!(command, "replay shop/hopeless.yaml --seed 3");
+    let words: Vec<&str> = command.split(' ').collect();
+    squall(&words).ends_with_code(1).says(&["hopeless, seed 3, event engine", "FAILED", "digest", "FAIL"]);
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let dir = directory("threads");
+    let mut runs = Vec::new();
+    for jobs in ["1", "2", "3"] {
+        let files = ["csv", "xml", "jsonl"].map(|end| dir.join(format!("{jobs}.{end}")));
+        let [csv, junit, history] = files.each_ref().map(|path| text(path));
+        let args =
+            ["test", "shop", "--seeds", "1..3", "--jobs", jobs, "--csv", csv, "--junit", junit, "--history", history];
+        let out = squall(&args).ends_with_code(1).out;
+        runs.push((out, files.map(|path| read(&path))));
+    }
+    assert!(runs[0] == runs[1] && runs[0] == runs[2], "1, 2 and 3 threads gave different results");
+    let [csv, junit, history] = &runs[0].1;
+    assert_eq!(csv.lines().count(), 1 + 6, "{csv}");
+    assert!(csv.starts_with("scenario,seed,engine,verdict,digest,"), "{csv}");
+    assert!(csv.contains("\ncrash,1,event,pass,") && csv.contains("\nhopeless,3,event,fail,"), "{csv}");
+    assert_eq!(junit.matches("<testcase ").count(), 6);
+    assert_eq!(junit.matches("<failure ").count(), 3);
+    assert_eq!(history.lines().filter(|line| line.starts_with("{\"run\":")).count(), 6);
+    for line in history.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        assert!(value["run"].is_string() || value["at_ns"].is_i64(), "{line}");
+    }
+    let left = fs::read_dir(&dir).expect("it is there").count();
+    assert_eq!(left, 9, "partial files are left");
+}
+
+#[test]
+fn verify_finds_the_same_history_twice() {
+    squall(&["test", "shop/crash.yaml", "--verify", "--seeds", "1..2"])
+        .ends_with_code(0)
+        .says(&["each run twice", "1 passed"]);
+}
+
+#[test]
+fn quiet_says_only_what_failed() {
+    let ran = squall(&["test", "shop", "--quiet"]).ends_with_code(1).says(&["FAIL  hopeless", "1 passed, 1 failed"]);
+    assert!(!ran.out.contains("PASS"), "{}", ran.out);
+    assert_eq!(ran.err, "");
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_those_who_ask() {
+    let plain = squall_with(&["test", "shop/crash.yaml"], &[]).ends_with_code(0);
+    assert!(!plain.out.contains('\x1b') && !plain.err.contains('\x1b'), "{}{}", plain.out, plain.err);
+    squall(&["test", "shop/crash.yaml", "--color", "always"]).says(&["\x1b[1;32mPASS"]);
+}
+
+#[test]
+fn replay_tells_the_story_of_a_request_and_of_a_service() {
+    let file = "shop/crash.yaml";
+    squall(&["replay", file, "--seed", "1"]).ends_with_code(0).says(&[
+        "What happened",
+        "Expectations",
+        "→ stock",
+        "PASS",
+    ]);
+    squall(&["replay", file, "--seed", "1", "--request", "1"]).ends_with_code(0).says(&["\n1  "]);
+    let stock = squall(&["replay", file, "--seed", "1", "--service", "stock"]).ends_with_code(0).says(&["stock-1"]);
+    assert!(!stock.out.contains(" front-0 "), "{}", stock.out);
+    let none = squall(&["replay", file, "--seed", "1", "--request", "999999"]);
+    none.ends_with_code(2).complains(&["there was no request 999999"]);
+    let wrong = squall(&["replay", file, "--seed", "1", "--service", "stok"]);
+    wrong.ends_with_code(2).complains(&["did you mean `stock`?"]);
+    squall(&["replay", "shop", "--seed", "1"]).ends_with_code(2).complains(&["holds 2 scenarios"]);
+}
+
+#[test]
+fn a_scenario_beyond_an_engine_is_refused_by_the_name_of_the_setting() {
+    let fault = "{at: 2s, for: 2s, crash: {target: \"stock[0]\"}}";
+    let path = changed("beyond", "crash.yaml", fault, "{at: 2s, for: 2s, loss: {between: [front, stock], rate: 10%}}");
+    let ran = squall(&["test", text(&path), "--engine", "turmoil"]).ends_with_code(2);
+    ran.says(&["ERROR crash", "turmoil engine cannot do", "loss", "--seed 1 --engine turmoil"]);
+}
+
+#[test]
+fn an_isotope_file_runs_when_it_is_named() {
+    let args = ["test", "isotope/chain.yaml", "--rate", "20/s", "--duration", "2s"];
+    squall(&args).ends_with_code(0).says(&["PASS  ", "1 passed"]);
+}
+
+/// A reader that has seen enough is no reason to fail, or to stop the run half-way.
+#[test]
+fn a_closed_pipe_does_not_change_the_verdict() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
+    command.current_dir(DATA).args(["test", "shop/crash.yaml"]).env("CI", "true");
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().expect("squall can be started");
+    drop(child.stdout.take());
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
