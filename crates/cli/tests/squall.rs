@@ -263,3 +263,18 @@ fn a_closed_pipe_does_not_change_the_verdict() {
     drop(child.stdout.take());
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
 }
+
+/// What a newcomer copies from the front page works.
+#[test]
+fn the_first_scenario_of_the_readme_passes() {
+    let dir = directory("readme");
+    let readme = read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")));
+    for block in readme.split("```yaml\n# ").skip(1) {
+        let (name, rest) = block.split_once('\n').expect("its first line is its name");
+        let text = rest.split("```").next().unwrap_or_default();
+        #[expect(clippy::disallowed_methods, reason = "a file of the test's own, not a result")]
+        fs::write(dir.join(name), text).expect("the target directory can be written");
+    }
+    squall(&["check", text(&dir)]).ends_with_code(0).says(&["1 scenario"]);
+    squall(&["test", text(&dir.join("crash.yaml")), "--seeds", "1..3"]).ends_with_code(0).says(&["PASS  crash  3/3"]);
+}
