@@ -6,7 +6,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::{expect_none, root};
+use crate::source::{parts, words};
+use crate::{expect_none, root, rust_files};
 
 /// The versions in the lock file that exist more than once, kept here so that a new one is seen in review.
 const DUPLICATES: &str = include_str!("../duplicates.txt");
@@ -25,7 +26,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("cli", &["policy", "xds", "net", "proxy", "control", "sim"]),
 ];
 
-/// Crates that only one of ours may depend on.
+/// Crates that only one of ours may depend on, but for its tests.
 const OWNED: [(&str, &str); 14] = [
     ("turmoil", "sim"),
     ("cel", "sim"),
@@ -144,11 +145,14 @@ fn wrong_arrows(packages: &[Value]) -> Vec<String> {
             wrong.push(format!("`{from}` is a new crate; a new crate needs a rule in ARROWS"));
             continue;
         };
-        for to in list(package, "dependencies").iter().map(|d| text(d, "name")) {
+        for dependency in list(package, "dependencies") {
+            let to = text(dependency, "name");
             if to.starts_with("squall-") && !allowed.contains(&short(to)) {
                 wrong.push(format!("`{from}` → `{}` points up or sideways (see ARCHITECTURE.md)", short(to)));
             }
-            if let Some((_, owner)) = OWNED.iter().find(|(name, owner)| *name == to && *owner != from) {
+            // Tests may use what they need to stand on the other side.
+            let only_tests = text(dependency, "kind") == "dev";
+            if let Some((_, owner)) = OWNED.iter().find(|(name, owner)| *name == to && *owner != from && !only_tests) {
                 wrong.push(format!("`{from}` depends on `{to}`, which only `{owner}` may"));
             }
             if let Some((_, why)) = NOT_OURS.iter().find(|(name, _)| *name == to) {
@@ -157,6 +161,13 @@ fn wrong_arrows(packages: &[Value]) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// Dependencies of ours that no source of the crate names: they only cost time to build.
+fn unnamed(package: &Value, sources: &[String]) -> Vec<String> {
+    let used = |name: &str| sources.iter().any(|code| words(code, &name.replace('-', "_")).next().is_some());
+    let names = list(package, "dependencies").iter().map(|d| text(d, "name")).filter(|name| !used(name));
+    names.map(|name| format!("`{}` never names `{name}`", short(text(package, "name")))).collect()
 }
 
 /// Whether an SPDX expression can be satisfied with allowed licences only. `/` is the old way to say OR.
@@ -222,6 +233,23 @@ fn arrows_between_crates_point_down() {
 }
 
 #[test]
+fn every_dependency_is_used() {
+    let metadata = metadata();
+    let files = rust_files();
+    let mut mistakes = Vec::new();
+    for package in list(&metadata, "packages").iter().filter(|p| is_ours(p)) {
+        let path = Path::new(text(package, "manifest_path"));
+        let dir = path.parent().and_then(|p| p.strip_prefix(root()).ok()).expect("our manifests are in the workspace");
+        // The root package's own sources are those of no crate.
+        let mine = |path: &Path| if dir == Path::new("") { !path.starts_with("crates") } else { path.starts_with(dir) };
+        let sources: Vec<String> =
+            files.iter().filter(|(path, _)| mine(path)).map(|(_, text)| parts(text).code).collect();
+        mistakes.extend(unnamed(package, &sources));
+    }
+    expect_none("unused dependencies", mistakes);
+}
+
+#[test]
 fn every_licence_is_one_we_can_ship() {
     let metadata = metadata();
     let mistakes = list(&metadata, "packages").iter().filter(|p| !licence_allowed(text(p, "license")));
@@ -267,6 +295,13 @@ mod the_checker {
         assert_eq!(wrong_arrows(&[package("squall-policy", &["squall-net"])]).len(), 1);
         assert_eq!(wrong_arrows(&[package("squall-proxy", &["turmoil", "rand"])]).len(), 2);
         assert_eq!(wrong_arrows(&[package("squall-extra", &[])]).len(), 1);
+    }
+
+    #[test]
+    fn sees_a_dependency_that_nothing_names() {
+        let package = package("squall-proxy", &["http-body", "bytes"]);
+        let sources = ["use http_body::Body; // bytes".to_string()].map(|text| parts(&text).code);
+        assert_eq!(unnamed(&package, &sources), ["`proxy` never names `bytes`"]);
     }
 
     #[test]

@@ -10,13 +10,13 @@ const LINES_MAX: usize = 800;
 
 /// A source text taken apart: the same length and lines each, with spaces where the other part stands. Text in string
 /// literals is in neither.
-struct Parts {
-    code: String,
+pub(crate) struct Parts {
+    pub(crate) code: String,
     comments: String,
 }
 
 /// Takes Rust source apart. It knows strings (raw and byte strings too), characters, lifetimes and nested comments.
-fn parts(text: &str) -> Parts {
+pub(crate) fn parts(text: &str) -> Parts {
     let chars: Vec<char> = text.chars().collect();
     let (mut code, mut comments) = (String::new(), String::new());
     let mut i = 0;
@@ -105,7 +105,7 @@ fn line_of(text: &str, byte: usize) -> usize {
 }
 
 /// The places in `code` where `word` stands as a word of its own.
-fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
+pub(crate) fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     let part = |c: char| c.is_alphanumeric() || c == '_';
     code.match_indices(word).map(|(at, _)| at).filter(move |at| {
         let (before, after) = (code[..*at].chars().next_back(), code[at + word.len()..].chars().next());
