@@ -14,10 +14,15 @@ pub struct NodeInfo {
 }
 
 impl NodeInfo {
-    /// From Envoy's `Node.id`, `namespace/pod`. `None`: not of that form.
+    /// From Envoy's `Node.id`: `namespace/pod`, or Istio's form, which Squall's proxies use too,
+    /// `sidecar~10.0.0.3~pod.namespace~namespace.svc.cluster.local`. `None`: of neither form.
     #[must_use]
     pub fn from_id(id: &str) -> Option<Self> {
-        let (namespace, pod) = id.split_once('/')?;
+        let (namespace, pod) = match id.strip_prefix("sidecar~") {
+            // A pod's name may have dots, a namespace's has none.
+            Some(rest) => rest.split('~').nth(1)?.rsplit_once('.').map(|(pod, namespace)| (namespace, pod))?,
+            None => id.split_once('/')?,
+        };
         let good = !namespace.is_empty() && !pod.is_empty() && !pod.contains('/');
         good.then(|| Self { namespace: namespace.to_owned(), pod: pod.to_owned() })
     }
@@ -53,4 +58,25 @@ pub struct Coverage {
     pub unserved: Vec<Mistake>,
     /// `namespace/name` of each pod that no Service selects.
     pub unselected: Vec<String>,
+}
+
+#[cfg(test)]
+mod node_tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_known_by_either_form_of_its_id() {
+        let node = |namespace: &str, pod: &str| Some(NodeInfo { namespace: namespace.into(), pod: pod.into() });
+        for (id, want) in [
+            ("shop/cart-0", node("shop", "cart-0")),
+            ("sidecar~10.0.0.3~cart-0.shop~shop.svc.cluster.local", node("shop", "cart-0")),
+            ("sidecar~10.0.0.3~cart.v1.shop~shop.svc.cluster.local", node("shop", "cart.v1")),
+            ("sidecar~10.0.0.3", None),
+            ("sidecar~10.0.0.3~cart~x", None),
+            ("cart-0", None),
+            ("/cart-0", None),
+        ] {
+            assert_eq!(NodeInfo::from_id(id), want, "{id}");
+        }
+    }
 }
