@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use squall_sim::scenario::{
-    Disk, Files, IsotopeLoad, Memory, Scenario, Step, Target, load_dir, load_file,
-};
+use squall_sim::scenario::{Disk, Files, IsotopeLoad, Memory, Scenario, Step, Target, load_dir, load_file};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios")
@@ -88,7 +86,8 @@ fn faults_hit_whom_they_name() {
     let scenarios = shipped();
     let crash = scenarios.iter().find(|scenario| &*scenario.name.value == "hello-crash").expect("it is shipped");
     assert_eq!(crash.faults[0].name, "crash greeting[1]");
-    let slow = scenarios.iter().find(|scenario| &*scenario.name.value == "boutique-slow-replica").expect("it is shipped");
+    let slow =
+        scenarios.iter().find(|scenario| &*scenario.name.value == "boutique-slow-replica").expect("it is shipped");
     assert_eq!(slow.faults[0].name, "catalog[0] slow ×20");
     assert_eq!(Target::Replica("catalog".into(), 0).to_string(), "catalog[0]");
     assert_eq!(slow.last_fault_end().map(|end| end.as_secs()), Some(45));
