@@ -7,6 +7,13 @@ use std::time::Duration;
 use squall_net::{BoxFuture, Host};
 use squall_policy::Instant;
 
+use crate::trace::Trace;
+
+mod delay;
+mod event;
+
+pub use event::EventEngine;
+
 /// A host of one engine; numbered from 0 in the order of [`Engine::add_host`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostId(pub u32);
@@ -175,6 +182,10 @@ impl Interrupt {
     pub fn take(&self) -> bool {
         self.0.swap(false, std::sync::atomic::Ordering::SeqCst)
     }
+
+    fn is_raised(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
 }
 
 /// What a link change or crash touched, counted since the start of the world; a fault proves its effect with the
@@ -187,10 +198,12 @@ pub struct LinkCount {
     pub lost: u64,
     /// Packets (SYNs included) that met a cut link.
     pub cut: u64,
-    /// Bytes sent.
+    /// Bytes sent, with 40 bytes of headers per packet.
     pub bytes: u64,
     /// Packets that waited for bandwidth.
     pub queued: u64,
+    /// SYNs dropped because the accept queue was full.
+    pub overflowed: u64,
 }
 
 /// A simulated world.
@@ -224,4 +237,7 @@ pub trait Engine {
 
     /// Tasks dropped by crashes, connections reset by them: what a crash of this host touched so far.
     fn crash_count(&self, host: HostId) -> u64;
+
+    /// The record of this run. Proxies and services note what they do there too.
+    fn trace(&self) -> &Arc<Trace>;
 }

@@ -19,6 +19,7 @@ mod script;
 mod service;
 mod shared;
 mod slots;
+pub mod trace;
 mod workload;
 
 pub use campaign::{Campaign, Case, ParallelMap, Row, Verification, in_turn, rows};
