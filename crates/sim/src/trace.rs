@@ -74,8 +74,13 @@ impl Trace {
     /// An empty trace.
     #[must_use]
     pub fn new(mode: Mode) -> Self {
-        let state =
-            State { events: 0, hash: 0x5153_5541_4c4c_0001, at: Instant::ZERO, checkpoints: Vec::new(), kept: Vec::new() };
+        let state = State {
+            events: 0,
+            hash: 0x5153_5541_4c4c_0001,
+            at: Instant::ZERO,
+            checkpoints: Vec::new(),
+            kept: Vec::new(),
+        };
         Self { mode, state: Mutex::new(state) }
     }
 

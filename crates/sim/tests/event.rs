@@ -7,24 +7,25 @@ use std::time::Duration;
 use bytes::Bytes;
 use event_world::{World, constant, ms};
 use http_body_util::{BodyExt as _, Full};
-use squall_net::http::{self, ServeLimits, Version};
+use squall_net::http::{self, BodyError, ServeLimits, Version};
 use squall_policy::Instant;
 use squall_sim::engine::Engine as _;
+
+async fn echo(request: ::http::Request<http::Incoming>) -> Result<::http::Response<Full<Bytes>>, BodyError> {
+    let body = request.into_body().collect().await.map_err(Box::new)?.to_bytes();
+    Ok(::http::Response::new(Full::new(body)))
+}
 
 /// A request over HTTP between two hosts: one round trip to connect, one to ask.
 #[track_caller]
 fn http_echo(version: Version) -> (Instant, u64) {
     let mut world = World::new(1);
-    world.host("server", |host, _| async move {
+    world.host("server", move |host, _| async move {
         let mut listener = host.net().listen("10.0.0.1:80".parse().expect("an address")).await.expect("a free port");
         loop {
             let accepted = listener.accept().await.expect("a living listener");
             let served = host.clone();
             host.spawn("serve", async move {
-                let echo = |request: ::http::Request<http::Incoming>| async move {
-                    let body = request.into_body().collect().await?.to_bytes();
-                    Ok(::http::Response::new(Full::new(body)))
-                };
                 let limits = ServeLimits::default();
                 http::serve(&served, accepted.conn, Some(version), limits, echo, std::future::pending())
                     .await

@@ -300,9 +300,8 @@ impl Engine for EventEngine {
 
 /// Refuses links that mean nothing.
 fn check(link: &Link) -> Result<(), Unsupported> {
-    let refuse = |knob: &str, why: &str| {
-        Err(Unsupported { engine: "event", knob: knob.to_owned(), why: why.to_owned() })
-    };
+    let refuse =
+        |knob: &str, why: &str| Err(Unsupported { engine: "event", knob: knob.to_owned(), why: why.to_owned() });
     if let Some(why) = link.latency.mistake() {
         return refuse("latency", why);
     }

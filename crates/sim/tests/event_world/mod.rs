@@ -12,49 +12,49 @@ use squall_sim::trace::Mode;
 
 /// What the hosts of a world said, and when.
 #[derive(Clone, Default)]
-pub struct Log(Arc<Mutex<Vec<(Instant, String)>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<(Instant, String)>>>);
 
 impl Log {
-    pub fn say(&self, at: Instant, what: &str) {
+    pub(crate) fn say(&self, at: Instant, what: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((at, what.to_owned()));
     }
 
-    pub fn said(&self) -> Vec<(Instant, String)> {
+    pub(crate) fn said(&self) -> Vec<(Instant, String)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What was said, as `1000000 text` lines with nanoseconds.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.said().into_iter().map(|(at, what)| format!("{} {what}", at.as_nanos())).collect()
     }
 }
 
 /// An engine with hosts `10.0.0.1`, `10.0.0.2`, and so on.
-pub struct World {
-    pub engine: EventEngine,
-    pub log: Log,
+pub(crate) struct World {
+    pub(crate) engine: EventEngine,
+    pub(crate) log: Log,
     names: Vec<String>,
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self::tracing(seed, Mode::Digest)
     }
 
-    pub fn tracing(seed: u64, mode: Mode) -> Self {
+    pub(crate) fn tracing(seed: u64, mode: Mode) -> Self {
         let engine = EventEngine::with_trace(seed, Duration::from_secs(1_700_000_000), mode);
         Self { engine, log: Log::default(), names: Vec::new() }
     }
 
     /// Adds a host that runs `main`.
-    pub fn host<F>(&mut self, name: &str, main: impl Fn(Host, Log) -> F + Send + Sync + 'static) -> HostId
+    pub(crate) fn host<F>(&mut self, name: &str, main: impl Fn(Host, Log) -> F + Send + Sync + 'static) -> HostId
     where
         F: Future<Output = ()> + Send + 'static,
     {
         self.host_with(name, Duration::ZERO, Duration::ZERO, main)
     }
 
-    pub fn host_with<F>(
+    pub(crate) fn host_with<F>(
         &mut self,
         name: &str,
         clock_ahead: Duration,
@@ -76,49 +76,49 @@ impl World {
         })
     }
 
-    pub fn id(&self, name: &str) -> HostId {
+    pub(crate) fn id(&self, name: &str) -> HostId {
         HostId(self.names.iter().position(|other| other == name).expect("a host of this world") as u32)
     }
 
     /// Sets one one-way link.
-    pub fn link(&mut self, from: &str, to: &str, link: Link) {
+    pub(crate) fn link(&mut self, from: &str, to: &str, link: Link) {
         let action = Action::SetLink { from: vec![self.id(from)], to: vec![self.id(to)], link };
         self.engine.apply(action).expect("a link that means something");
     }
 
     /// Sets both ways.
-    pub fn links(&mut self, a: &str, b: &str, link: &Link) {
+    pub(crate) fn links(&mut self, a: &str, b: &str, link: &Link) {
         self.link(a, b, link.clone());
         self.link(b, a, link.clone());
     }
 
-    pub fn apply(&mut self, action: Action) {
+    pub(crate) fn apply(&mut self, action: Action) {
         self.engine.apply(action).expect("an action of this engine");
     }
 
     /// Runs to so long after the beginning.
     #[track_caller]
-    pub fn run(&mut self, to: Duration) {
+    pub(crate) fn run(&mut self, to: Duration) {
         let stopped = self.engine.run(Instant::ZERO + to).expect("a sound world");
         assert_eq!(stopped, Stopped::Reached);
     }
 }
 
-pub fn ms(count: u64) -> Duration {
+pub(crate) fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
 /// A link with a constant delay.
-pub fn constant(latency: Duration) -> Link {
+pub(crate) fn constant(latency: Duration) -> Link {
     Link { latency: Delay::Constant(latency), ..Link::default() }
 }
 
 /// `10.0.0.NUMBER:PORT`.
-pub fn at(number: u8, port: u16) -> SocketAddr {
+pub(crate) fn at(number: u8, port: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, number], port))
 }
 
 /// Connects to the first host's port 80, which must listen.
-pub async fn connected(host: &Host) -> Conn {
+pub(crate) async fn connected(host: &Host) -> Conn {
     host.net().connect(at(1, 80)).await.expect("it listens")
 }

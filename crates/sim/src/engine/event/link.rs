@@ -57,7 +57,8 @@ impl Way {
             self.free_at = left;
         }
         if self.link.loss_ppm > 0 {
-            let lost = (0..packets).filter(|_| self.rng.below(1_000_000) < u64::from(self.link.loss_ppm)).count() as u64;
+            let lost =
+                (0..packets).filter(|_| self.rng.below(1_000_000) < u64::from(self.link.loss_ppm)).count() as u64;
             if lost > 0 {
                 self.count.lost += lost;
                 return Fate::Lost(lost);

@@ -48,9 +48,9 @@ impl Net for SimNet {
             "localhost" => Some(IpAddr::from([127, 0, 0, 1])),
             other => world.hosts.iter().find(|host| *host.spec.name == *other).map(|host| host.spec.address),
         };
-        let result = found.map(|address| vec![address]).ok_or_else(|| {
-            io::Error::new(ErrorKind::NotFound, format!("no host of the world is called `{name}`"))
-        });
+        let result = found
+            .map(|address| vec![address])
+            .ok_or_else(|| io::Error::new(ErrorKind::NotFound, format!("no host of the world is called `{name}`")));
         Box::pin(std::future::ready(result))
     }
 }

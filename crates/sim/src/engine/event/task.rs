@@ -86,7 +86,13 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    pub(super) fn add(&mut self, ready: &Arc<Ready>, host: u32, name: &'static str, future: BoxFuture<'static, ()>) -> Key {
+    pub(super) fn add(
+        &mut self,
+        ready: &Arc<Ready>,
+        host: u32,
+        name: &'static str,
+        future: BoxFuture<'static, ()>,
+    ) -> Key {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, host, name, aborted: false, body: None });
             u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 tasks fit in memory")

@@ -204,8 +204,11 @@ impl World {
             return;
         }
         connection.sides[side].held = false;
-        let wakers =
-            [connection.pipes[side].write_waker.take(), connection.pipes[1 - side].read_waker.take(), connection.connect_waker.take()];
+        let wakers = [
+            connection.pipes[side].write_waker.take(),
+            connection.pipes[1 - side].read_waker.take(),
+            connection.connect_waker.take(),
+        ];
         self.trash.extend(wakers.into_iter().flatten());
         if connection.sides[side].alive {
             if side == 0 && connection.phase != Phase::Established {
@@ -292,8 +295,11 @@ impl World {
                 }
                 connection.sides[side].held = false;
                 let pipes = &mut connection.pipes;
-                let wakers =
-                    [pipes[side].write_waker.take(), pipes[1 - side].read_waker.take(), connection.connect_waker.take()];
+                let wakers = [
+                    pipes[side].write_waker.take(),
+                    pipes[1 - side].read_waker.take(),
+                    connection.connect_waker.take(),
+                ];
                 self.trash.extend(wakers.into_iter().flatten());
                 if connection.sides[side].alive {
                     touched += 1;

@@ -157,11 +157,7 @@ impl World {
     pub(super) fn add_host(&mut self, spec: HostSpec) -> u32 {
         let id = u32::try_from(self.hosts.len()).expect("fewer than 2^32 hosts fit in memory");
         assert!(!spec.address.is_loopback(), "host {} needs an address of its own, not {}", spec.name, spec.address);
-        assert!(
-            self.hosts.iter().all(|host| host.spec.name != spec.name),
-            "two hosts are called {}",
-            spec.name
-        );
+        assert!(self.hosts.iter().all(|host| host.spec.name != spec.name), "two hosts are called {}", spec.name);
         let taken = self.addresses.insert(spec.address, id);
         assert!(taken.is_none(), "two hosts have the address {}", spec.address);
         self.hosts.push(Machine {
