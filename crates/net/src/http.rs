@@ -214,6 +214,32 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BodyError>,
 {
+    connect_watched(host, conn, version, None).await
+}
+
+/// How a client finds out that a peer is gone without a word. HTTP/2 only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// A peer that has said nothing for so long while a stream is open is sent a PING…
+    pub silence: Duration,
+    /// …and is taken for dead if it does not answer within this.
+    pub patience: Duration,
+}
+
+/// As [`connect`], for long streams on which nothing may move for a while.
+///
+/// # Errors
+/// The HTTP handshake failed.
+pub async fn connect_watched<B>(
+    host: &Host,
+    conn: Conn,
+    version: Version,
+    watch: Option<Watch>,
+) -> Result<Sender<B>, hyper::Error>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BodyError>,
+{
     let io = HyperIo::new(Bytes::new(), conn);
     let requests = match version {
         Version::Http1 => {
@@ -228,12 +254,15 @@ where
         }
         Version::Http2 => {
             let executor = HostExecutor { host: host.clone(), name: "http client stream" };
-            let (requests, connection) = client::http2::Builder::new(executor)
+            let mut builder = client::http2::Builder::new(executor);
+            builder
                 .timer(HostTimer::new(host))
                 .max_header_list_size(RESPONSE_HEAD_BYTES)
-                .reset_stream_duration(RESET_STREAM_MEMORY)
-                .handshake(io)
-                .await?;
+                .reset_stream_duration(RESET_STREAM_MEMORY);
+            if let Some(watch) = watch {
+                builder.keep_alive_interval(watch.silence).keep_alive_timeout(watch.patience);
+            }
+            let (requests, connection) = builder.handshake(io).await?;
             host.spawn("http client", async move {
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "an HTTP/2 connection ended");

@@ -85,12 +85,12 @@ pub enum Source {
 pub struct ControlSource {
     /// Where it listens, for TLS and HTTP/2.
     pub address: SocketAddr,
-    /// The SPIFFE id it must prove: `spiffe://cluster.local/ns/squall-system/sa/control`.
+    /// The SPIFFE id it must prove: `spiffe://cluster.local/ns/squall/sa/control`.
     pub identity: Arc<str>,
     /// The roots it is checked against, DER.
     pub roots: Vec<Vec<u8>>,
     /// Proves to the control plane whose sidecar asks for a certificate, before there is one (a Kubernetes service account
-    /// token); sent as `authorization: Bearer`. `None`: nothing is sent.
+    /// token); sent with each signing request. `None`: nothing is sent.
     pub token: Option<String>,
 }
 

@@ -14,17 +14,19 @@ const H1: &[u8] = b"http/1.1";
 
 /// An identity ready for use.
 pub(crate) struct Secrets {
+    pub(crate) identity: Identity,
     http1: Connector,
     http2: Connector,
     pub(crate) acceptor: Acceptor,
 }
 
 impl Secrets {
-    pub(crate) fn new(host: &Host, identity: &Identity) -> Result<Self, TlsError> {
+    pub(crate) fn new(host: &Host, identity: Identity) -> Result<Self, TlsError> {
         Ok(Self {
-            http1: Connector::new(host, identity, &[H1])?,
-            http2: Connector::new(host, identity, &[H2])?,
-            acceptor: Acceptor::new(host, identity, true, &[H2, H1])?,
+            http1: Connector::new(host, &identity, &[H1])?,
+            http2: Connector::new(host, &identity, &[H2])?,
+            acceptor: Acceptor::new(host, &identity, true, &[H2, H1])?,
+            identity,
         })
     }
 

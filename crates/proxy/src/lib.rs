@@ -7,9 +7,11 @@
 mod accept;
 mod admit;
 mod attempt;
+mod backoff;
 mod body;
 mod config;
 mod connect;
+mod control;
 mod core;
 mod deadline;
 mod drain;
@@ -23,6 +25,7 @@ mod respond;
 mod route;
 mod serve;
 mod snapshot;
+mod subscribe;
 
 pub use config::{ControlSource, IdentitySource, InboundListener, Node, ProxyConfig, Source};
 pub use proxy::{Proxy, StartError};

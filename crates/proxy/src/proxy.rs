@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use squall_net::tls::TlsError;
-use squall_net::{Host, Listener, timeout};
+use squall_net::{Host, Listener, Task, timeout};
 use squall_policy::Mesh;
 
 use crate::accept::{self, Gate, Purpose};
@@ -14,6 +14,7 @@ use crate::core::Core;
 use crate::drain::{Running, Signal};
 use crate::identity::{Keyring, Secrets};
 use crate::snapshot::View;
+use crate::subscribe::Follower;
 use crate::{IdentitySource, ProxyConfig, Source};
 
 /// A running proxy. Dropping it lets it run on; [`Proxy::drain`] ends it.
@@ -26,6 +27,8 @@ pub struct Proxy {
     outbound: Option<(SocketAddr, Arc<Gate>)>,
     inbound: Vec<SocketAddr>,
     inbound_gate: Arc<Gate>,
+    /// What follows the control plane; ended with the proxy.
+    followers: Vec<Task>,
     closed: Arc<Signal>,
 }
 
@@ -59,7 +62,7 @@ impl Proxy {
         let secure = match &config.identity {
             IdentitySource::None => false,
             IdentitySource::Static(identity) => {
-                keyring.put(Secrets::new(host, identity)?);
+                keyring.put(Secrets::new(host, identity.clone())?);
                 true
             }
             IdentitySource::FromControl => match &config.source {
@@ -100,11 +103,28 @@ impl Proxy {
             at
         });
         let inbound = inbound.collect();
-        match &config.source {
-            Source::Static(mesh) => view.apply(mesh, "static"),
-            Source::Control(_) => todo!("subscribe"),
+        let mut followers = Vec::new();
+        match config.source {
+            Source::Static(mesh) => view.apply(&mesh, "static"),
+            Source::Control(source) => {
+                let certified = matches!(config.identity, IdentitySource::FromControl);
+                let follower = Arc::new(Follower {
+                    core: Arc::clone(&core),
+                    keyring: Arc::clone(&keyring),
+                    view: Arc::clone(&view),
+                    source,
+                    node: config.node,
+                    algorithm: config.key_algorithm,
+                    certified,
+                });
+                if certified {
+                    followers.push(host.spawn("proxy identity", Arc::clone(&follower).keep_identity()));
+                }
+                followers.push(host.spawn("proxy subscribe", follower.keep_mesh()));
+            }
         }
-        Ok(Self { core, keyring, view, secure, outbound, inbound, inbound_gate, closed: Arc::default() })
+        Ok(Self {
+            followers, core, keyring, view, secure, outbound, inbound, inbound_gate, closed: Arc::default() })
     }
 
     /// Where the outbound side listens.
@@ -151,6 +171,7 @@ impl Proxy {
                 gate.running.none().await;
             }
         }
+        self.followers.iter().for_each(Task::abort);
         self.closed.raise();
     }
 
