@@ -211,4 +211,3 @@ pub(crate) async fn unary(
     };
     timeout(host.clock().as_ref(), until, calling).await.unwrap_or(Err(Lost::Slow("its answer")))
 }
-

@@ -123,8 +123,7 @@ impl Proxy {
                 followers.push(host.spawn("proxy subscribe", follower.keep_mesh()));
             }
         }
-        Ok(Self {
-            followers, core, keyring, view, secure, outbound, inbound, inbound_gate, closed: Arc::default() })
+        Ok(Self { followers, core, keyring, view, secure, outbound, inbound, inbound_gate, closed: Arc::default() })
     }
 
     /// Where the outbound side listens.
