@@ -228,7 +228,7 @@ impl Backend {
             };
             self.slots.push(slot);
         }
-        self.balancer.resize(self.slots.len());
+        self.balancer.set_weights(self.slots.iter().map(|slot| slot.endpoint.weight).collect());
         self.uphold_floor();
     }
 

@@ -10,6 +10,9 @@
 //!
 //! Sources: Mitzenmacher, "The power of two choices in randomized load balancing" (2001); costs in `ewma`. Round robin
 //! starts at a random endpoint, lest a fleet of fresh proxies start at the same one.
+//!
+//! Endpoints of unequal weight share by it under round robin (smooth, as nginx interleaves them) and random. The other two
+//! measure what an endpoint can bear instead of being told.
 
 use crate::Rng;
 use crate::mesh::Balancing;
@@ -45,17 +48,29 @@ pub(crate) struct Balancer {
     /// Room for the slow path.
     eligible: Vec<u32>,
     turn: Option<usize>,
+    /// Empty if all weigh the same.
+    weights: Vec<u32>,
+    /// What each is owed under weighted round robin.
+    credit: Vec<i64>,
 }
 
 impl Balancer {
     pub(crate) fn new(rng: Rng) -> Self {
-        Self { rng, order: Vec::new(), eligible: Vec::new(), turn: None }
+        Self { rng, order: Vec::new(), eligible: Vec::new(), turn: None, weights: Vec::new(), credit: Vec::new() }
     }
 
-    /// There are `n` endpoints now.
-    pub(crate) fn resize(&mut self, n: usize) {
+    /// These are the endpoints' weights now.
+    pub(crate) fn set_weights(&mut self, mut weights: Vec<u32>) {
+        let n = weights.len();
         self.order = (0..u32::try_from(n).expect("fewer endpoints than 2^32")).collect();
         self.eligible = Vec::with_capacity(n);
+        if weights.windows(2).all(|pair| pair[0] == pair[1]) {
+            weights.clear();
+        }
+        if weights != self.weights {
+            self.credit = weights.iter().map(|&weight| self.rng.below(u64::from(weight.max(1))) as i64).collect();
+            self.weights = weights;
+        }
     }
 
     /// Picks one for which `eligible` holds; `None` if there is none.
@@ -69,6 +84,8 @@ impl Balancer {
             Balancing::PeakEwma { choices, .. } | Balancing::LeastRequest { choices } => {
                 self.least_of(choices as usize, eligible, cost)
             }
+            Balancing::Random if !self.weights.is_empty() => self.by_weight(eligible),
+            Balancing::RoundRobin if !self.weights.is_empty() => self.by_credit(eligible),
             Balancing::Random => {
                 let drawn = self.least_of(1, eligible, cost)?;
                 Some(Choice { index: drawn.index, over: None })
@@ -88,6 +105,35 @@ impl Balancer {
         };
         let index = (0..n).map(|step| (start + step) % n).find(|&index| eligible(index))?;
         self.turn = Some(index + 1);
+        Some(Choice { index, over: None })
+    }
+
+    fn by_weight(&mut self, eligible: impl Fn(usize) -> bool) -> Option<Choice> {
+        let weights = || self.weights.iter().enumerate().filter(|(index, _)| eligible(*index));
+        let total: u64 = weights().map(|(_, weight)| u64::from(*weight)).sum();
+        let mut left = (total > 0).then(|| self.rng.below(total))?;
+        for (index, &weight) in weights() {
+            match left.checked_sub(u64::from(weight)) {
+                Some(rest) => left = rest,
+                None => return Some(Choice { index, over: None }),
+            }
+        }
+        unreachable!("a draw below the sum of the weights falls to one of them")
+    }
+
+    /// Everyone eligible earns its weight, the richest goes and pays what all earned.
+    fn by_credit(&mut self, eligible: impl Fn(usize) -> bool) -> Option<Choice> {
+        let mut earned = 0;
+        let mut richest: Option<usize> = None;
+        for index in (0..self.weights.len()).filter(|&index| eligible(index)) {
+            self.credit[index] += i64::from(self.weights[index]);
+            earned += i64::from(self.weights[index]);
+            if richest.is_none_or(|best| self.credit[index] > self.credit[best]) {
+                richest = Some(index);
+            }
+        }
+        let index = richest?;
+        self.credit[index] -= earned;
         Some(Choice { index, over: None })
     }
 
@@ -154,7 +200,7 @@ mod tests {
 
     fn balancer(n: usize) -> Balancer {
         let mut balancer = Balancer::new(Rng::from_seed(4));
-        balancer.resize(n);
+        balancer.set_weights(vec![1; n]);
         balancer
     }
 
@@ -219,6 +265,27 @@ mod tests {
     }
 
     #[test]
+    fn unequal_weights_share_under_random_and_round_robin() {
+        let shares = |balancing: &Balancing, out: usize| {
+            let mut balancer = Balancer::new(Rng::from_seed(4));
+            balancer.set_weights(vec![1, 5, 4]);
+            let mut seen = [0_i64; 3];
+            for _ in 0..10_000 {
+                seen[balancer.pick(balancing, |index| index != out, |_| plain(0)).expect("two are left").index] += 1;
+            }
+            assert_eq!(balancer.pick(balancing, |_| false, |_| plain(0)), None);
+            seen
+        };
+        for (out, want) in [(9, [1000, 5000, 4000]), (2, [1667, 8333, 0])] {
+            let close = |seen: [i64; 3], by: i64| seen.iter().zip(want).all(|(seen, want)| (seen - want).abs() <= by);
+            let seen = shares(&Balancing::RoundRobin, out);
+            assert!(close(seen, 2), "{seen:?}");
+            let seen = shares(&Balancing::Random, out);
+            assert!(close(seen, 200), "{seen:?}");
+        }
+    }
+
+    #[test]
     fn a_due_probe_goes_first_whatever_it_costs() {
         let mut balancer = balancer(2);
         let cost = |index| Cost { probe: index == 1, value: if index == 1 { u64::MAX } else { 1 } };
@@ -250,7 +317,7 @@ mod tests {
                 choices in 1_u32..6,
             ) {
                 let mut balancer = Balancer::new(Rng::from_seed(seed));
-                balancer.resize(costs.len());
+                balancer.set_weights(vec![1; costs.len()]);
                 let balancing = Balancing::LeastRequest { choices };
                 for _ in 0..20 {
                     let choice = balancer.pick(&balancing, |index| costs[index].0, |index| plain(costs[index].1));

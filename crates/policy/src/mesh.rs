@@ -410,7 +410,7 @@ pub struct Endpoint {
     pub name: Arc<str>,
     /// Its zone; empty: unknown.
     pub zone: Arc<str>,
-    /// Relative share for weighted policies, at least 1.
+    /// Relative share under round robin and random, at least 1; the other policies measure instead.
     pub weight: u32,
     /// The SPIFFE id it must prove under mutual TLS, `spiffe://cluster.local/ns/shop/sa/catalog`; empty: none known.
     pub identity: Arc<str>,
