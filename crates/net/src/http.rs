@@ -75,6 +75,7 @@ impl Default for ServeLimits {
 ///
 /// # Errors
 /// What ended the connection, for logs; a peer that goes away between requests is not an error.
+#[expect(clippy::manual_async_fn, reason = "see inside")]
 pub fn serve<S, F, B>(
     host: &Host,
     conn: Conn,

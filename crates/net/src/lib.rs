@@ -8,6 +8,7 @@ pub mod http;
 mod hyper_rt;
 mod io;
 mod keys;
+pub mod loopback;
 pub mod tcp;
 pub mod tls;
 

@@ -44,18 +44,11 @@ impl Tcp {
 
 impl Net for Tcp {
     fn connect(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Conn>> {
-        Box::pin(async move { TcpConn::new(socket(to)?.connect(to).await?) })
+        Box::pin(dial(to, None))
     }
 
     fn listen(&self, at: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
-        Box::pin(async move {
-            let socket = socket(at)?;
-            socket.set_reuseaddr(true)?;
-            socket.bind(at)?;
-            let listener = socket.listen(BACKLOG)?;
-            let local = listener.local_addr()?;
-            Ok(Box::new(OsListener { listener, local }) as Box<dyn Listener>)
-        })
+        Box::pin(async move { listen(at) })
     }
 
     fn resolve(&self, name: &str) -> BoxFuture<'_, io::Result<Vec<IpAddr>>> {
@@ -77,6 +70,25 @@ impl Net for Tcp {
             Ok(addresses)
         })
     }
+}
+
+/// Connects, from this address of ours if one is given (port 0: any free one).
+pub(crate) async fn dial(to: SocketAddr, from: Option<SocketAddr>) -> io::Result<Conn> {
+    let socket = socket(to)?;
+    if let Some(from) = from {
+        socket.bind(from)?;
+    }
+    TcpConn::new(socket.connect(to).await?)
+}
+
+/// Listens, inside a tokio runtime.
+pub(crate) fn listen(at: SocketAddr) -> io::Result<Box<dyn Listener>> {
+    let socket = socket(at)?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(at)?;
+    let listener = socket.listen(BACKLOG)?;
+    let local = listener.local_addr()?;
+    Ok(Box::new(OsListener { listener, local }))
 }
 
 fn socket(towards: SocketAddr) -> io::Result<TcpSocket> {
