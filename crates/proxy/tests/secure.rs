@@ -1,8 +1,8 @@
 //! Sidecars prove who they are to each other, or nothing passes.
 
-mod common;
 #[path = "common/ca.rs"]
 mod ca;
+mod common;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -92,8 +92,7 @@ fn a_caller_that_the_mesh_does_not_know_gets_nothing() {
         stranger.roots = vec![authority.root.clone()];
         let callers = [IdentitySource::Static(stranger), IdentitySource::None];
         for caller in callers {
-            let (_out, out_at, _) =
-                outbound_as(&host, secure_mesh(Protocol::Http1, in_at, CART), caller).await;
+            let (_out, out_at, _) = outbound_as(&host, secure_mesh(Protocol::Http1, in_at, CART), caller).await;
             assert_eq!(get(&host, out_at, "/").await.status(), 503);
         }
         // In the clear.

@@ -1,10 +1,10 @@
 //! An authority for tests, and a control plane of the smallest kind.
 
+use rcgen::SanType;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair,
 };
-use rcgen::SanType;
 use squall_net::tls::{Identity, KeyAlgorithm, PrivateKey};
 use squall_policy::Instant;
 
