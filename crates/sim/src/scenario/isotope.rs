@@ -97,6 +97,9 @@ pub(super) fn graph(documents: &[Node], file: &Arc<str>, mistakes: &Mistakes) ->
     if services.is_empty() {
         return whole.refuse("a graph needs one service or more");
     }
+    if services.len() < list.len() {
+        return None;
+    }
     if services.iter().all(|service| !service.entry) {
         let mistake = Mistake::new(whole.place(), "the graph has no entry point");
         mistakes.push(mistake.help("mark one service with `isEntrypoint: true`"));

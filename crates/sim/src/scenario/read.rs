@@ -86,7 +86,8 @@ pub(super) fn scenario(documents: &[Node], text: &str, reading: &Reading<'_>, mi
         .and_then(|suite| suite.choice(&[("test", Suite::Test), ("validate", Suite::Validate)]))
         .unwrap_or_default();
     let mesh = mesh::files(fields, generated.as_ref(), reading);
-    let resources = mesh::resources(&mesh, mistakes);
+    let named = fields.get("mesh").and_then(|mesh| mesh.list()).map_or(1, |list| list.len());
+    let resources = mesh::resources(&mesh, named, mistakes);
     let duration = fields.required("duration").and_then(|value| value::duration_positive(value, DURATION_MAX));
     let zones = network::zones(fields);
     let control = fields.get("control").map_or_else(
@@ -125,7 +126,9 @@ pub(super) fn scenario(documents: &[Node], text: &str, reading: &Reading<'_>, mi
     let names = Names::new(&services, &load, &zones);
     let links = network::links(fields, &names);
     let faults = fault::faults(fields, duration, &names);
-    let expect = expect::expectations(fields, duration, &faults, &names);
+    let given = fields.get("faults").and_then(|faults| faults.list()).map_or(0, |list| list.len());
+    let known = (faults.len() == given).then_some(faults.as_slice());
+    let expect = expect::expectations(fields, duration, known, &names);
     let drain = fields.get("drain").and_then(|value| value.duration_within(Duration::ZERO, DURATION_MAX));
     let longest = load.iter().map(|load| load.timeout).max().unwrap_or_default();
     let (name, place) = name?;
@@ -147,7 +150,7 @@ pub(super) fn scenario(documents: &[Node], text: &str, reading: &Reading<'_>, mi
 
 /// That calls lead somewhere and in no circle.
 pub(super) fn check_mesh(mesh: &MeshFile, services: &[ServiceSpec], mistakes: &Mistakes) {
-    let resources = mesh::resources(std::slice::from_ref(mesh), mistakes);
+    let resources = mesh::resources(std::slice::from_ref(mesh), 1, mistakes);
     mesh::check(&resources, services, mistakes);
     service::check_calls(services, &resources, mistakes);
 }

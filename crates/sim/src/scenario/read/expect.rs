@@ -17,8 +17,13 @@ const EXPECT: &[&str] = &["always", "overall", "from", "to", "afterFaults", "dur
 /// The functions of CEL itself that make sense here, and what they give.
 const OWN: &[(&str, Type)] = &[("duration", Type::Duration), ("double", Type::Double), ("int", Type::Int)];
 
-/// The expectations of the scenario.
-pub(super) fn expectations(spec: Fields<'_>, duration: Duration, faults: &[Fault], names: &Names) -> Vec<Expectation> {
+/// The expectations of the scenario. `faults` is `None` if some could not be read, so that nothing follows from them.
+pub(super) fn expectations(
+    spec: Fields<'_>,
+    duration: Duration,
+    faults: Option<&[Fault]>,
+    names: &Names,
+) -> Vec<Expectation> {
     let Some(given) = spec.required("expect") else { return Vec::new() };
     let list = given.list().unwrap_or_default();
     if given.is_list() && list.is_empty() {
@@ -27,7 +32,7 @@ pub(super) fn expectations(spec: Fields<'_>, duration: Duration, faults: &[Fault
     list.into_iter().filter_map(|entry| expectation(entry, duration, faults, names)).collect()
 }
 
-fn expectation(entry: Value<'_>, duration: Duration, faults: &[Fault], names: &Names) -> Option<Expectation> {
+fn expectation(entry: Value<'_>, duration: Duration, faults: Option<&[Fault]>, names: &Names) -> Option<Expectation> {
     let fields = entry.fields("an expectation", EXPECT)?;
     let given: Vec<&str> = EXPECT.iter().copied().filter(|name| fields.get(name).is_some()).collect();
     let one = |name: &str| fields.get(name).expect("it is the field that is given");
@@ -35,7 +40,7 @@ fn expectation(entry: Value<'_>, duration: Duration, faults: &[Fault], names: &N
         ["always"] => (Window::Always, one("always")),
         ["overall"] => (Window::Overall, one("overall")),
         ["duringFaults"] => {
-            if faults.is_empty() {
+            if faults.is_some_and(<[Fault]>::is_empty) {
                 return entry.refuse("`duringFaults`, but there are no faults");
             }
             (Window::DuringFaults, one("duringFaults"))
@@ -72,8 +77,9 @@ fn expectation(entry: Value<'_>, duration: Duration, faults: &[Fault], names: &N
     })
 }
 
-fn after_faults(value: Value<'_>, duration: Duration, faults: &[Fault]) -> Option<Window> {
+fn after_faults(value: Value<'_>, duration: Duration, faults: Option<&[Fault]>) -> Option<Window> {
     let settle = value::span(value)?;
+    let Some(faults) = faults else { return Some(Window::AfterFaults(settle)) };
     let mut end = Duration::ZERO;
     for fault in faults {
         if fault.lasts.is_none() && !matches!(fault.kind, FaultKind::RollingRestart(_)) {
@@ -139,8 +145,11 @@ fn check(value: Value<'_>, text: &str, always: bool, names: &Names) -> Option<()
         Ok(program) => program,
         Err(errors) => {
             let first = errors.errors.first().map_or_else(|| errors.to_string(), |error| error.msg.clone());
-            let line = first.lines().next().unwrap_or_default().trim();
-            let mistake = Mistake::new(value.place(), format!("not a CEL expression: {line}"));
+            // The parser goes on with a list of everything it would have liked better.
+            let first = first.lines().next().unwrap_or_default().split(" expecting ").next().unwrap_or_default();
+            let why =
+                first.trim_start_matches("Syntax error: ").replace("mismatched input '<EOF>'", "it ends too early");
+            let mistake = Mistake::new(value.place(), format!("not a CEL expression: {why}"));
             value.mistakes().push(mistake.help("such as: successRate >= 0.999 && p99 < duration(\"120ms\")"));
             return None;
         }
@@ -154,21 +163,8 @@ fn check(value: Value<'_>, text: &str, always: bool, names: &Names) -> Option<()
 }
 
 impl Checker<'_> {
-    /// The place of the first occurrence of `word` in the expression, or of the whole expression.
     fn place(&self, word: &str) -> Place {
-        let whole = self.value.place();
-        let quoted = whole.end - whole.start == self.text.len() + 2;
-        let plain = whole.end - whole.start == self.text.len();
-        let boundary = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
-        let mut at = self.text.match_indices(word).map(|(at, _)| at).filter(|at| {
-            boundary(self.text[..*at].chars().next_back()) && boundary(self.text[at + word.len()..].chars().next())
-        });
-        match at.next() {
-            Some(at) if self.text.is_ascii() && (quoted || plain) && !word.is_empty() => {
-                whole.part(at + usize::from(quoted), word.len())
-            }
-            Some(_) | None => whole.clone(),
-        }
+        value::word(self.value, self.text, word)
     }
 
     fn refuse<T>(&self, word: &str, message: String) -> Option<T> {
@@ -205,11 +201,10 @@ impl Checker<'_> {
         if let Some(known) = VARIABLES.iter().find(|known| known.name == name && known.arguments.is_empty()) {
             return self.allowed(name, known.gauge).map(|()| known.kind.into());
         }
-        let message = match VARIABLES.iter().any(|known| known.name == name) {
-            true => format!("`{name}` needs a service: {name}(\"…\")"),
-            false => format!("`{name}` is not a variable"),
-        };
-        self.unknown(name, message, true)
+        if VARIABLES.iter().any(|known| known.name == name) {
+            return self.refuse(name, format!("`{name}` needs a service: {name}(\"…\")"));
+        }
+        self.unknown(name, format!("`{name}` is not a variable"), true)
     }
 
     fn unknown<T>(&self, name: &str, message: String, plain: bool) -> Option<T> {
@@ -246,11 +241,10 @@ impl Checker<'_> {
             return self.own(name, *gives, &call.args);
         }
         if !VARIABLES.iter().any(|known| known.name == name && !known.arguments.is_empty()) {
-            let message = match VARIABLES.iter().any(|known| known.name == name) {
-                true => format!("`{name}` takes no arguments"),
-                false => format!("`{name}` is not a function"),
-            };
-            return self.unknown(name, message, false);
+            if VARIABLES.iter().any(|known| known.name == name) {
+                return self.refuse(name, format!("`{name}` takes no arguments"));
+            }
+            return self.unknown(name, format!("`{name}` is not a function"), false);
         }
         let kinds: Vec<Option<Type>> = call.args.iter().map(|argument| self.kind(argument)).collect();
         let fits = |arguments: &[Argument]| {

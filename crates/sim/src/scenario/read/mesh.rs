@@ -36,6 +36,8 @@ impl MeshService {
 /// The Services of the mesh files.
 pub(super) struct Resources {
     pub(super) services: Vec<MeshService>,
+    /// False if a mesh file could not be read, so that nothing can be said of what is missing.
+    complete: bool,
 }
 
 impl Resources {
@@ -61,6 +63,9 @@ impl Resources {
         let within = labels.next().unwrap_or(namespace);
         let found = self.services.iter().find(|service| service.name == short && service.namespace == within);
         let Some(service) = found else {
+            if !self.complete {
+                return None;
+            }
             let mistake = Mistake::new(host.place(), format!("`{name}` is not a Service of the mesh"));
             let known: Vec<&str> = self.services.iter().map(|service| service.name.as_str()).collect();
             let near = squall_control::closest(short, &known);
@@ -124,16 +129,20 @@ fn named(spec: Fields<'_>, reading: &Reading<'_>) -> Vec<MeshFile> {
     files
 }
 
-/// Finds the Services in the manifests.
-pub(super) fn resources(files: &[MeshFile], mistakes: &Mistakes) -> Resources {
+/// Finds the Services in the manifests, of which there should be `given`.
+pub(super) fn resources(files: &[MeshFile], given: usize, mistakes: &Mistakes) -> Resources {
     let mut services = Vec::new();
+    let mut complete = files.len() >= given;
     for file in files {
         match yaml::parse(&file.name, &file.text) {
             Ok(documents) => services.extend(documents.iter().filter_map(service)),
-            Err(syntax) => mistakes.extend(syntax),
+            Err(syntax) => {
+                mistakes.extend(syntax);
+                complete = false;
+            }
         }
     }
-    Resources { services }
+    Resources { services, complete }
 }
 
 fn service(document: &Node) -> Option<MeshService> {
@@ -186,6 +195,9 @@ fn text<'n>(node: &'n Node, path: &[&str]) -> Option<&'n str> {
 
 /// Every Service has pods, every workload has a Service, and they agree on the port.
 pub(super) fn check(resources: &Resources, services: &[ServiceSpec], mistakes: &Mistakes) {
+    if !resources.complete {
+        return;
+    }
     for service in &resources.services {
         let selected = resources.selected(service, services);
         if selected.is_empty() {

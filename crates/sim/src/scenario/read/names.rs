@@ -91,7 +91,8 @@ impl Names {
         if let Some((name, version)) = text.split_once('/') {
             let named = self.known(name, value)?;
             let Some(version) = named.versions.iter().find(|known| &***known == version && !known.is_empty()) else {
-                let mistake = Mistake::new(value.place(), format!("`{name}` has no version `{version}`"));
+                let place = value::word(value, text, version);
+                let mistake = Mistake::new(&place, format!("`{name}` has no version `{version}`"));
                 let known = named.versions.iter().map(|known| &**known).filter(|known| !known.is_empty());
                 value.mistakes().push(mistake.suggest(version, known));
                 return None;
@@ -120,7 +121,8 @@ impl Names {
         if let Some(named) = self.find(name) {
             return Some(named);
         }
-        let mistake = Mistake::new(value.place(), format!("`{name}` is not a service, load or `control`"));
+        let place = value::word(value, value.scalar()?, name);
+        let mistake = Mistake::new(&place, format!("`{name}` is not a service, load or `control`"));
         let names: Vec<&str> = self.named.iter().map(|named| &*named.name).collect();
         let mistake = if let Some(zone) = self.zones.iter().find(|zone| &***zone == name) {
             mistake.help(format!("a zone is written {{zone: {zone}}}"))

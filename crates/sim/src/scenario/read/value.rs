@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use squall_control::Mistake;
 use squall_control::units::{scaled, show};
 use squall_control::yaml::Value;
+use squall_control::{Mistake, Place};
 
 use crate::engine::Delay;
 use crate::scenario::Distribution;
@@ -194,4 +194,24 @@ pub(super) fn span(value: Value<'_>) -> Option<Duration> {
 
 pub(super) fn positive(value: Value<'_>) -> Option<Duration> {
     duration_positive(value, SPAN_MAX)
+}
+
+/// The place of the first occurrence of `word` in a scalar's `text`, or of the whole scalar.
+pub(super) fn word(value: Value<'_>, text: &str, word: &str) -> Place {
+    let whole = value.place();
+    // With quotes it is two longer; escapes and folded lines make it longer still, and no place can be told.
+    let quote = match (whole.end - whole.start).checked_sub(text.len()) {
+        Some(0) => 0,
+        Some(2) => 1,
+        Some(_) | None => return whole.clone(),
+    };
+    let is_edge = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
+    let mut found = text
+        .match_indices(word)
+        .map(|(at, _)| at)
+        .filter(|at| is_edge(text[..*at].chars().next_back()) && is_edge(text[at + word.len()..].chars().next()));
+    match found.next() {
+        Some(at) if text.is_ascii() && !word.is_empty() => whole.part(at + quote, word.len()),
+        Some(_) | None => whole.clone(),
+    }
 }
