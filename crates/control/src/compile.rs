@@ -1,8 +1,17 @@
 //! Compiles resources and registry to the mesh of one proxy.
 
-use squall_policy::Mesh;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
 
-use crate::{Mistake, RegistrySnapshot, Resources};
+use squall_policy::{
+    BackendName, BackendPolicy, Backoff, Endpoint, Inbound, Jitter, Limits, Mesh, PathMatch, RetryOn,
+    RetryPolicy, Route, RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
+};
+
+use crate::resources::{HttpRoute, Resources, Rule, Service, ServicePort, TargetPort, TrafficPolicy};
+use crate::{Mistake, Mistakes, Place, Pod, RegistrySnapshot, spiffe_id};
 
 /// Which proxy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,19 +45,337 @@ impl NodeInfo {
 
 /// The mesh of `node`.
 ///
+/// Every Service port is a backend and a virtual host. The host's names are `NAME.NS`, `NAME.NS.svc`,
+/// `NAME.NS.svc.cluster.local` and, for proxies of the same namespace, `NAME`; each with `:PORT`, and bare for port 80, or for
+/// the only port. Without an HTTPRoute a host leads to its own Service; with one, a request that no rule matches gets 404.
+///
 /// # Errors
-/// What cannot be said to this proxy, such as two Services that want different limits on one of its ports.
+/// What cannot be said to this proxy: two Services want different things of one of its ports.
 pub fn compile(resources: &Resources, pods: &RegistrySnapshot, node: &NodeInfo) -> Result<Mesh, Vec<Mistake>> {
-    let _ = (resources, pods, node);
-    todo!()
+    let mut mesh = outbound(resources, pods, &node.namespace);
+    mesh.inbound = inbound(resources, pods, node)?;
+    Ok(mesh)
+}
+
+/// The part of the mesh that all proxies of a namespace share.
+pub(crate) fn outbound(resources: &Resources, pods: &RegistrySnapshot, namespace: &str) -> Mesh {
+    let mut mesh = Mesh::default();
+    let routes = routes_by_port(resources);
+    for service in resources.services.values() {
+        let policy = resources.policy(&service.id);
+        for port in &service.ports {
+            let name = backend_name(service, port.number);
+            mesh.backends.insert(name.clone(), backend_policy(port, policy));
+            let endpoints = endpoints(resources, service, port, pods);
+            if !endpoints.is_empty() {
+                mesh.endpoints.insert(name.clone(), endpoints);
+            }
+            let rules = routes.get(&(&service.id, port.number));
+            mesh.hosts.push(VirtualHost {
+                name: name.to_string(),
+                domains: domains(service, port.number, namespace),
+                routes: match rules {
+                    Some(rules) => rules.iter().map(|rule| compiled_route(rule, policy, port.number)).collect(),
+                    None => vec![default_route(service, port, policy)],
+                },
+            });
+        }
+    }
+    mesh
+}
+
+fn backend_name(service: &Service, port: u16) -> BackendName {
+    BackendName::new(&service.id.0, &service.id.1, port)
+}
+
+fn domains(service: &Service, port: u16, from: &str) -> Vec<String> {
+    let (namespace, name) = &service.id;
+    let mut names = vec![
+        format!("{name}.{namespace}"),
+        format!("{name}.{namespace}.svc"),
+        format!("{name}.{namespace}.svc.cluster.local"),
+    ];
+    if namespace == from {
+        names.insert(0, name.clone());
+    }
+    // A host without a port means 80; a Service with only one port can mean no other.
+    let bare = if service.port(80).is_some() { port == 80 } else { service.ports.len() == 1 };
+    let with_port: Vec<String> = names.iter().map(|name| format!("{name}:{port}")).collect();
+    let mut domains = if bare { names } else { Vec::new() };
+    domains.extend(with_port);
+    domains
+}
+
+fn backend_policy(port: &ServicePort, policy: Option<&TrafficPolicy>) -> BackendPolicy {
+    let default = BackendPolicy { mutual_tls: true, protocol: port.protocol, ..BackendPolicy::default() };
+    let Some(policy) = policy else { return default };
+    BackendPolicy {
+        balancing: policy.balancing.clone().unwrap_or(default.balancing),
+        breaker: policy.breaker,
+        outliers: policy.outliers,
+        limits: policy.limits.unwrap_or(default.limits),
+        budget: policy.retries.as_ref().and_then(|retries| retries.budget).unwrap_or(default.budget),
+        connect_timeout: policy.timeouts.connect.unwrap_or(default.connect_timeout),
+        pool_idle: policy.timeouts.pool_idle.or(default.pool_idle),
+        protocol: default.protocol,
+        mutual_tls: policy.mutual_tls.unwrap_or(default.mutual_tls),
+    }
+}
+
+/// A rule with one of its matches.
+struct Candidate<'r> {
+    route: &'r HttpRoute,
+    rule: &'r Rule,
+    index: usize,
+    matches: &'r RouteMatch,
+}
+
+/// The rules of each Service port in the order of precedence (Gateway API, `HTTPRouteRule.matches`).
+fn routes_by_port(resources: &Resources) -> BTreeMap<(&(String, String), u16), Vec<Candidate<'_>>> {
+    let mut found: BTreeMap<(&(String, String), u16), Vec<Candidate<'_>>> = BTreeMap::new();
+    let mut routes: Vec<&HttpRoute> = resources.routes.iter().collect();
+    routes.sort_by_key(|route| &route.id);
+    for route in routes {
+        for parent in &route.parents {
+            let Some(service) = resources.services.get(&parent.service) else { continue };
+            for port in service.ports.iter().filter(|port| parent.port.is_none_or(|wanted| wanted == port.number)) {
+                let rules = found.entry((&service.id, port.number)).or_default();
+                for (index, rule) in route.rules.iter().enumerate() {
+                    rules.extend(rule.matches.iter().map(|(matches, _)| Candidate { route, rule, index, matches }));
+                }
+            }
+        }
+    }
+    for rules in found.values_mut() {
+        // Stable: ties stay in the order of the routes' names and their rules.
+        rules.sort_by_key(|rule| precedence(rule.matches));
+    }
+    found
+}
+
+type Precedence = (bool, Reverse<usize>, bool, Reverse<usize>, Reverse<usize>);
+
+/// Exact paths first, then the longest prefix, a method, the most headers, the most query parameters.
+fn precedence(matches: &RouteMatch) -> Precedence {
+    let (prefix, length) = match &matches.path {
+        PathMatch::Exact(path) => (false, path.chars().count()),
+        PathMatch::Prefix(path) => (true, path.chars().count()),
+    };
+    let (headers, query) = (matches.headers.len(), matches.query.len());
+    (prefix, Reverse(length), matches.method.is_none(), Reverse(headers), Reverse(query))
+}
+
+fn compiled_route(candidate: &Candidate<'_>, policy: Option<&TrafficPolicy>, port: u16) -> Route {
+    let rule = candidate.rule;
+    let by_policy = policy_timeouts(policy);
+    let limit = |found: &Option<(Option<Duration>, Place)>, else_by: Option<Duration>| match found {
+        Some((limit, _)) => *limit,
+        None => else_by,
+    };
+    let backends = rule.backends.iter().map(|(backend, weight)| WeightedBackend {
+        backend: BackendName::new(&backend.service.0, &backend.service.1, backend.port.unwrap_or(port)),
+        weight: *weight,
+    });
+    let retry = match &rule.retry {
+        Some(retry) => {
+            let first = retry.backoff.unwrap_or(Duration::from_millis(25));
+            let mut on = vec![
+                RetryOn::ConnectFailure,
+                RetryOn::Reset,
+                RetryOn::RefusedStream,
+                RetryOn::PerTryTimeout,
+            ];
+            on.extend(retry.codes.iter().map(|code| RetryOn::Status(*code)));
+            on.sort();
+            on.dedup();
+            Some(RetryPolicy {
+                retries: retry.attempts,
+                on,
+                backoff: Backoff { first, last: first.saturating_mul(10), jitter: Jitter::Full },
+                non_idempotent: false,
+                buffer_bytes: 64 * 1024,
+            })
+        }
+        None => policy_retry(policy),
+    };
+    Route {
+        name: format!("{}/{} rule {}", candidate.route.id.0, candidate.route.id.1, candidate.index).into(),
+        matches: candidate.matches.clone(),
+        request_headers: rule.request_headers.clone(),
+        response_headers: rule.response_headers.clone(),
+        backends: backends.collect(),
+        timeouts: RouteTimeouts {
+            request: limit(&rule.timeouts.request, by_policy.request),
+            per_try: limit(&rule.timeouts.per_try, by_policy.per_try),
+            idle: by_policy.idle,
+        },
+        retry,
+    }
+}
+
+fn default_route(service: &Service, port: &ServicePort, policy: Option<&TrafficPolicy>) -> Route {
+    Route {
+        name: format!("{}/{}", service.id.0, service.id.1).into(),
+        matches: RouteMatch {
+            path: PathMatch::Prefix("/".to_owned()),
+            method: None,
+            headers: Vec::new(),
+            query: Vec::new(),
+        },
+        request_headers: Vec::new(),
+        response_headers: Vec::new(),
+        backends: vec![WeightedBackend { backend: backend_name(service, port.number), weight: 1 }],
+        timeouts: policy_timeouts(policy),
+        retry: policy_retry(policy),
+    }
+}
+
+fn policy_timeouts(policy: Option<&TrafficPolicy>) -> RouteTimeouts {
+    let Some(TrafficPolicy { timeouts, .. }) = policy else { return RouteTimeouts::default() };
+    RouteTimeouts {
+        request: timeouts.request.as_ref().map(|(limit, _)| *limit),
+        per_try: timeouts.per_try.as_ref().map(|(limit, _)| *limit),
+        idle: timeouts.idle,
+    }
+}
+
+fn policy_retry(policy: Option<&TrafficPolicy>) -> Option<RetryPolicy> {
+    let retries = policy?.retries.as_ref()?;
+    Some(RetryPolicy {
+        retries: retries.attempts,
+        on: retries.on.clone(),
+        backoff: retries.backoff,
+        non_idempotent: retries.non_idempotent,
+        buffer_bytes: retries.buffer_bytes,
+    })
+}
+
+fn selects(service: &Service, pod: &Pod) -> bool {
+    pod.namespace == service.id.0
+        && !service.selector.is_empty()
+        && service.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+}
+
+/// The port of `pod` that a Service port means. `None`: the pod has no port of that name.
+fn target_port(port: &ServicePort, pod: &Pod) -> Option<u16> {
+    match &port.target {
+        TargetPort::Number(number) => Some(*number),
+        TargetPort::Name(name) => pod.ports.get(name).copied(),
+    }
+}
+
+/// In the order of their addresses, each once.
+fn endpoints(resources: &Resources, service: &Service, port: &ServicePort, pods: &RegistrySnapshot) -> Vec<Endpoint> {
+    let mut found: BTreeMap<SocketAddr, Endpoint> = BTreeMap::new();
+    let mut add = |endpoint: Endpoint| {
+        found.insert(endpoint.address, endpoint);
+    };
+    let mut sliced = false;
+    for slice in resources.slices.iter().filter(|slice| slice.service == service.id) {
+        sliced = true;
+        for (_, number) in slice.ports.iter().filter(|(name, _)| *name == port.name) {
+            for endpoint in &slice.endpoints {
+                let draining = endpoint.terminating && endpoint.serving;
+                if !draining && (!endpoint.ready || endpoint.terminating) {
+                    continue;
+                }
+                let address = SocketAddr::new(endpoint.address, *number);
+                let key = endpoint.pod.as_ref().map(|pod| (service.id.0.clone(), pod.clone()));
+                let pod = key.as_ref().and_then(|key| pods.pods.get(key));
+                add(Endpoint {
+                    address,
+                    name: endpoint.pod.clone().unwrap_or_else(|| address.to_string()).into(),
+                    zone: endpoint.zone.as_str().into(),
+                    weight: 1,
+                    // Kubernetes gives pods that say nothing else this account.
+                    identity: pod.map_or_else(|| spiffe_id(&service.id.0, "default"), Pod::spiffe_id).into(),
+                    draining,
+                });
+            }
+        }
+    }
+    // A cluster keeps slices for Services with selectors too; where there are any, they are the truth.
+    if !sliced {
+        for pod in pods.pods.values().filter(|pod| selects(service, pod) && pod.ready) {
+            let Some(number) = target_port(port, pod) else { continue };
+            add(Endpoint {
+                address: SocketAddr::new(pod.address, number),
+                name: pod.name.as_str().into(),
+                zone: pod.zone.as_str().into(),
+                weight: 1,
+                identity: pod.spiffe_id().into(),
+                draining: pod.terminating,
+            });
+        }
+    }
+    found.into_values().collect()
+}
+
+/// What the Services of this pod want of its ports.
+pub(crate) fn inbound(
+    resources: &Resources,
+    pods: &RegistrySnapshot,
+    node: &NodeInfo,
+) -> Result<BTreeMap<u16, Inbound>, Vec<Mistake>> {
+    let Some(pod) = pods.pods.get(&(node.namespace.clone(), node.pod.clone())) else { return Ok(BTreeMap::new()) };
+    let mistakes = Mistakes::new();
+    let mut found: BTreeMap<u16, (Inbound, Option<&Place>, &ServicePort)> = BTreeMap::new();
+    for service in resources.services.values().filter(|service| serves(resources, service, pod)) {
+        let wanted = resources.policy(&service.id).and_then(|policy| policy.inbound.as_ref());
+        for port in &service.ports {
+            let Some(number) = target_port(port, pod) else { continue };
+            let limits = wanted.map_or_else(Limits::default, |(limits, _)| *limits);
+            let new = (Inbound { limits, protocol: port.protocol }, wanted.map(|(_, place)| place), port);
+            let Some(known) = found.get_mut(&number) else {
+                found.insert(number, new);
+                continue;
+            };
+            if known.0.protocol != new.0.protocol {
+                let message = format!("port {number} of pod `{}` cannot speak two protocols", node.id());
+                mistakes.push(Mistake::new(&new.2.place, message).label(&known.2.place, "another protocol here"));
+            }
+            match (known.1, new.1) {
+                (_, None) => {}
+                (None, Some(_)) => *known = new,
+                (Some(_), Some(_)) if known.0.limits == new.0.limits => {}
+                (Some(first), Some(second)) => {
+                    let message = format!("port {number} of pod `{}` has two inbound limits", node.id());
+                    mistakes.push(Mistake::new(second, message).label(first, "the first"));
+                }
+            }
+        }
+    }
+    mistakes.check(found.into_iter().map(|(number, (inbound, _, _))| (number, inbound)).collect())
+}
+
+fn serves(resources: &Resources, service: &Service, pod: &Pod) -> bool {
+    let mut slices = resources.slices.iter().filter(|slice| slice.service == service.id).peekable();
+    if slices.peek().is_none() {
+        return selects(service, pod);
+    }
+    pod.namespace == service.id.0
+        && slices.any(|slice| slice.endpoints.iter().any(|endpoint| endpoint.pod.as_ref() == Some(&pod.name)))
 }
 
 /// Services without a pod, by place, and pods without a Service, by name: no mistake in a cluster, where both come and go, but one in a
-/// scenario, where nothing else would tell.
+/// scenario, where nothing else would tell. Readiness does not matter.
 #[must_use]
 pub fn coverage(resources: &Resources, pods: &RegistrySnapshot) -> Coverage {
-    let _ = (resources, pods);
-    todo!()
+    let served = |service: &&Service| {
+        let slices = resources.slices.iter().any(|slice| slice.service == service.id && !slice.endpoints.is_empty());
+        slices || pods.pods.values().any(|pod| serves(resources, service, pod))
+    };
+    let unserved = resources.services.values().filter(|service| !served(service)).map(|service| {
+        Mistake::new(&service.place, format!("Service `{}` selects no workload", service.id.1))
+            .help("give the workload the labels of the Service's selector")
+    });
+    let unselected = pods.pods.values().filter(|pod| {
+        !resources.services.values().any(|service| serves(resources, service, pod))
+    });
+    Coverage {
+        unserved: unserved.collect(),
+        unselected: unselected.map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect(),
+    }
 }
 
 /// See [`coverage`].

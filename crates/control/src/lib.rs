@@ -3,11 +3,14 @@
 //! The only crate that reads mesh resources.
 
 mod authority;
+mod check;
 mod compile;
 mod control;
 mod mistake;
+mod read;
 mod registry;
 mod resources;
+pub mod traffic_policy;
 pub mod units;
 pub mod yaml;
 

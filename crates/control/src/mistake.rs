@@ -166,6 +166,17 @@ pub fn closest<'k>(wrong: &str, known: &[&'k str]) -> Option<&'k str> {
             best = Some((distance, name));
         }
     }
+    if let Some((_, name)) = best {
+        return Some(name);
+    }
+    // Another form of the word: `retry` for `retries`.
+    let mut best: Option<(f64, &'k str)> = None;
+    for name in known {
+        let likeness = strsim::jaro_winkler(&lower, &name.to_lowercase());
+        if likeness >= 0.88 && best.is_none_or(|(most, _)| likeness > most) {
+            best = Some((likeness, name));
+        }
+    }
     best.map(|(_, name)| name)
 }
 

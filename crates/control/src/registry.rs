@@ -23,9 +23,9 @@ pub struct Pod {
     pub zone: String,
     /// Its service account, the last part of its SPIFFE id.
     pub service_account: String,
-    /// Takes requests: its readiness probe holds.
+    /// Takes requests: its readiness probe holds. One that is not ready is no endpoint.
     pub ready: bool,
-    /// Is being deleted: takes no new requests, ends what it has.
+    /// Is being deleted. While it is still ready it is a draining endpoint: no new requests, but what is in flight may end.
     pub terminating: bool,
 }
 

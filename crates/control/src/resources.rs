@@ -1,19 +1,177 @@
-//! The resources of a mesh, read from Kubernetes YAML.
+//! The resources of a mesh, as they were read, each with its place.
 
-use crate::Mistake;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
 
-/// The resources of a mesh.
+use squall_policy::{
+    Backoff, Balancing, BreakerConfig, Budget, HeaderChange, Limits, OutlierConfig, Protocol, RetryOn, RouteMatch,
+};
+
+use crate::{Mistake, Place, check, read};
+
+/// Namespace and name.
+pub(crate) type Id = (String, String);
+
+/// The resources of a mesh: Services, EndpointSlices, HTTPRoutes and TrafficPolicies that fit together.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Resources {}
+pub struct Resources {
+    pub(crate) services: BTreeMap<Id, Service>,
+    pub(crate) slices: Vec<Slice>,
+    pub(crate) routes: Vec<HttpRoute>,
+    pub(crate) policies: Vec<TrafficPolicy>,
+    /// The policy in force for each Service: its own, or inherited.
+    pub(crate) policy_of: BTreeMap<Id, usize>,
+}
 
 impl Resources {
-    /// Reads files of Kubernetes YAML, each with its name and text. Documents are Services, EndpointSlices, HTTPRoutes and
-    /// TrafficPolicies; anything else is refused by name. References between them are checked.
+    /// Reads files of Kubernetes YAML, each with its name and text. Documents are `v1` Services, `discovery.k8s.io/v1`
+    /// EndpointSlices, `gateway.networking.k8s.io/v1` HTTPRoutes and `squall.dev/v1alpha1` [TrafficPolicies](crate::traffic_policy);
+    /// anything else is refused by name. References between them are checked.
     ///
     /// # Errors
     /// All mistakes, in the order of the files.
     pub fn read(files: &[(&str, &str)]) -> Result<Self, Vec<Mistake>> {
-        let _ = files;
-        todo!()
+        check::resources(read::files(files)?)
     }
+
+    /// Namespace and name of every Service, sorted.
+    pub fn services(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.services.keys().map(|(namespace, name)| (namespace.as_str(), name.as_str()))
+    }
+
+    /// The policy in force for a Service.
+    pub(crate) fn policy(&self, service: &Id) -> Option<&TrafficPolicy> {
+        self.policy_of.get(service).map(|index| &self.policies[*index])
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Service {
+    pub(crate) id: Id,
+    pub(crate) place: Place,
+    /// Empty: it selects nothing; its endpoints come from EndpointSlices.
+    pub(crate) selector: BTreeMap<String, String>,
+    pub(crate) ports: Vec<ServicePort>,
+}
+
+impl Service {
+    pub(crate) fn port(&self, number: u16) -> Option<&ServicePort> {
+        self.ports.iter().find(|port| port.number == number)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ServicePort {
+    pub(crate) place: Place,
+    pub(crate) name: String,
+    pub(crate) number: u16,
+    pub(crate) target: TargetPort,
+    pub(crate) protocol: Protocol,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum TargetPort {
+    Number(u16),
+    Name(String),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Slice {
+    pub(crate) service: Id,
+    pub(crate) place: Place,
+    /// Name and number.
+    pub(crate) ports: Vec<(String, u16)>,
+    pub(crate) endpoints: Vec<SliceEndpoint>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SliceEndpoint {
+    pub(crate) address: IpAddr,
+    pub(crate) pod: Option<String>,
+    pub(crate) zone: String,
+    pub(crate) ready: bool,
+    pub(crate) serving: bool,
+    pub(crate) terminating: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct HttpRoute {
+    pub(crate) id: Id,
+    pub(crate) place: Place,
+    pub(crate) parents: Vec<ServiceRef>,
+    pub(crate) rules: Vec<Rule>,
+}
+
+/// A reference to a Service, and to one port of it if there is one.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ServiceRef {
+    pub(crate) service: Id,
+    pub(crate) port: Option<u16>,
+    pub(crate) place: Place,
+    pub(crate) port_place: Place,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Rule {
+    pub(crate) place: Place,
+    /// With the place of each; never empty.
+    pub(crate) matches: Vec<(RouteMatch, Place)>,
+    pub(crate) request_headers: Vec<HeaderChange>,
+    pub(crate) response_headers: Vec<HeaderChange>,
+    pub(crate) backends: Vec<(ServiceRef, u32)>,
+    pub(crate) timeouts: RuleTimeouts,
+    pub(crate) retry: Option<RuleRetry>,
+}
+
+/// What a rule says about time. Outer `None`: nothing; inner `None`: no limit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct RuleTimeouts {
+    pub(crate) request: Option<(Option<Duration>, Place)>,
+    pub(crate) per_try: Option<(Option<Duration>, Place)>,
+}
+
+/// A rule's `retry` (GEP-1731).
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RuleRetry {
+    pub(crate) place: Place,
+    pub(crate) codes: Vec<u16>,
+    pub(crate) attempts: u32,
+    pub(crate) backoff: Option<Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TrafficPolicy {
+    pub(crate) id: Id,
+    pub(crate) place: Place,
+    pub(crate) targets: Vec<ServiceRef>,
+    pub(crate) balancing: Option<Balancing>,
+    pub(crate) retries: Option<Retries>,
+    pub(crate) breaker: Option<BreakerConfig>,
+    pub(crate) outliers: Option<OutlierConfig>,
+    pub(crate) limits: Option<Limits>,
+    pub(crate) timeouts: PolicyTimeouts,
+    pub(crate) inbound: Option<(Limits, Place)>,
+    pub(crate) mutual_tls: Option<bool>,
+}
+
+/// Outer `None`: nothing said; `Some(None)`: no budget.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Retries {
+    pub(crate) place: Place,
+    pub(crate) attempts: u32,
+    pub(crate) on: Vec<RetryOn>,
+    pub(crate) backoff: Backoff,
+    pub(crate) budget: Option<Option<Budget>>,
+    pub(crate) non_idempotent: bool,
+    pub(crate) buffer_bytes: u32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct PolicyTimeouts {
+    pub(crate) request: Option<(Duration, Place)>,
+    pub(crate) per_try: Option<(Duration, Place)>,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) connect: Option<Duration>,
+    pub(crate) pool_idle: Option<Duration>,
 }

@@ -1,0 +1,185 @@
+//! Whether the resources fit together: references, duplicates, conflicts. Every mistake shows both ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use squall_policy::RouteMatch;
+
+use crate::resources::{HttpRoute, Id, Resources, Rule, ServiceRef};
+use crate::{Mistake, Mistakes, Place, units};
+
+/// Checks what was read, and settles which policy holds for which Service.
+pub(crate) fn resources(mut resources: Resources) -> Result<Resources, Vec<Mistake>> {
+    let mistakes = Mistakes::new();
+    for route in &resources.routes {
+        for parent in &route.parents {
+            refers(&resources, parent, "parentRef", &mistakes);
+        }
+        for rule in &route.rules {
+            for (backend, _) in &rule.backends {
+                refers(&resources, backend, "backendRef", &mistakes);
+            }
+            backends_once(rule, &mistakes);
+        }
+    }
+    for slice in &resources.slices {
+        if !resources.services.contains_key(&slice.service) {
+            let message = format!("EndpointSlice of `{}`, which is not a Service", slice.service.1);
+            let mistake = Mistake::new(&slice.place, message);
+            mistakes.push(mistake.suggest(&slice.service.1, names(&resources, &slice.service.0)));
+        }
+    }
+    resources.policy_of = policies(&resources, &mistakes);
+    for route in &resources.routes {
+        for rule in &route.rules {
+            against_policy(&resources, route, rule, &mistakes);
+        }
+    }
+    matches_once(&resources, &mistakes);
+    mistakes.check(resources)
+}
+
+/// The names of the Services of a namespace.
+fn names<'r>(resources: &'r Resources, namespace: &str) -> Vec<&'r str> {
+    resources.services.keys().filter(|(found, _)| found == namespace).map(|(_, name)| name.as_str()).collect()
+}
+
+fn refers(resources: &Resources, to: &ServiceRef, what: &str, mistakes: &Mistakes) {
+    let (namespace, name) = &to.service;
+    let Some(service) = resources.services.get(&to.service) else {
+        let message = format!("{what} refers to `{name}`, which is not a Service in namespace `{namespace}`");
+        let known = names(resources, namespace);
+        let mut mistake = Mistake::new(&to.place, message).suggest(name, known.iter().copied());
+        if let Some(near) = crate::closest(name, &known)
+            && let Some(service) = resources.services.get(&(namespace.clone(), near.to_owned()))
+        {
+            mistake = mistake.label(&service.place, format!("`{near}` is here"));
+        }
+        mistakes.push(mistake);
+        return;
+    };
+    if let Some(port) = to.port
+        && service.port(port).is_none()
+    {
+        let ports: Vec<String> = service.ports.iter().map(|port| port.number.to_string()).collect();
+        let mistake = Mistake::new(&to.port_place, format!("Service `{name}` has no port {port}"))
+            .label(&service.place, format!("it has {}", ports.join(", ")));
+        mistakes.push(mistake);
+    }
+}
+
+fn backends_once(rule: &Rule, mistakes: &Mistakes) {
+    let mut seen: BTreeMap<(&Id, Option<u16>), &Place> = BTreeMap::new();
+    for (backend, _) in &rule.backends {
+        if let Some(first) = seen.insert((&backend.service, backend.port), &backend.place) {
+            let message = format!("backend `{}` is given twice: add the weights up", backend.service.1);
+            mistakes.push(Mistake::new(&backend.place, message).label(first, "first given here"));
+        }
+    }
+}
+
+/// The policy of each Service: its own, or that of the one Service whose routes lead to it.
+fn policies(resources: &Resources, mistakes: &Mistakes) -> BTreeMap<Id, usize> {
+    let mut own: BTreeMap<Id, usize> = BTreeMap::new();
+    let mut targets: BTreeMap<&Id, &Place> = BTreeMap::new();
+    for (index, policy) in resources.policies.iter().enumerate() {
+        for target in &policy.targets {
+            refers(resources, target, "targetRef", mistakes);
+            if let Some(first) = targets.insert(&target.service, &target.place) {
+                let message = format!("Service `{}` has two policies", target.service.1);
+                mistakes.push(Mistake::new(&target.place, message).label(first, "the first"));
+                continue;
+            }
+            own.insert(target.service.clone(), index);
+        }
+    }
+    let mut inherited: BTreeMap<&Id, BTreeSet<usize>> = BTreeMap::new();
+    for route in &resources.routes {
+        for policy in route.parents.iter().filter_map(|parent| own.get(&parent.service)) {
+            for (backend, _) in route.rules.iter().flat_map(|rule| &rule.backends) {
+                if !own.contains_key(&backend.service) {
+                    inherited.entry(&backend.service).or_default().insert(*policy);
+                }
+            }
+        }
+    }
+    let mut all = own.clone();
+    for (service, candidates) in inherited {
+        let mut candidates = candidates.into_iter();
+        let Some(first) = candidates.next() else { continue };
+        if let (Some(second), Some(found)) = (candidates.next(), resources.services.get(service)) {
+            let message = format!("Service `{}` has no policy of its own and is reached through two", service.1);
+            let mistake = Mistake::new(&found.place, message)
+                .label(&resources.policies[first].place, "one policy")
+                .label(&resources.policies[second].place, "another")
+                .help(format!("give `{}` a TrafficPolicy", service.1));
+            mistakes.push(mistake);
+            continue;
+        }
+        all.insert(service.clone(), first);
+    }
+    all
+}
+
+/// What a rule says beside what the policy of its parent says.
+fn against_policy(resources: &Resources, route: &HttpRoute, rule: &Rule, mistakes: &Mistakes) {
+    let mut seen = BTreeSet::new();
+    for policy in route.parents.iter().map(|parent| resources.policy(&parent.service)) {
+        let timeouts = policy.map(|policy| &policy.timeouts);
+        let by_policy = |limit: Option<&(std::time::Duration, Place)>| {
+            limit.map(|(limit, place)| (*limit, place.clone()))
+        };
+        let request = match &rule.timeouts.request {
+            Some((limit, place)) => limit.map(|limit| (limit, place.clone())),
+            None => by_policy(timeouts.and_then(|timeouts| timeouts.request.as_ref())),
+        };
+        let per_try = match &rule.timeouts.per_try {
+            Some((limit, place)) => limit.map(|limit| (limit, place.clone())),
+            None => by_policy(timeouts.and_then(|timeouts| timeouts.per_try.as_ref())),
+        };
+        // What stands only in the policy was checked there.
+        let ours = rule.timeouts.request.is_some() || rule.timeouts.per_try.is_some();
+        if let (Some((request, whole)), Some((per_try, part))) = (request, per_try)
+            && ours
+            && per_try > request
+            && seen.insert((whole.clone(), part.clone()))
+        {
+            let (per_try, request) = (units::show(per_try), units::show(request));
+            let message = format!("one try may take {per_try}, longer than the whole request ({request})");
+            mistakes.push(Mistake::new(&part, message).label(&whole, "the whole request"));
+        }
+        if let (Some(retry), Some(retries)) = (&rule.retry, policy.and_then(|policy| policy.retries.as_ref()))
+            && seen.insert((retry.place.clone(), retries.place.clone()))
+        {
+            let message = "retries are set on the rule and in the policy of its Service";
+            mistakes.push(Mistake::new(&retry.place, message).label(&retries.place, "the policy's").help("keep one of them"));
+        }
+    }
+}
+
+/// No two rules of one Service port match the same: the second would never be reached.
+fn matches_once(resources: &Resources, mistakes: &Mistakes) {
+    let mut reported: BTreeSet<(&Place, &Place)> = BTreeSet::new();
+    let mut seen: BTreeMap<(&Id, u16), Vec<(RouteMatch, &Place)>> = BTreeMap::new();
+    for route in &resources.routes {
+        for parent in &route.parents {
+            let Some(service) = resources.services.get(&parent.service) else { continue };
+            let ports = service.ports.iter().filter(|port| parent.port.is_none_or(|wanted| wanted == port.number));
+            for port in ports {
+                let before = seen.entry((&parent.service, port.number)).or_default();
+                for (matched, place) in route.rules.iter().flat_map(|rule| &rule.matches) {
+                    let mut normal = matched.clone();
+                    normal.headers.sort_by(|a, b| (&a.name, &a.value).cmp(&(&b.name, &b.value)));
+                    normal.query.sort_by(|a, b| (&a.name, &a.value).cmp(&(&b.name, &b.value)));
+                    match before.iter().find(|(known, _)| *known == normal) {
+                        Some((_, first)) if reported.insert((*first, place)) => {
+                            let message = format!("Service `{}` has this match already", parent.service.1);
+                            mistakes.push(Mistake::new(place, message).label(first, "the first, which takes every request"));
+                        }
+                        Some(_) => {}
+                        None => before.push((normal, place)),
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! `squall.dev/v1alpha1` TrafficPolicy. Its reference is [`crate::traffic_policy`].
+
+use std::time::Duration;
+
+use squall_policy::{Backoff, Balancing, BreakerConfig, Budget, Jitter, Limits, OutlierConfig, RetryOn};
+use squall_xds::retry_on;
+
+use super::{Metadata, each, optional, service_ref};
+use crate::resources::{PolicyTimeouts, Retries, ServiceRef, TrafficPolicy};
+use crate::yaml::{Fields, Value};
+use crate::{Mistake, units};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+pub(super) fn read(metadata: Metadata, spec: Value<'_>) -> Option<TrafficPolicy> {
+    let known = &[
+        "targetRefs",
+        "loadBalancing",
+        "retries",
+        "circuitBreaker",
+        "outlierDetection",
+        "limits",
+        "timeouts",
+        "inbound",
+        "tls",
+    ];
+    let fields = spec.fields("TrafficPolicy spec", known)?;
+    let targets = fields.required("targetRefs").and_then(|list| {
+        let targets = each(list, |value| target(value, &metadata.id.0))?;
+        if targets.is_empty() { list.refuse("a policy without a target has no effect") } else { Some(targets) }
+    });
+    let balancing = optional(&fields, "loadBalancing", balancing);
+    let retries = optional(&fields, "retries", retries);
+    let breaker = optional(&fields, "circuitBreaker", breaker);
+    let outliers = optional(&fields, "outlierDetection", outliers);
+    let limits = optional(&fields, "limits", |value| read_limits(value, "limits"));
+    let timeouts = optional(&fields, "timeouts", timeouts);
+    let inbound = optional(&fields, "inbound", |value| Some((read_limits(value, "inbound")?, value.place().clone())));
+    let mutual_tls = optional(&fields, "tls", |value| {
+        value.fields("tls", &["mode"])?.required("mode")?.choice(&[("Mutual", true), ("None", false)])
+    });
+    Some(TrafficPolicy {
+        id: metadata.id,
+        place: metadata.place,
+        targets: targets?,
+        balancing: balancing?,
+        retries: retries?,
+        breaker: breaker?,
+        outliers: outliers?,
+        limits: limits?,
+        timeouts: timeouts?.unwrap_or_default(),
+        inbound: inbound?,
+        mutual_tls: mutual_tls?,
+    })
+}
+
+fn target(value: Value<'_>, namespace: &str) -> Option<ServiceRef> {
+    let why = "a policy is about the whole Service";
+    let fields = value.fields_beside("targetRef", &["group", "kind", "name", "namespace"], &[("sectionName", why)])?;
+    service_ref(&fields, namespace, ("", "Service"))
+}
+
+fn above_zero(value: Value<'_>) -> Option<Duration> {
+    let span = value.duration()?;
+    if span.is_zero() { value.refuse("must be more than 0") } else { Some(span) }
+}
+
+/// Refuses `least` over `most`, showing both.
+fn ordered(fields: &Fields<'_>, (least, low): (&str, Duration), (most, high): (&str, Duration)) -> Option<()> {
+    if low <= high {
+        return Some(());
+    }
+    let message = format!("`{least}` is {}, more than `{most}` ({})", units::show(low), units::show(high));
+    let place = fields.get(least).or(fields.get(most)).map_or(fields.whole().place(), |value| value.place());
+    let mut mistake = Mistake::new(place, message);
+    if let (Some(_), Some(other)) = (fields.get(least), fields.get(most)) {
+        mistake = mistake.label(other.place(), format!("`{most}` is given here"));
+    }
+    fields.whole().mistakes().push(mistake);
+    None
+}
+
+fn balancing(value: Value<'_>) -> Option<Balancing> {
+    let fields = value.fields("loadBalancing", &["algorithm", "decay", "defaultRtt", "choices"])?;
+    let names = ["PeakEwma", "LeastRequest", "RoundRobin", "Random"];
+    let algorithm = optional(&fields, "algorithm", |value| value.choice(&names.map(|name| (name, name))))?;
+    let algorithm = algorithm.unwrap_or(names[0]);
+    for (name, of) in [("decay", &names[..1]), ("defaultRtt", &names[..1]), ("choices", &names[..2])] {
+        if let Some((key, _)) = fields.keyed(name).filter(|_| !of.contains(&algorithm)) {
+            let mistake = Mistake::new(&key.place, format!("`{name}` has no meaning with `{algorithm}`"));
+            let mistake = match fields.get("algorithm") {
+                Some(algorithm) => mistake.label(algorithm.place(), "chosen here"),
+                None => mistake,
+            };
+            value.mistakes().push(mistake.help(format!("it belongs to {}", of.join(" and "))));
+        }
+    }
+    let choices = optional(&fields, "choices", |value| value.integer_u32(1, u32::MAX));
+    let decay = optional(&fields, "decay", above_zero);
+    let default_rtt = optional(&fields, "defaultRtt", above_zero);
+    let choices = choices?.unwrap_or(2);
+    Some(match algorithm {
+        "LeastRequest" => Balancing::LeastRequest { choices },
+        "RoundRobin" => Balancing::RoundRobin,
+        "Random" => Balancing::Random,
+        _ => Balancing::PeakEwma {
+            decay: decay?.unwrap_or(Duration::from_secs(10)),
+            default_rtt: default_rtt?.unwrap_or(Duration::from_millis(30)),
+            choices,
+        },
+    })
+}
+
+fn retries(value: Value<'_>) -> Option<Retries> {
+    let fields = value.fields("retries", &["attempts", "on", "backoff", "budget", "nonIdempotent", "bufferBytes"])?;
+    let attempts = fields.required("attempts").and_then(|value| value.integer_u32(1, 10));
+    let on = optional(&fields, "on", |list| {
+        let on = each(list, reason)?;
+        if on.is_empty() { list.refuse("retries need a reason") } else { Some(on) }
+    });
+    let backoff = fields.get("backoff").map_or(
+        Some(Backoff { first: Duration::from_millis(25), last: Duration::from_millis(250), jitter: Jitter::Full }),
+        backoff,
+    );
+    let budget = optional(&fields, "budget", budget);
+    let non_idempotent = optional(&fields, "nonIdempotent", |value| value.boolean());
+    let buffer_bytes = optional(&fields, "bufferBytes", |value| value.integer_u32(0, 16 << 20));
+    let mut on = on?.unwrap_or_else(|| vec![RetryOn::ConnectFailure, RetryOn::RefusedStream]);
+    on.sort();
+    on.dedup();
+    Some(Retries {
+        place: value.place().clone(),
+        attempts: attempts?,
+        on,
+        backoff: backoff?,
+        budget: budget?,
+        non_idempotent: non_idempotent?.unwrap_or(false),
+        buffer_bytes: buffer_bytes?.unwrap_or(64 * 1024),
+    })
+}
+
+fn reason(value: Value<'_>) -> Option<RetryOn> {
+    let text = value.scalar()?;
+    if let Some(reason) = retry_on::parse(text) {
+        return Some(reason);
+    }
+    let grpc: Vec<String> = retry_on::GRPC.iter().map(|name| format!("grpc-{name}")).collect();
+    let known: Vec<&str> = retry_on::NAMED.iter().map(|(name, _)| *name).chain(grpc.iter().map(String::as_str)).collect();
+    let mistake = Mistake::new(value.place(), format!("`{text}` is not a reason to retry"));
+    value.mistakes().push(match crate::closest(text, &known) {
+        Some(near) => mistake.help(format!("did you mean `{near}`?")),
+        None => mistake.help("write connect-failure, reset, refused-stream, per-try-timeout, 5xx, gateway-error, a status such as 503, or a gRPC status such as grpc-unavailable"),
+    });
+    None
+}
+
+fn backoff(value: Value<'_>) -> Option<Backoff> {
+    let fields = value.fields("backoff", &["base", "max", "jitter"])?;
+    let most = Duration::from_secs(300);
+    let base = optional(&fields, "base", |value| value.duration_within(MILLISECOND, most));
+    let last = optional(&fields, "max", |value| value.duration_within(MILLISECOND, most));
+    let jitter = optional(&fields, "jitter", |value| {
+        value.choice(&[
+            ("none", Jitter::None),
+            ("full", Jitter::Full),
+            ("equal", Jitter::Equal),
+            ("decorrelated", Jitter::Decorrelated),
+        ])
+    });
+    let first = base?.unwrap_or(Duration::from_millis(25));
+    let last = last?.unwrap_or(Duration::from_millis(250).max(first));
+    ordered(&fields, ("base", first), ("max", last))?;
+    Some(Backoff { first, last, jitter: jitter?.unwrap_or(Jitter::Full) })
+}
+
+fn budget(value: Value<'_>) -> Option<Option<Budget>> {
+    let fields = value.fields("budget", &["percent", "minPerSecond", "window", "unlimited"])?;
+    let unlimited = optional(&fields, "unlimited", |value| value.boolean())?.unwrap_or(false);
+    if unlimited {
+        for name in ["percent", "minPerSecond", "window"] {
+            if let Some((key, _)) = fields.keyed(name) {
+                let mistake = Mistake::new(&key.place, format!("`{name}` has no meaning without a budget"));
+                value.mistakes().push(mistake.label(fields.place_of("unlimited"), "there is none"));
+            }
+        }
+        return Some(None);
+    }
+    let default = Budget::default();
+    let percent = optional(&fields, "percent", |value| value.integer_u32(0, 1000));
+    let min_per_second = optional(&fields, "minPerSecond", |value| value.integer_u32(0, u32::MAX));
+    let window = optional(&fields, "window", |value| {
+        value.duration_within(Duration::from_secs(1), Duration::from_secs(3600))
+    });
+    Some(Some(Budget {
+        percent: percent?.unwrap_or(default.percent),
+        min_per_second: min_per_second?.unwrap_or(default.min_per_second),
+        window: window?.unwrap_or(default.window),
+    }))
+}
+
+fn breaker(value: Value<'_>) -> Option<BreakerConfig> {
+    let fields = value.fields("circuitBreaker", &["consecutiveFailures", "open", "probes"])?;
+    let default = BreakerConfig::default();
+    let count = |name| optional(&fields, name, |value| value.integer_u32(1, u32::MAX));
+    let (failures, probes) = (count("consecutiveFailures"), count("probes"));
+    let open = match fields.get("open") {
+        None => Some((default.open_min, default.open_max, default.jitter_permille)),
+        Some(value) => breaker_open(value, &default),
+    };
+    let (open_min, open_max, jitter_permille) = open?;
+    Some(BreakerConfig {
+        consecutive_failures: failures?.unwrap_or(default.consecutive_failures),
+        open_min,
+        open_max,
+        jitter_permille,
+        probes: probes?.unwrap_or(default.probes),
+    })
+}
+
+fn breaker_open(value: Value<'_>, default: &BreakerConfig) -> Option<(Duration, Duration, u32)> {
+    let fields = value.fields("open", &["min", "max", "jitter"])?;
+    let span = |name| optional(&fields, name, |value| value.duration_within(MILLISECOND, DAY));
+    let (least, most) = (span("min"), span("max"));
+    let jitter = optional(&fields, "jitter", |value| value.permille(1000));
+    let least = least?.unwrap_or(default.open_min);
+    let most = most?.unwrap_or(default.open_max.max(least));
+    ordered(&fields, ("min", least), ("max", most))?;
+    Some((least, most, jitter?.unwrap_or(default.jitter_permille)))
+}
+
+fn outliers(value: Value<'_>) -> Option<OutlierConfig> {
+    let known = &["consecutive5xx", "interval", "baseEjection", "maxEjection", "maxEjectionPercent", "floor"];
+    let fields = value.fields("outlierDetection", known)?;
+    let default = OutlierConfig::default();
+    let count = |name, most| optional(&fields, name, move |value| value.integer_u32(1, most));
+    let span = |name| optional(&fields, name, |value| value.duration_within(MILLISECOND, DAY));
+    let (consecutive, floor) = (count("consecutive5xx", u32::MAX), count("floor", u32::MAX));
+    let (interval, base, most) = (span("interval"), span("baseEjection"), span("maxEjection"));
+    let percent = optional(&fields, "maxEjectionPercent", |value| value.integer_u32(0, 100));
+    let base_ejection = base?.unwrap_or(default.base_ejection);
+    let max_ejection = most?.unwrap_or(default.max_ejection.max(base_ejection));
+    ordered(&fields, ("baseEjection", base_ejection), ("maxEjection", max_ejection))?;
+    Some(OutlierConfig {
+        consecutive_5xx: consecutive?.unwrap_or(default.consecutive_5xx),
+        interval: interval?.unwrap_or(default.interval),
+        base_ejection,
+        max_ejection,
+        max_ejection_percent: percent?.unwrap_or(default.max_ejection_percent),
+        floor: floor?.unwrap_or(default.floor),
+    })
+}
+
+fn read_limits(value: Value<'_>, what: &'static str) -> Option<Limits> {
+    let fields = value.fields(what, &["inFlight", "pending", "queueTimeout"])?;
+    let default = Limits::default();
+    let in_flight = optional(&fields, "inFlight", |value| value.integer_u32(1, u32::MAX));
+    let pending = optional(&fields, "pending", |value| value.integer_u32(0, u32::MAX));
+    let queue_timeout = optional(&fields, "queueTimeout", above_zero);
+    Some(Limits {
+        in_flight: in_flight?.unwrap_or(default.in_flight),
+        pending: pending?.unwrap_or(default.pending),
+        queue_timeout: queue_timeout?,
+    })
+}
+
+fn timeouts(value: Value<'_>) -> Option<PolicyTimeouts> {
+    let fields = value.fields("timeouts", &["request", "perTry", "idle", "connect", "poolIdle"])?;
+    let placed = |name| optional(&fields, name, |value| Some((above_zero(value)?, value.place().clone())));
+    let span = |name| optional(&fields, name, above_zero);
+    let (request, per_try) = (placed("request"), placed("perTry"));
+    let (idle, connect, pool_idle) = (span("idle"), span("connect"), span("poolIdle"));
+    let (request, per_try) = (request?, per_try?);
+    if let (Some((request, _)), Some((per_try, _))) = (&request, &per_try) {
+        ordered(&fields, ("perTry", *per_try), ("request", *request))?;
+    }
+    Some(PolicyTimeouts { request, per_try, idle: idle?, connect: connect?, pool_idle: pool_idle? })
+}

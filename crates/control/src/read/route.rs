@@ -1,0 +1,234 @@
+//! `gateway.networking.k8s.io/v1` HTTPRoute for Services (GAMMA).
+
+use std::time::Duration;
+
+use squall_policy::{HeaderChange, HeaderMatch, PathMatch, QueryMatch, RouteMatch};
+
+use super::{Metadata, each, label, optional, service_port_ref};
+use crate::resources::{HttpRoute, Rule, RuleRetry, RuleTimeouts, ServiceRef};
+use crate::yaml::Value;
+use crate::{Mistake, Place};
+
+/// The largest weight of a backend (Gateway API).
+const WEIGHT_MAX: u32 = 1_000_000;
+
+pub(super) fn read(metadata: Metadata, spec: Value<'_>) -> Option<HttpRoute> {
+    let refused = [("hostnames", "a route of a Service is reached by the Service's names: leave it out")];
+    let fields = spec.fields_beside("HTTPRoute spec", &["parentRefs", "rules"], &refused)?;
+    let namespace = metadata.id.0.clone();
+    let parents = fields.required("parentRefs").and_then(|list| each(list, |value| parent(value, &namespace)));
+    let rules = fields.required("rules").and_then(|list| each(list, |value| rule(value, &namespace)));
+    let (parents, rules) = (parents?, rules?);
+    if parents.is_empty() {
+        return fields.required("parentRefs")?.refuse("a route without a parent has no effect");
+    }
+    Some(HttpRoute { id: metadata.id, place: metadata.place, parents, rules })
+}
+
+fn parent(value: Value<'_>, namespace: &str) -> Option<ServiceRef> {
+    let known = &["group", "kind", "name", "namespace", "port"];
+    let refused = [("sectionName", "use `port`")];
+    let fields = value.fields_beside("parentRef", known, &refused)?;
+    service_port_ref(&fields, namespace, ("gateway.networking.k8s.io", "Gateway"))
+}
+
+fn rule(value: Value<'_>, namespace: &str) -> Option<Rule> {
+    let known = &["name", "matches", "filters", "backendRefs", "timeouts", "retry"];
+    let refused = [("sessionPersistence", "requests are balanced one by one")];
+    let fields = value.fields_beside("HTTPRoute rule", known, &refused)?;
+    optional(&fields, "name", label)?;
+    let matches = optional(&fields, "matches", |list| each(list, |value| Some((route_match(value)?, value.place().clone()))));
+    let filters = optional(&fields, "filters", filters);
+    let backends = optional(&fields, "backendRefs", |list| each(list, |value| backend(value, namespace)));
+    let timeouts = optional(&fields, "timeouts", timeouts);
+    let retry = optional(&fields, "retry", retry);
+    let mut matches = matches?.unwrap_or_default();
+    if matches.is_empty() {
+        let everything = RouteMatch {
+            path: PathMatch::Prefix("/".to_owned()),
+            method: None,
+            headers: Vec::new(),
+            query: Vec::new(),
+        };
+        matches.push((everything, value.place().clone()));
+    }
+    let (request_headers, response_headers) = filters?.unwrap_or_default();
+    Some(Rule {
+        place: value.place().clone(),
+        matches,
+        request_headers,
+        response_headers,
+        backends: backends?.unwrap_or_default(),
+        timeouts: timeouts?.unwrap_or_default(),
+        retry: retry?,
+    })
+}
+
+fn route_match(value: Value<'_>) -> Option<RouteMatch> {
+    let fields = value.fields("HTTPRoute match", &["path", "headers", "queryParams", "method"])?;
+    let path = optional(&fields, "path", path);
+    let method = optional(&fields, "method", |value| {
+        let methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+        value.choice(&methods.map(|method| (method, method.to_owned())))
+    });
+    let headers = optional(&fields, "headers", |list| {
+        each(list, |value| {
+            let (name, value) = pair(value, "header match")?;
+            Some(HeaderMatch { name: name.to_lowercase(), value })
+        })
+    });
+    let query = optional(&fields, "queryParams", |list| {
+        each(list, |value| pair(value, "queryParams match").map(|(name, value)| QueryMatch { name, value }))
+    });
+    Some(RouteMatch {
+        path: path?.unwrap_or_else(|| PathMatch::Prefix("/".to_owned())),
+        method: method?,
+        headers: headers?.unwrap_or_default(),
+        query: query?.unwrap_or_default(),
+    })
+}
+
+fn path(value: Value<'_>) -> Option<PathMatch> {
+    let fields = value.fields("path match", &["type", "value"])?;
+    let exact = optional(&fields, "type", |value| match value.scalar()? {
+        "RegularExpression" => value.refuse("`RegularExpression` is not supported: use Exact or PathPrefix"),
+        _ => value.choice(&[("Exact", true), ("PathPrefix", false)]),
+    })?;
+    let text = optional(&fields, "value", |value| {
+        let text = value.name()?;
+        let good = text.starts_with('/') && !text.contains("//") && !text.contains(['?', '#']);
+        if good { Some(text) } else { value.refuse(format!("`{text}` is not a path: it starts with / and has no //, ? or #")) }
+    })?;
+    let text = text.unwrap_or("/");
+    if exact == Some(true) {
+        return Some(PathMatch::Exact(text.to_owned()));
+    }
+    let trimmed = text.trim_end_matches('/');
+    Some(PathMatch::Prefix(if trimmed.is_empty() { "/" } else { trimmed }.to_owned()))
+}
+
+/// Name and value, compared exactly.
+fn pair(value: Value<'_>, what: &'static str) -> Option<(String, String)> {
+    let fields = value.fields(what, &["type", "name", "value"])?;
+    optional(&fields, "type", |value| value.choice(&[("Exact", ())]))?;
+    let (name, value) = (fields.required("name"), fields.required("value"));
+    Some((name?.name()?.to_owned(), value?.text()?.to_owned()))
+}
+
+/// Changes to the request, and to the response.
+type Changes = (Vec<HeaderChange>, Vec<HeaderChange>);
+
+fn filters(list: Value<'_>) -> Option<Changes> {
+    let mut changes: (Option<(Vec<HeaderChange>, Place)>, Option<(Vec<HeaderChange>, Place)>) = (None, None);
+    let mut good = true;
+    for value in list.list()? {
+        let known = &["type", "requestHeaderModifier", "responseHeaderModifier"];
+        let why = "only header modifiers are supported";
+        let refused =
+            ["requestMirror", "requestRedirect", "urlRewrite", "extensionRef", "cors", "externalAuth"].map(|name| (name, why));
+        let fields = value.fields_beside("HTTPRoute filter", known, &refused)?;
+        let request = fields
+            .required("type")?
+            .choice(&[("RequestHeaderModifier", true), ("ResponseHeaderModifier", false)])?;
+        let (mine, other, slot) = if request {
+            ("requestHeaderModifier", "responseHeaderModifier", &mut changes.0)
+        } else {
+            ("responseHeaderModifier", "requestHeaderModifier", &mut changes.1)
+        };
+        if let Some((key, _)) = fields.keyed(other) {
+            value.mistakes().push(Mistake::new(&key.place, format!("`{other}` does not go with this `type`")));
+            good = false;
+        }
+        let read = fields.required(mine).and_then(header_changes);
+        good &= read.is_some();
+        if let Some((_, first)) = slot {
+            let mistake = Mistake::new(value.place(), "a rule has one filter of each type");
+            value.mistakes().push(mistake.label(first, "the first"));
+            good = false;
+        }
+        *slot = Some((read.unwrap_or_default(), value.place().clone()));
+    }
+    let taken = |slot: Option<(Vec<HeaderChange>, Place)>| slot.map(|(changes, _)| changes).unwrap_or_default();
+    good.then(|| (taken(changes.0), taken(changes.1)))
+}
+
+/// Removals first, then what is set, then what is added: one name may be in one of them only, so the order is free.
+fn header_changes(value: Value<'_>) -> Option<Vec<HeaderChange>> {
+    let fields = value.fields("header modifier", &["set", "add", "remove"])?;
+    let remove = optional(&fields, "remove", |list| {
+        each(list, |value| Some((header_name(value)?, String::new(), value.place().clone())))
+    });
+    let pairs = |name| {
+        optional(&fields, name, |list| {
+            each(list, |value| {
+                let fields = value.fields("header", &["name", "value"])?;
+                let (name, text) = (fields.required("name"), fields.required("value"));
+                Some((header_name(name?)?, text?.text()?.to_owned(), value.place().clone()))
+            })
+        })
+    };
+    let (set, add) = (pairs("set"), pairs("add"));
+    let mut changes: Vec<HeaderChange> = Vec::new();
+    let mut seen: Vec<(String, Place)> = Vec::new();
+    let lists = [remove?.unwrap_or_default(), set?.unwrap_or_default(), add?.unwrap_or_default()];
+    for (index, list) in lists.into_iter().enumerate() {
+        for (name, value_text, place) in list {
+            if let Some((_, first)) = seen.iter().find(|(known, _)| *known == name) {
+                let mistake = Mistake::new(&place, format!("header `{name}` is changed twice"));
+                value.mistakes().push(mistake.label(first, "first changed here"));
+                continue;
+            }
+            seen.push((name.clone(), place));
+            changes.push(match index {
+                0 => HeaderChange::Remove { name },
+                1 => HeaderChange::Set { name, value: value_text },
+                _ => HeaderChange::Add { name, value: value_text },
+            });
+        }
+    }
+    Some(changes)
+}
+
+fn header_name(value: Value<'_>) -> Option<String> {
+    let text = value.name()?;
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if text.bytes().all(token) {
+        return Some(text.to_lowercase());
+    }
+    value.refuse(format!("`{text}` is not a header name"))
+}
+
+fn backend(value: Value<'_>, namespace: &str) -> Option<(ServiceRef, u32)> {
+    let known = &["group", "kind", "name", "namespace", "port", "weight"];
+    let refused = [("filters", "put the filter on the rule")];
+    let fields = value.fields_beside("backendRef", known, &refused)?;
+    let service = service_port_ref(&fields, namespace, ("", "Service"));
+    let weight = optional(&fields, "weight", |value| value.integer_u32(0, WEIGHT_MAX))?.unwrap_or(1);
+    fields.required("port")?;
+    Some((service?, weight))
+}
+
+fn timeouts(value: Value<'_>) -> Option<RuleTimeouts> {
+    let fields = value.fields("HTTPRoute timeouts", &["request", "backendRequest"])?;
+    let limit = |name| {
+        optional(&fields, name, |value| Some((Some(value.duration()?).filter(|span| !span.is_zero()), value.place().clone())))
+    };
+    let (request, per_try) = (limit("request"), limit("backendRequest"));
+    Some(RuleTimeouts { request: request?, per_try: per_try? })
+}
+
+fn retry(value: Value<'_>) -> Option<RuleRetry> {
+    let fields = value.fields("HTTPRoute retry", &["codes", "attempts", "backoff"])?;
+    let code = |value: Value<'_>| value.integer(400, 599).and_then(|code| u16::try_from(code).ok());
+    let codes = optional(&fields, "codes", |list| each(list, code));
+    let attempts = optional(&fields, "attempts", |value| value.integer_u32(1, 10));
+    let backoff = optional(&fields, "backoff", |value| {
+        value.duration_within(Duration::from_millis(1), Duration::from_secs(30))
+    });
+    Some(RuleRetry {
+        place: fields.whole().place().clone(),
+        codes: codes?.unwrap_or_default(),
+        attempts: attempts?.unwrap_or(1),
+        backoff: backoff?,
+    })
+}

@@ -1,0 +1,72 @@
+//! `discovery.k8s.io/v1` EndpointSlice.
+
+use super::{Metadata, each, label, optional, port};
+use crate::resources::{Slice, SliceEndpoint};
+use crate::yaml::{Fields, Value};
+
+const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
+pub(super) fn read(metadata: &Metadata, fields: &Fields<'_>) -> Option<Slice> {
+    let address_type = fields.required("addressType").and_then(|value| value.choice(&[("IPv4", true), ("IPv6", false)]));
+    let Some(service) = metadata.labels.get(SERVICE_LABEL) else {
+        return fields.required("metadata")?.refuse(format!("an EndpointSlice needs the label `{SERVICE_LABEL}`"));
+    };
+    let endpoints = optional(fields, "endpoints", |list| each(list, |value| endpoints(value, address_type)));
+    let ports = optional(fields, "ports", |list| each(list, slice_port))?;
+    Some(Slice {
+        service: (metadata.id.0.clone(), service.clone()),
+        place: metadata.place.clone(),
+        ports: ports.unwrap_or_default(),
+        endpoints: endpoints?.unwrap_or_default().into_iter().flatten().collect(),
+    })
+}
+
+fn slice_port(value: Value<'_>) -> Option<(String, u16)> {
+    let fields = value.fields("EndpointSlice port", &["name", "port", "protocol", "appProtocol"])?;
+    optional(&fields, "protocol", |value| value.choice(&[("TCP", ())]))?;
+    // The Service's own decides.
+    optional(&fields, "appProtocol", |value| value.name())?;
+    let name = optional(&fields, "name", |value| value.text())?.unwrap_or_default();
+    Some((name.to_owned(), fields.required("port").and_then(port)?))
+}
+
+fn endpoints(value: Value<'_>, ipv4: Option<bool>) -> Option<Vec<SliceEndpoint>> {
+    let known = &["addresses", "conditions", "zone", "nodeName", "hostname", "targetRef"];
+    let fields = value.fields("endpoint", known)?;
+    let conditions = match fields.get("conditions") {
+        None => [None; 3],
+        Some(value) => {
+            let conditions = value.fields("conditions", &["ready", "serving", "terminating"])?;
+            let read = |name| optional(&conditions, name, |value| value.boolean());
+            [read("ready")?, read("serving")?, read("terminating")?]
+        }
+    };
+    let ready = conditions[0].unwrap_or(true);
+    let zone = optional(&fields, "zone", |value| value.text())?.unwrap_or_default();
+    // Where it runs and what it is called decides nothing.
+    optional(&fields, "nodeName", |value| value.text())?;
+    optional(&fields, "hostname", |value| value.text())?;
+    let pod = optional(&fields, "targetRef", |value| {
+        let target = value.fields("targetRef", &["kind", "name", "namespace", "uid"])?;
+        optional(&target, "uid", |value| value.text())?;
+        optional(&target, "namespace", label)?;
+        target.required("kind")?.choice(&[("Pod", ())])?;
+        target.required("name").and_then(label)
+    })?;
+    let addresses = each(fields.required("addresses")?, |value| {
+        value.parsed(|text| match text.parse::<std::net::IpAddr>() {
+            Ok(address) if ipv4.is_none_or(|ipv4| ipv4 == address.is_ipv4()) => Ok(address),
+            Ok(_) => Err(format!("`{text}` is not of the EndpointSlice's addressType")),
+            Err(_) => Err(format!("`{text}` is not an IP address")),
+        })
+    })?;
+    let endpoint = |address| SliceEndpoint {
+        address,
+        pod: pod.clone(),
+        zone: zone.to_owned(),
+        ready,
+        serving: conditions[1].unwrap_or(ready),
+        terminating: conditions[2].unwrap_or(false),
+    };
+    Some(addresses.into_iter().map(endpoint).collect())
+}

@@ -1,0 +1,100 @@
+//! Reference of the TrafficPolicy resource: what the Gateway API has no word for.
+//!
+//! ```yaml
+//! apiVersion: squall.dev/v1alpha1
+//! kind: TrafficPolicy
+//! metadata: {name: catalog, namespace: shop}
+//! spec:
+//!   targetRefs: [{group: "", kind: Service, name: catalog}]
+//!   loadBalancing: {algorithm: PeakEwma, decay: 10s}
+//!   retries:
+//!     attempts: 2
+//!     on: [connect-failure, reset, "503"]
+//!     backoff: {base: 25ms, max: 250ms, jitter: full}
+//!     budget: {percent: 20, minPerSecond: 10, window: 10s}
+//!   circuitBreaker: {consecutiveFailures: 7, open: {min: 1s, max: 60s, jitter: 50%}, probes: 1}
+//!   outlierDetection: {consecutive5xx: 5}
+//!   limits: {inFlight: 1024, pending: 256}
+//!   timeouts: {request: 1s, perTry: 250ms, connect: 500ms}
+//!   inbound: {inFlight: 64, pending: 128}
+//!   tls: {mode: Mutual}
+//! ```
+//!
+//! A policy is about requests *to* its targets. A Service has one policy at most. One without takes over that of the Service
+//! whose HTTPRoute leads to it, so that a policy for `catalog` also holds for `catalog-v1` and `catalog-v2` behind it; if routes of
+//! Services with different policies lead to it, it needs one of its own. Every limit holds per proxy: two clients have two.
+//! Durations have units (`250ms`, `1s`, `1m30s`); unknown fields and impossible values are refused.
+//!
+//! # `targetRefs`
+//! Services of the policy's own namespace: `{group: "", kind: Service, name: NAME}`. Required.
+//!
+//! # `loadBalancing`
+//! | field | meaning | range | default |
+//! |---|---|---|---|
+//! | `algorithm` | `PeakEwma`: the least cost (latency × requests in flight) of a few random endpoints; `LeastRequest`: the fewest requests in flight of a few; `RoundRobin`: in turn; `Random` | | `PeakEwma` |
+//! | `decay` | how fast `PeakEwma` forgets | more than 0 | 10s |
+//! | `defaultRtt` | what `PeakEwma` takes an endpoint without a sample for | more than 0 | 30ms |
+//! | `choices` | how many are compared by `PeakEwma` and `LeastRequest` | 1 or more | 2 |
+//!
+//! # `retries`
+//! Absent: none. They hold for the routes of the targets; an HTTPRoute rule's own `retry` may not be set beside it.
+//!
+//! | field | meaning | range | default |
+//! |---|---|---|---|
+//! | `attempts` | tries after the first | 1 to 10 | required |
+//! | `on` | reasons: `connect-failure`, `reset`, `refused-stream`, `per-try-timeout`, `5xx`, `gateway-error` (502, 503, 504), a status such as `"503"`, a gRPC status such as `grpc-unavailable` | | `connect-failure`, `refused-stream` |
+//! | `backoff.base` | wait before the first retry; doubles | 1ms to `max` | 25ms |
+//! | `backoff.max` | the longest wait | to 5m | 250ms, or `base` if that is more |
+//! | `backoff.jitter` | `none`; `full`: uniform from 0; `equal`: uniform from a half; `decorrelated` | | `full` |
+//! | `budget.percent` | retries per hundred requests | 0 to 1000 | 20 |
+//! | `budget.minPerSecond` | retries that are always allowed, per second | 0 or more | 10 |
+//! | `budget.window` | how long requests count | 1s to 1h | 10s |
+//! | `budget.unlimited` | `true`: no budget at all, as most meshes have it; nothing else may be set beside it | | `false` |
+//! | `nonIdempotent` | also repeat POST, PATCH and other methods that are not idempotent (RFC 9110 §9.2.2); failures that no server saw are repeated for every method anyway | | `false` |
+//! | `bufferBytes` | how much of a request body is kept for a retry; a longer one is sent once | 0 to 16777216 | 65536 |
+//!
+//! # `circuitBreaker`
+//! Per endpoint. Absent: none.
+//!
+//! | field | meaning | range | default |
+//! |---|---|---|---|
+//! | `consecutiveFailures` | opens after so many failures in a row | 1 or more | 7 |
+//! | `open.min` | stays open at first; doubles while probes fail | 1ms to `max` | 1s |
+//! | `open.max` | stays open at most | to 24h | 60s, or `min` if that is more |
+//! | `open.jitter` | spreads the open time up by this share | 0% to 100% | 50% |
+//! | `probes` | requests let through while half-open; as many successes close it | 1 or more | 1 |
+//!
+//! # `outlierDetection`
+//! Ejects endpoints as Envoy does. Absent: none.
+//!
+//! | field | meaning | range | default |
+//! |---|---|---|---|
+//! | `consecutive5xx` | ejects after so many 5xx or connection failures in a row | 1 or more | 5 |
+//! | `interval` | how often ejected endpoints are looked at for return | 1ms or more | 10s |
+//! | `baseEjection` | first ejection; times the number of ejections so far | 1ms or more | 30s |
+//! | `maxEjection` | the longest | `baseEjection` to 24h | 300s, or `baseEjection` if that is more |
+//! | `maxEjectionPercent` | share of the endpoints that may be ejected at once | 0 to 100 | 10 |
+//! | `floor` | endpoints that are never ejected | 1 or more | 1 |
+//!
+//! # `limits`
+//! | field | meaning | range | default |
+//! |---|---|---|---|
+//! | `inFlight` | requests at once | 1 or more | 1024 |
+//! | `pending` | requests that wait for a place; one more is refused with 503 | 0 or more | 1024 |
+//! | `queueTimeout` | the longest wait for a place | more than 0 | the request's deadline |
+//!
+//! # `timeouts`
+//! | field | meaning | default |
+//! |---|---|---|
+//! | `request` | the whole request, over all tries; a rule's `timeouts.request` goes first | none |
+//! | `perTry` | one try, not more than `request`; a rule's `timeouts.backendRequest` goes first | none |
+//! | `idle` | the longest silence while a body streams | none |
+//! | `connect` | TCP and TLS | 1s |
+//! | `poolIdle` | an unused connection is closed after this | 90s |
+//!
+//! # `inbound`
+//! As `limits`, but at the pods of the target, in their own sidecars: the load they take from all clients together. Defaults are
+//! those of `limits`.
+//!
+//! # `tls`
+//! `mode`: `Mutual` (default), each side proves its identity; `None`, plaintext.
