@@ -125,9 +125,8 @@ fn against_policy(resources: &Resources, route: &HttpRoute, rule: &Rule, mistake
     let mut seen = BTreeSet::new();
     for policy in route.parents.iter().map(|parent| resources.policy(&parent.service)) {
         let timeouts = policy.map(|policy| &policy.timeouts);
-        let by_policy = |limit: Option<&(std::time::Duration, Place)>| {
-            limit.map(|(limit, place)| (*limit, place.clone()))
-        };
+        let by_policy =
+            |limit: Option<&(std::time::Duration, Place)>| limit.map(|(limit, place)| (*limit, place.clone()));
         let request = match &rule.timeouts.request {
             Some((limit, place)) => limit.map(|limit| (limit, place.clone())),
             None => by_policy(timeouts.and_then(|timeouts| timeouts.request.as_ref())),
@@ -151,7 +150,9 @@ fn against_policy(resources: &Resources, route: &HttpRoute, rule: &Rule, mistake
             && seen.insert((retry.place.clone(), retries.place.clone()))
         {
             let message = "retries are set on the rule and in the policy of its Service";
-            mistakes.push(Mistake::new(&retry.place, message).label(&retries.place, "the policy's").help("keep one of them"));
+            mistakes.push(
+                Mistake::new(&retry.place, message).label(&retries.place, "the policy's").help("keep one of them"),
+            );
         }
     }
 }
@@ -173,7 +174,9 @@ fn matches_once(resources: &Resources, mistakes: &Mistakes) {
                     match before.iter().find(|(known, _)| *known == normal) {
                         Some((_, first)) if reported.insert((*first, place)) => {
                             let message = format!("Service `{}` has this match already", parent.service.1);
-                            mistakes.push(Mistake::new(place, message).label(first, "the first, which takes every request"));
+                            mistakes.push(
+                                Mistake::new(place, message).label(first, "the first, which takes every request"),
+                            );
                         }
                         Some(_) => {}
                         None => before.push((normal, place)),

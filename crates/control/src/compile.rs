@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use squall_policy::{
-    BackendName, BackendPolicy, Backoff, Endpoint, Inbound, Jitter, Limits, Mesh, PathMatch, RetryOn,
-    RetryPolicy, Route, RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
+    BackendName, BackendPolicy, Backoff, Endpoint, Inbound, Jitter, Limits, Mesh, PathMatch, RetryOn, RetryPolicy,
+    Route, RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
 };
 
 use crate::resources::{HttpRoute, Resources, Rule, Service, ServicePort, TargetPort, TrafficPolicy};
@@ -179,12 +179,7 @@ fn compiled_route(candidate: &Candidate<'_>, policy: Option<&TrafficPolicy>, por
     let retry = match &rule.retry {
         Some(retry) => {
             let first = retry.backoff.unwrap_or(Duration::from_millis(25));
-            let mut on = vec![
-                RetryOn::ConnectFailure,
-                RetryOn::Reset,
-                RetryOn::RefusedStream,
-                RetryOn::PerTryTimeout,
-            ];
+            let mut on = vec![RetryOn::ConnectFailure, RetryOn::Reset, RetryOn::RefusedStream, RetryOn::PerTryTimeout];
             on.extend(retry.codes.iter().map(|code| RetryOn::Status(*code)));
             on.sort();
             on.dedup();
@@ -369,9 +364,8 @@ pub fn coverage(resources: &Resources, pods: &RegistrySnapshot) -> Coverage {
         Mistake::new(&service.place, format!("Service `{}` selects no workload", service.id.1))
             .help("give the workload the labels of the Service's selector")
     });
-    let unselected = pods.pods.values().filter(|pod| {
-        !resources.services.values().any(|service| serves(resources, service, pod))
-    });
+    let unselected =
+        pods.pods.values().filter(|pod| !resources.services.values().any(|service| serves(resources, service, pod)));
     Coverage {
         unserved: unserved.collect(),
         unselected: unselected.map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect(),

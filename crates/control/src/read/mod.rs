@@ -123,10 +123,8 @@ fn metadata(value: Value<'_>) -> Option<Metadata> {
 pub(super) fn label(value: Value<'_>) -> Option<String> {
     let text = value.name()?;
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
-    let good = text.len() <= 253
-        && text.bytes().all(inner)
-        && !text.starts_with(['-', '.'])
-        && !text.ends_with(['-', '.']);
+    let good =
+        text.len() <= 253 && text.bytes().all(inner) && !text.starts_with(['-', '.']) && !text.ends_with(['-', '.']);
     if good {
         return Some(text.to_owned());
     }
@@ -166,11 +164,7 @@ pub(super) fn optional<'a, T>(
 
 /// A reference to an object that must be a core Service of `namespace`. `fields` has group, kind, name and namespace; `default` are
 /// group and kind if it does not say.
-pub(super) fn service_ref(
-    fields: &Fields<'_>,
-    namespace: &str,
-    default: (&str, &str),
-) -> Option<ServiceRef> {
+pub(super) fn service_ref(fields: &Fields<'_>, namespace: &str, default: (&str, &str)) -> Option<ServiceRef> {
     let group = optional(fields, "group", |value| value.text())?.unwrap_or(default.0);
     let kind = optional(fields, "kind", |value| value.name())?.unwrap_or(default.1);
     if (group, kind) != ("", "Service") {

@@ -146,7 +146,8 @@ fn reason(value: Value<'_>) -> Option<RetryOn> {
         return Some(reason);
     }
     let grpc: Vec<String> = retry_on::GRPC.iter().map(|name| format!("grpc-{name}")).collect();
-    let known: Vec<&str> = retry_on::NAMED.iter().map(|(name, _)| *name).chain(grpc.iter().map(String::as_str)).collect();
+    let known: Vec<&str> =
+        retry_on::NAMED.iter().map(|(name, _)| *name).chain(grpc.iter().map(String::as_str)).collect();
     let mistake = Mistake::new(value.place(), format!("`{text}` is not a reason to retry"));
     value.mistakes().push(match crate::closest(text, &known) {
         Some(near) => mistake.help(format!("did you mean `{near}`?")),
@@ -189,9 +190,8 @@ fn budget(value: Value<'_>) -> Option<Option<Budget>> {
     let default = Budget::default();
     let percent = optional(&fields, "percent", |value| value.integer_u32(0, 1000));
     let min_per_second = optional(&fields, "minPerSecond", |value| value.integer_u32(0, u32::MAX));
-    let window = optional(&fields, "window", |value| {
-        value.duration_within(Duration::from_secs(1), Duration::from_secs(3600))
-    });
+    let window =
+        optional(&fields, "window", |value| value.duration_within(Duration::from_secs(1), Duration::from_secs(3600)));
     Some(Some(Budget {
         percent: percent?.unwrap_or(default.percent),
         min_per_second: min_per_second?.unwrap_or(default.min_per_second),

@@ -37,7 +37,8 @@ fn rule(value: Value<'_>, namespace: &str) -> Option<Rule> {
     let refused = [("sessionPersistence", "requests are balanced one by one")];
     let fields = value.fields_beside("HTTPRoute rule", known, &refused)?;
     optional(&fields, "name", label)?;
-    let matches = optional(&fields, "matches", |list| each(list, |value| Some((route_match(value)?, value.place().clone()))));
+    let matches =
+        optional(&fields, "matches", |list| each(list, |value| Some((route_match(value)?, value.place().clone()))));
     let filters = optional(&fields, "filters", filters);
     let backends = optional(&fields, "backendRefs", |list| each(list, |value| backend(value, namespace)));
     let timeouts = optional(&fields, "timeouts", timeouts);
@@ -97,7 +98,11 @@ fn path(value: Value<'_>) -> Option<PathMatch> {
     let text = optional(&fields, "value", |value| {
         let text = value.name()?;
         let good = text.starts_with('/') && !text.contains("//") && !text.contains(['?', '#']);
-        if good { Some(text) } else { value.refuse(format!("`{text}` is not a path: it starts with / and has no //, ? or #")) }
+        if good {
+            Some(text)
+        } else {
+            value.refuse(format!("`{text}` is not a path: it starts with / and has no //, ? or #"))
+        }
     })?;
     let text = text.unwrap_or("/");
     if exact == Some(true) {
@@ -124,12 +129,11 @@ fn filters(list: Value<'_>) -> Option<Changes> {
     for value in list.list()? {
         let known = &["type", "requestHeaderModifier", "responseHeaderModifier"];
         let why = "only header modifiers are supported";
-        let refused =
-            ["requestMirror", "requestRedirect", "urlRewrite", "extensionRef", "cors", "externalAuth"].map(|name| (name, why));
+        let refused = ["requestMirror", "requestRedirect", "urlRewrite", "extensionRef", "cors", "externalAuth"]
+            .map(|name| (name, why));
         let fields = value.fields_beside("HTTPRoute filter", known, &refused)?;
-        let request = fields
-            .required("type")?
-            .choice(&[("RequestHeaderModifier", true), ("ResponseHeaderModifier", false)])?;
+        let request =
+            fields.required("type")?.choice(&[("RequestHeaderModifier", true), ("ResponseHeaderModifier", false)])?;
         let (mine, other, slot) = if request {
             ("requestHeaderModifier", "responseHeaderModifier", &mut changes.0)
         } else {
@@ -211,7 +215,9 @@ fn backend(value: Value<'_>, namespace: &str) -> Option<(ServiceRef, u32)> {
 fn timeouts(value: Value<'_>) -> Option<RuleTimeouts> {
     let fields = value.fields("HTTPRoute timeouts", &["request", "backendRequest"])?;
     let limit = |name| {
-        optional(&fields, name, |value| Some((Some(value.duration()?).filter(|span| !span.is_zero()), value.place().clone())))
+        optional(&fields, name, |value| {
+            Some((Some(value.duration()?).filter(|span| !span.is_zero()), value.place().clone()))
+        })
     };
     let (request, per_try) = (limit("request"), limit("backendRequest"));
     Some(RuleTimeouts { request: request?, per_try: per_try? })
@@ -222,9 +228,8 @@ fn retry(value: Value<'_>) -> Option<RuleRetry> {
     let code = |value: Value<'_>| value.integer(400, 599).and_then(|code| u16::try_from(code).ok());
     let codes = optional(&fields, "codes", |list| each(list, code));
     let attempts = optional(&fields, "attempts", |value| value.integer_u32(1, 10));
-    let backoff = optional(&fields, "backoff", |value| {
-        value.duration_within(Duration::from_millis(1), Duration::from_secs(30))
-    });
+    let backoff =
+        optional(&fields, "backoff", |value| value.duration_within(Duration::from_millis(1), Duration::from_secs(30)));
     Some(RuleRetry {
         place: fields.whole().place().clone(),
         codes: codes?.unwrap_or_default(),

@@ -7,7 +7,8 @@ use crate::yaml::{Fields, Value};
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 pub(super) fn read(metadata: &Metadata, fields: &Fields<'_>) -> Option<Slice> {
-    let address_type = fields.required("addressType").and_then(|value| value.choice(&[("IPv4", true), ("IPv6", false)]));
+    let address_type =
+        fields.required("addressType").and_then(|value| value.choice(&[("IPv4", true), ("IPv6", false)]));
     let Some(service) = metadata.labels.get(SERVICE_LABEL) else {
         return fields.required("metadata")?.refuse(format!("an EndpointSlice needs the label `{SERVICE_LABEL}`"));
     };
