@@ -9,7 +9,7 @@ mod streams;
 #[path = "contract/world.rs"]
 mod world;
 
-use squall_sim::engine::EventEngine;
+use squall_sim::engine::{Engine, EventEngine, RealEngine};
 use world::{Case, EngineWorld, TcpWorld, World, hold, simulated};
 
 /// Runs all cases in a world, and fails with the names of all that do not hold.
@@ -39,4 +39,34 @@ const EVENT: EngineWorld =
 #[test]
 fn streams_of_the_event_engine_keep_the_contract() {
     hold_all(&EVENT, streams::CASES);
+}
+
+#[test]
+fn http_in_the_event_engine_keeps_the_contract() {
+    hold_all(&EVENT, &exchanges::cases());
+}
+
+fn real() -> Box<dyn Engine> {
+    Box::new(RealEngine::new(1).expect("a runtime and a free block of addresses"))
+}
+
+/// Hosts that share this machine, with 1 ms between them.
+const REAL: EngineWorld = EngineWorld {
+    name: "real",
+    new: real,
+    cannot: &[
+        ("connects_into_silence_until_the_callers_timeout", "loopback cannot be cut"),
+        ("a_connect_into_silence_can_be_cancelled", "loopback cannot be cut"),
+    ],
+    address: simulated,
+};
+
+#[test]
+fn streams_between_hosts_on_loopback_keep_the_contract() {
+    hold_all(&REAL, streams::CASES);
+}
+
+#[test]
+fn http_between_hosts_on_loopback_keeps_the_contract() {
+    hold_all(&REAL, &exchanges::cases());
 }

@@ -11,8 +11,10 @@ use crate::trace::Trace;
 
 mod delay;
 mod event;
+mod real;
 
 pub use event::EventEngine;
+pub use real::RealEngine;
 
 /// A host of one engine; numbered from 0 in the order of [`Engine::add_host`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -283,6 +283,10 @@ impl Io for DelayedConn {
 
 impl Drop for DelayedConn {
     fn drop(&mut self) {
+        if self.held_bytes > 0 {
+            // The kernel does not know that this was not read.
+            self.conn.abort();
+        }
         if !self.net.machine.is_at(self.net.boot) {
             self.conn.abort();
             self.net.machine.resets.fetch_add(1, Ordering::SeqCst);
