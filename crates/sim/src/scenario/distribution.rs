@@ -96,7 +96,7 @@ impl Distribution {
         Self::LogNormal { p50, p99: p50.mul_f64((variance.sqrt() * Z99).exp()) }
     }
 
-    /// The mean, for reports and sanity checks.
+    /// The mean, for reports and sanity checks; of a normal distribution without regard to the cut at 0. Saturates at 584 years.
     #[must_use]
     pub fn mean(&self) -> Duration {
         match self {
@@ -104,7 +104,7 @@ impl Distribution {
             Self::Exponential { mean } | Self::Normal { mean, .. } => *mean,
             Self::LogNormal { p50, p99 } => {
                 let sigma = (p99.as_nanos() as f64 / p50.as_nanos() as f64).ln() / Z99;
-                p50.mul_f64((sigma * sigma / 2.0).exp())
+                Duration::from_nanos((p50.as_nanos() as f64 * (sigma * sigma / 2.0).exp()) as u64)
             }
             Self::Uniform { least, most } => (*least + *most) / 2,
             Self::Mixture(parts) => {
@@ -133,5 +133,77 @@ fn standard_normal(rng: &mut Rng) -> f64 {
         if square > 0.0 && square < 1.0 {
             return x * (-2.0 * square.ln() / square).sqrt();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Mean and given quantiles of 200,000 draws, in microseconds.
+    fn measured(drawn: &Distribution, quantiles: &[f64]) -> (f64, Vec<f64>) {
+        let mut rng = Rng::from_seed(11);
+        let mut draws: Vec<f64> = (0..200_000).map(|_| drawn.draw(&mut rng).as_nanos() as f64 / 1000.0).collect();
+        draws.sort_by(f64::total_cmp);
+        let mean = draws.iter().sum::<f64>() / draws.len() as f64;
+        (mean, quantiles.iter().map(|at| draws[(at * draws.len() as f64) as usize]).collect())
+    }
+
+    #[track_caller]
+    fn check(drawn: &Distribution, mean: f64, quantiles: &[(f64, f64)]) {
+        let at: Vec<f64> = quantiles.iter().map(|(at, _)| *at).collect();
+        let (got, values) = measured(drawn, &at);
+        assert!((got / mean - 1.0).abs() < 0.02, "mean {got} instead of {mean}");
+        let own = drawn.mean().as_nanos() as f64 / 1000.0;
+        assert!((own / mean - 1.0).abs() < 0.01, "says its mean is {own} instead of {mean}");
+        for ((at, want), value) in quantiles.iter().zip(values) {
+            assert!((value / want - 1.0).abs() < 0.03, "quantile {at} is {value} instead of {want}");
+        }
+    }
+
+    #[test]
+    fn draws_have_the_mean_and_the_quantiles_that_are_asked_for() {
+        check(&Distribution::Constant(4 * MS), 4000.0, &[(0.5, 4000.0)]);
+        // Exponential: ln 2 and ln 100 times the mean.
+        check(&Distribution::Exponential { mean: MS }, 1000.0, &[(0.5, 693.1), (0.99, 4605.2)]);
+        check(
+            &Distribution::Normal { mean: 167 * MS, deviation: 5 * MS },
+            167_000.0,
+            &[(0.5, 167_000.0), (0.99, 178_632.0)],
+        );
+        check(&Distribution::Uniform { least: MS, most: 3 * MS }, 2000.0, &[(0.25, 1500.0), (0.75, 2500.0)]);
+        check(&Distribution::LogNormal { p50: 4 * MS, p99: 20 * MS }, 5081.0, &[(0.5, 4000.0), (0.99, 20_000.0)]);
+        check(
+            &Distribution::Empirical(vec![MS, MS, 2 * MS, 8 * MS]),
+            3000.0,
+            &[(0.4, 1000.0), (0.6, 2000.0), (0.9, 8000.0)],
+        );
+        let slow = Distribution::Exponential { mean: 100 * MS };
+        check(&Distribution::Mixture(vec![(9, Distribution::Constant(MS)), (1, slow)]), 10_900.0, &[(0.5, 1000.0)]);
+        let points = vec![(0, MS), (500_000, 2 * MS), (1_000_000, 10 * MS)];
+        check(&Distribution::Percentiles(points), 3750.0, &[(0.25, 1500.0), (0.5, 2000.0), (0.75, 6000.0)]);
+    }
+
+    #[test]
+    fn a_lognormal_by_mean_and_variation_has_both() {
+        // cv² = 4, as M/G/1 tables have it.
+        let drawn = Distribution::log_normal(10 * MS, 2.0);
+        let mut rng = Rng::from_seed(5);
+        let draws: Vec<f64> = (0..400_000).map(|_| drawn.draw(&mut rng).as_secs_f64() * 1000.0).collect();
+        let mean = draws.iter().sum::<f64>() / draws.len() as f64;
+        let variance = draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / draws.len() as f64;
+        assert!((mean / 10.0 - 1.0).abs() < 0.02, "{mean}");
+        assert!((variance / (mean * mean) / 4.0 - 1.0).abs() < 0.1, "{}", variance / (mean * mean));
+    }
+
+    #[test]
+    fn extreme_distributions_saturate() {
+        let wild = Distribution::LogNormal { p50: Duration::from_nanos(1), p99: Duration::from_secs(86_400) };
+        let mut rng = Rng::from_seed(1);
+        assert!((0..1000).all(|_| wild.draw(&mut rng) <= Duration::from_nanos(u64::MAX)));
+        assert_eq!(wild.mean(), Duration::from_nanos(u64::MAX));
+        assert_eq!(Distribution::log_normal(Duration::from_nanos(1), 100.0).draw(&mut rng), Duration::ZERO);
     }
 }
