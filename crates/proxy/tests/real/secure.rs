@@ -1,14 +1,10 @@
 //! Sidecars prove who they are to each other, or nothing passes.
 
-#[path = "common/ca.rs"]
-mod ca;
-mod common;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ca::Authority;
-use common::*;
+use crate::ca::Authority;
+use crate::common::*;
 use squall_net::Host;
 use squall_net::http::Version;
 use squall_policy::{Mesh, Protocol};

@@ -1,8 +1,6 @@
 //! What the proxy answers by itself, and what it does to heads on the way.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use http::{Request, Response};
 use squall_net::http::Version;
 use squall_policy::{Inbound, Limits, Mesh, Protocol};

@@ -1,8 +1,6 @@
 //! What goes in comes out, in both versions of HTTP on both sides.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use http::Response;
 use http_body::Frame;
 use http_body_util::BodyExt;

@@ -1,5 +1,4 @@
 //! A little mesh on loopback: origins, proxies, clients, and what the proxies told.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::BTreeMap;
 use std::future::Future;

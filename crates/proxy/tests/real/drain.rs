@@ -1,11 +1,9 @@
 //! A mesh changes and a proxy ends without a request noticing.
 
-mod common;
-
 use std::future::Future;
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use http::Response;
 use squall_net::http::Version;
 use squall_policy::Protocol;

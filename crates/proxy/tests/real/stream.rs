@@ -1,13 +1,11 @@
 //! Bodies stream through: nothing is gathered, nobody waits for what comes later, and each side learns when the other is gone.
 
-mod common;
-
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use http::Response;
 use http_body_util::BodyExt;
 use squall_net::http::Version;

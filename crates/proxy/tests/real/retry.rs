@@ -1,12 +1,10 @@
 //! What fails is tried again as the policy says, and no more than that.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use squall_net::http::{BodyError, BoxBody, Incoming, Version};

@@ -1,0 +1,12 @@
+//! The proxy over real loopback TCP.
+
+mod ca;
+mod common;
+mod drain;
+mod follow;
+mod forward;
+mod local;
+mod plane;
+mod retry;
+mod secure;
+mod stream;
