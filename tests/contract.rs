@@ -9,7 +9,7 @@ mod streams;
 #[path = "contract/world.rs"]
 mod world;
 
-use squall_sim::engine::{Engine, EventEngine, RealEngine};
+use squall_sim::engine::{Engine, EventEngine, RealEngine, TurmoilEngine};
 use world::{Case, EngineWorld, TcpWorld, World, hold, simulated};
 
 /// Runs all cases in a world, and fails with the names of all that do not hold.
@@ -69,4 +69,26 @@ fn streams_between_hosts_on_loopback_keep_the_contract() {
 #[test]
 fn http_between_hosts_on_loopback_keeps_the_contract() {
     hold_all(&REAL, &exchanges::cases());
+}
+
+/// The reference engine, and what it cannot hold.
+const TURMOIL: EngineWorld = EngineWorld {
+    name: "turmoil",
+    new: || Box::new(TurmoilEngine::new(1, EPOCH)),
+    cannot: &[
+        ("a_reset_is_a_connection_reset", "it has no way to send RST: an abort ends with FIN"),
+        ("readable_means_a_reset_too", "it has no way to send RST: an abort ends with FIN"),
+        ("a_dropped_listener_resets_what_waits", "a connection is established when it is accepted, not before"),
+    ],
+    address: simulated,
+};
+
+#[test]
+fn streams_of_turmoil_keep_the_contract() {
+    hold_all(&TURMOIL, streams::CASES);
+}
+
+#[test]
+fn http_over_turmoil_keeps_the_contract() {
+    hold_all(&TURMOIL, &exchanges::cases());
 }

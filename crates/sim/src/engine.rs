@@ -12,9 +12,11 @@ use crate::trace::Trace;
 mod delay;
 mod event;
 mod real;
+mod turmoil;
 
 pub use event::EventEngine;
 pub use real::RealEngine;
+pub use turmoil::TurmoilEngine;
 
 /// A host of one engine; numbered from 0 in the order of [`Engine::add_host`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,7 +112,8 @@ pub enum Action {
     Pause(HostId),
     /// Ends a pause.
     Resume(HostId),
-    /// Replaces the one-way link between each pair of `from` × `to` (a host's link to itself is left alone).
+    /// Replaces the one-way link between each pair of `from` × `to` (a host's link to itself is left alone). An engine
+    /// whose links are alike both ways sees only when it next runs whether they are; [`Engine::run`] then refuses.
     SetLink {
         /// Senders.
         from: Vec<HostId>,
@@ -158,6 +161,18 @@ pub enum EngineError {
         /// How many.
         events: u64,
     },
+    /// The world asks for what the engine cannot do, which showed only as it was to run.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+}
+
+/// What a panic said.
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&'static str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_owned())
 }
 
 /// Why [`Engine::run`] came back.

@@ -146,8 +146,11 @@ impl RunError {
     #[must_use]
     pub fn is_bad_input(&self) -> bool {
         match self {
-            Self::Unsupported(_) | Self::Mesh { .. } | Self::Check { .. } => true,
-            Self::Engine(_) | Self::NotReady { .. } => false,
+            Self::Unsupported(_)
+            | Self::Engine(EngineError::Unsupported(_))
+            | Self::Mesh { .. }
+            | Self::Check { .. } => true,
+            Self::Engine(EngineError::Panicked { .. } | EngineError::Livelock { .. }) | Self::NotReady { .. } => false,
         }
     }
 }

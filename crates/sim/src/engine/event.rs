@@ -73,11 +73,9 @@ impl EventEngine {
         host.state = State::Up;
         let (boot, ahead, start) = (host.boot, host.spec.clock_ahead, Arc::clone(&host.spec.boot));
         world.note(id, "boot", u64::from(boot), 0);
-        drop(world);
-        // The boot function is the host's code: it may spawn, so the lock is free.
         let handle = host::handle(&self.shared, id, boot, ahead, root);
-        let main = start(handle);
-        let mut world = self.shared.world();
+        // The boot function is the host's code too: it runs as a part of its task.
+        let main = Box::pin(async move { start(handle).await });
         world.tasks.add(&self.shared.ready, id, "main", main);
     }
 
@@ -145,11 +143,7 @@ impl EventEngine {
     }
 
     fn panicked(&self, host: u32, task: &'static str, panic: &(dyn Any + Send)) -> EngineError {
-        let message = panic
-            .downcast_ref::<&'static str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "a panic without a message".to_owned());
+        let message = super::panic_message(panic);
         let host = self.shared.world().hosts[host as usize].spec.name.to_string();
         EngineError::Panicked { at: self.now(), host, task, message }
     }
