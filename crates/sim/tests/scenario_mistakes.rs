@@ -147,7 +147,7 @@ s.yaml:23:66: 101% is more than 100%
 s.yaml:2:13: `squall.dev/v1` is not supported here
 2 | apiVersion: squall.dev/v1
                 ^^^^^^^^^^^^^
-help: only `squall.dev/v1alpha1` is known here
+help: did you mean `squall.dev/v1alpha1`?
 "#,
     );
     check(
@@ -273,6 +273,17 @@ help: name its ends: `zone`, `target`, `between`, or `from` and `to`
 
 #[test]
 fn a_service_that_cannot_serve_is_refused() {
+    check(
+        "    back:\n",
+        "    back:\n      protocol: http2\n",
+        r#"
+s.yaml:17:5: `back` speaks HTTP/2, its Service says HTTP/1.1
+17 |     back:
+         ^^^^
+  mesh.yaml:8:18: the Service
+help: set `protocol` here, or `appProtocol` (http, http2, grpc) of the Service's port
+"#,
+    );
     check(
         "zones: [east]",
         "zones: [eats]",

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use squall_control::yaml::{Fields, Kind, Node, Value};
 use squall_control::{Mistake, Mistakes, Place, yaml};
+use squall_policy::Protocol;
 
 use crate::scenario::files::Reading;
 use crate::scenario::isotope::Graph;
@@ -15,9 +16,15 @@ pub(super) struct MeshService {
     pub(super) name: String,
     pub(super) namespace: String,
     selector: Vec<(String, String)>,
-    /// Port and, if it is a number, target port.
-    ports: Vec<(u16, Option<u16>)>,
+    ports: Vec<ServicePort>,
     place: Place,
+}
+
+struct ServicePort {
+    number: u16,
+    /// `None`: a name.
+    target: Option<u16>,
+    protocol: Protocol,
 }
 
 impl MeshService {
@@ -79,7 +86,7 @@ impl Resources {
             host.mistakes().push(mistake);
             return None;
         };
-        let ports: Vec<u16> = service.ports.iter().map(|(port, _)| *port).collect();
+        let ports: Vec<u16> = service.ports.iter().map(|port| port.number).collect();
         let port = match (port, ports.as_slice()) {
             (Some(port), ports) if ports.contains(&port) => port,
             (None, ports) if ports.contains(&80) => 80,
@@ -164,7 +171,7 @@ fn service(document: &Node) -> Option<MeshService> {
                     None => Some(number),
                     Some(target) => target.parse::<u16>().ok(),
                 };
-                Some((number, target))
+                Some(ServicePort { number, target, protocol: protocol(port) })
             })
             .collect(),
         Kind::Scalar { .. } | Kind::Map(_) => return None,
@@ -176,6 +183,18 @@ fn service(document: &Node) -> Option<MeshService> {
         ports,
         place: at(document, &["metadata", "name"])?.place.clone(),
     })
+}
+
+/// As the control plane takes it: by `appProtocol`, else by the beginning of the port's name.
+fn protocol(port: &Node) -> Protocol {
+    let http2 = match text(port, &["appProtocol"]) {
+        Some(protocol) => ["http2", "grpc", "kubernetes.io/h2c"].contains(&protocol),
+        None => {
+            let prefix = text(port, &["name"]).and_then(|name| name.split('-').next());
+            prefix.is_some_and(|prefix| ["grpc", "http2", "h2c"].contains(&prefix))
+        }
+    };
+    if http2 { Protocol::Http2 } else { Protocol::Http1 }
 }
 
 fn at<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Node> {
@@ -211,14 +230,7 @@ pub(super) fn check(resources: &Resources, services: &[ServiceSpec], mistakes: &
             )));
         }
         for workload in selected {
-            if service.ports.iter().all(|(_, target)| target.is_some_and(|target| target != workload.port)) {
-                let message = format!("no port of Service `{}` leads to port {}", service.name, workload.port);
-                let mistake = Mistake::new(&workload.name.place, message).label(&service.place, "the Service");
-                mistakes.push(mistake.help(match service.ports.first() {
-                    Some((_, Some(target))) => format!("write `port: {target}` here, or change its `targetPort`"),
-                    Some((_, None)) | None => "the Service needs a port".to_owned(),
-                }));
-            }
+            port(service, workload, mistakes);
         }
     }
     for workload in services {
@@ -232,5 +244,29 @@ pub(super) fn check(resources: &Resources, services: &[ServiceSpec], mistakes: &
                 labels.join(", ")
             )));
         }
+    }
+}
+
+/// That the Service leads to the workload's port, and that both mean the same protocol.
+fn port(service: &MeshService, workload: &ServiceSpec, mistakes: &Mistakes) {
+    let place = &workload.name.place;
+    let leads = service.ports.iter().find(|port| port.target.is_none_or(|target| target == workload.port));
+    let Some(port) = leads else {
+        let message = format!("no port of Service `{}` leads to port {}", service.name, workload.port);
+        let mistake = Mistake::new(place, message).label(&service.place, "the Service");
+        mistakes.push(match service.ports.first().and_then(|port| port.target) {
+            Some(target) => mistake.help(format!("write `port: {target}` here, or change its `targetPort`")),
+            None => mistake,
+        });
+        return;
+    };
+    if port.protocol != workload.protocol {
+        let (said, meant) = match workload.protocol {
+            Protocol::Http1 => ("HTTP/1.1", "HTTP/2"),
+            Protocol::Http2 => ("HTTP/2", "HTTP/1.1"),
+        };
+        let message = format!("`{}` speaks {said}, its Service says {meant}", workload.name.value);
+        let mistake = Mistake::new(place, message).label(&service.place, "the Service");
+        mistakes.push(mistake.help("set `protocol` here, or `appProtocol` (http, http2, grpc) of the Service's port"));
     }
 }
