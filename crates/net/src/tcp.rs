@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
@@ -76,9 +77,23 @@ impl Net for Tcp {
 pub(crate) async fn dial(to: SocketAddr, from: Option<SocketAddr>) -> io::Result<Conn> {
     let socket = socket(to)?;
     if let Some(from) = from {
+        late_port(&socket)?;
         socket.bind(from)?;
     }
     TcpConn::new(socket.connect(to).await?)
+}
+
+/// Lets the kernel pick the port when it connects, so that one address can have more connections than ports (ip(7),
+/// `IP_BIND_ADDRESS_NO_PORT`).
+fn late_port(socket: &TcpSocket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    #[expect(unsafe_code, reason = "neither tokio nor socket2 has this option")]
+    // SAFETY: the descriptor is open as long as `socket` is borrowed, and the option's value is an int that outlives the call.
+    let failed = unsafe {
+        let size = std::mem::size_of_val(&on) as libc::socklen_t;
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT, (&raw const on).cast(), size)
+    };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Listens, inside a tokio runtime.

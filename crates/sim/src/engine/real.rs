@@ -91,9 +91,13 @@ impl Engine for RealEngine {
             self.booted = true;
             (0..self.hosts.len()).for_each(|host| self.boot(host));
         }
+        if self.interrupt.take() {
+            return Ok(Stopped::Interrupted);
+        }
         match self.loopback.run(until) {
             Ok(true) => {
-                self.interrupt.take();
+                // Taken here, as the world stopped for it.
+                let _ = self.interrupt.take();
                 Ok(Stopped::Interrupted)
             }
             Ok(false) => Ok(Stopped::Reached),
