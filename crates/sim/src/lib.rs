@@ -5,6 +5,7 @@ mod campaign;
 mod check;
 mod client;
 pub mod engine;
+mod evaluate;
 mod history;
 mod journal;
 mod knobs;
@@ -19,7 +20,7 @@ mod script;
 mod service;
 mod shared;
 mod slots;
-pub mod trace;
+mod window;
 mod workload;
 
 pub use campaign::{Campaign, Case, ParallelMap, Row, Verification, in_turn, rows};

@@ -1,0 +1,327 @@
+//! The measures of any window of a run, from the book of its raw numbers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use squall_policy::Instant;
+
+use crate::ledger::{Asked, Book, Call, Change, Gauge, Party};
+use crate::measure::{EdgeSummary, Latency, Recovery, ServiceSummary, Summary};
+
+/// From the first (included) to the second, in world time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) from: Instant,
+    pub(crate) to: Instant,
+}
+
+impl Span {
+    fn has(&self, at: Instant) -> bool {
+        self.from <= at && at < self.to
+    }
+
+    /// How long it is.
+    pub(crate) fn length(&self) -> Duration {
+        self.to.since(self.from)
+    }
+}
+
+/// All measures of a run that is over.
+#[derive(Debug)]
+pub(crate) struct Measures {
+    book: Book,
+    /// Each gauge's steps: from then on it has this value.
+    gauges: BTreeMap<Gauge, Vec<(Instant, i64)>>,
+    /// The measured time: from the scenario's time 0 to the end of its load.
+    pub(crate) whole: Span,
+    /// From the start of the first fault to the end of the last; `None`: no fault began.
+    pub(crate) faults: Option<Span>,
+    /// When the last request may have been answered: what is in flight then counts its time-out.
+    parties: Vec<String>,
+}
+
+impl Measures {
+    /// The measures of `book` over `whole`. `parties`: the names of services, then loads.
+    pub(crate) fn new(book: Book, whole: Span, faults: Option<Span>, parties: Vec<String>) -> Self {
+        let gauges = steps(&book.changes);
+        Self { book, gauges, whole, faults, parties }
+    }
+
+    /// The party of this name.
+    pub(crate) fn party(&self, name: &str) -> Option<Party> {
+        let at = self.parties.iter().position(|party| party == name)?;
+        u16::try_from(at).ok().map(Party)
+    }
+
+    /// The requests of the loads that arrived in `span`.
+    pub(crate) fn asked(&self, span: Span) -> &[Asked] {
+        let all = &self.book.asked;
+        let from = all.partition_point(|asked| asked.arrived < span.from);
+        let to = all.partition_point(|asked| asked.arrived < span.to);
+        &all[from..to.max(from)]
+    }
+
+    /// The sidecars' requests that arrived in `span`, from one (`None`: from all) to another (`None`: to all).
+    pub(crate) fn calls(&self, span: Span, from: Option<Party>, to: Option<Party>) -> impl Iterator<Item = &Call> {
+        let all = &self.book.calls;
+        let first = all.partition_point(|call| call.arrived < span.from);
+        let last = all.partition_point(|call| call.arrived < span.to);
+        all[first..last.max(first)]
+            .iter()
+            .filter(move |call| from.is_none_or(|from| call.from == from) && (to.is_none() || call.to == to))
+    }
+
+    /// How long each request of the loads took; an unanswered one counts its time-out. Not sorted.
+    pub(crate) fn latencies(&self, span: Span) -> Vec<Duration> {
+        self.asked(span)
+            .iter()
+            .map(|asked| match asked.ended {
+                Some(ended) if !asked.gave_up => ended.since(asked.arrived),
+                Some(_) | None => asked.timeout,
+            })
+            .collect()
+    }
+
+    /// How long each call to `to` took. One whose caller's sidecar crashed has no length. Not sorted.
+    pub(crate) fn call_latencies(&self, span: Span, to: Party) -> Vec<Duration> {
+        self.calls(span, None, Some(to)).filter_map(|call| Some(call.ended?.since(call.arrived))).collect()
+    }
+
+    /// (calls, failed for good) of one application to another.
+    pub(crate) fn app_calls(&self, span: Span, from: Party, to: Party) -> (u64, u64) {
+        let mine = self
+            .book
+            .app_calls
+            .iter()
+            .filter(|call| span.has(call.arrived) && call.from == from && call.to == Some(to));
+        mine.fold((0, 0), |(calls, failed), call| (calls + 1, failed + u64::from(call.failed)))
+    }
+
+    /// Requests that a full queue of `service` refused.
+    pub(crate) fn overflowed(&self, span: Span, service: Party) -> u64 {
+        let served = self.book.served.iter();
+        served.filter(|line| span.has(line.arrived) && line.service == service && line.overflowed).count() as u64
+    }
+
+    /// The value of a gauge at an instant, after what happened then.
+    pub(crate) fn gauge_at(&self, gauge: Gauge, at: Instant) -> i64 {
+        let Some(steps) = self.gauges.get(&gauge) else { return 0 };
+        let next = steps.partition_point(|(since, _)| *since <= at);
+        if next == 0 { 0 } else { steps[next - 1].1 }
+    }
+
+    /// The largest value of a gauge in `span`.
+    pub(crate) fn gauge_max(&self, gauge: Gauge, span: Span) -> i64 {
+        let before = self.gauge_at(gauge, span.from);
+        let Some(steps) = self.gauges.get(&gauge) else { return 0 };
+        let first = steps.partition_point(|(since, _)| *since < span.from);
+        steps[first..]
+            .iter()
+            .take_while(|(since, _)| *since < span.to)
+            .map(|(_, value)| *value)
+            .fold(before, i64::max)
+    }
+
+    /// From the end of the last fault to the first second from which success stays at 99 % or more.
+    pub(crate) fn recovery(&self) -> Recovery {
+        let Some(faults) = self.faults else { return Recovery::NoFault };
+        let second = Duration::from_secs(1);
+        let seconds = self.whole.to.since(faults.to).as_nanos().div_ceil(second.as_nanos());
+        let mut recovered = seconds;
+        for number in (0..seconds).rev() {
+            let from = faults.to + second * u32::try_from(number).unwrap_or(u32::MAX);
+            let asked = self.asked(Span { from, to: from + second });
+            let succeeded = asked.iter().filter(|asked| asked.success).count();
+            if succeeded * 100 < asked.len() * 99 {
+                break;
+            }
+            recovered = number;
+        }
+        if recovered == seconds && seconds > 0 {
+            Recovery::Never
+        } else {
+            Recovery::After(second * u32::try_from(recovered).unwrap_or(u32::MAX))
+        }
+    }
+
+    /// Attempts of these calls, and of those that sent any, the number: without retries each would have had one.
+    pub(crate) fn attempts<'a>(calls: impl Iterator<Item = &'a Call>) -> (u64, u64) {
+        calls.fold((0, 0), |(attempts, firsts), call| {
+            (attempts + u64::from(call.attempts), firsts + u64::from(call.attempts > 0))
+        })
+    }
+
+    /// The summary of the whole run.
+    pub(crate) fn summary(&self, services: usize) -> Summary {
+        let span = self.whole;
+        let asked = self.asked(span);
+        let succeeded = asked.iter().filter(|asked| asked.success).count() as u64;
+        let (attempts, firsts) = Self::attempts(self.calls(span, None, None));
+        Summary {
+            requests: asked.len() as u64,
+            succeeded,
+            unanswered: asked.iter().filter(|asked| asked.gave_up || asked.ended.is_none()).count() as u64,
+            latency: latency(self.latencies(span)),
+            amplification: ratio(attempts, firsts),
+            goodput_per_s: succeeded as f64 / span.length().as_secs_f64(),
+            recovery: self.recovery(),
+            services: (0..services).map(|service| self.service(service)).collect(),
+            edges: self.edges(),
+        }
+    }
+
+    fn service(&self, service: usize) -> ServiceSummary {
+        let party = Party(u16::try_from(service).expect("scenarios have fewer services"));
+        let mut row = ServiceSummary { name: self.parties[service].clone(), ..ServiceSummary::default() };
+        let mut spans = Vec::new();
+        for line in self.book.served.iter().filter(|line| line.service == party && self.whole.has(line.arrived)) {
+            row.requests += 1;
+            row.succeeded += u64::from(line.success);
+            row.refused += u64::from(line.overflowed);
+            spans.extend(line.ended.map(|ended| ended.since(line.arrived)));
+        }
+        row.latency = latency(spans);
+        let peak = |gauge| u64::try_from(self.gauge_max(gauge, self.whole)).unwrap_or(0);
+        row.in_flight_max = peak(Gauge::Inside(party));
+        row.queue_max = peak(Gauge::Queued(party));
+        row
+    }
+
+    fn edges(&self) -> Vec<EdgeSummary> {
+        let mut rows: BTreeMap<(Party, Option<Party>), (EdgeSummary, Vec<Duration>)> = BTreeMap::new();
+        for call in self.calls(self.whole, None, None) {
+            let (row, spans) = rows.entry((call.from, call.to)).or_default();
+            row.requests += 1;
+            row.attempts += u64::from(call.attempts);
+            row.succeeded += u64::from(call.success);
+            row.over_budget += u64::from(call.over_budget);
+            row.refused += u64::from(call.refused);
+            spans.extend(call.ended.map(|ended| ended.since(call.arrived)));
+        }
+        let name = |party: Party| self.parties[usize::from(party.0)].clone();
+        rows.into_iter()
+            .map(|((from, to), (row, spans))| EdgeSummary {
+                from: name(from),
+                to: to.map_or_else(|| "unknown".to_owned(), name),
+                latency: latency(spans),
+                ..row
+            })
+            .collect()
+    }
+}
+
+/// `of` ÷ `by`; 1 if `by` is 0.
+pub(crate) fn ratio(of: u64, by: u64) -> f64 {
+    if by == 0 { 1.0 } else { of as f64 / by as f64 }
+}
+
+/// Percentiles of these spans.
+pub(crate) fn latency(mut spans: Vec<Duration>) -> Latency {
+    spans.sort_unstable();
+    let count = u32::try_from(spans.len()).unwrap_or(u32::MAX);
+    Latency {
+        mean: if count == 0 { Duration::ZERO } else { spans.iter().sum::<Duration>() / count },
+        p50: rank(&spans, 500_000),
+        p90: rank(&spans, 900_000),
+        p95: rank(&spans, 950_000),
+        p99: rank(&spans, 990_000),
+        p999: rank(&spans, 999_000),
+        max: spans.last().copied().unwrap_or_default(),
+    }
+}
+
+/// The nearest-rank percentile of sorted spans; zero if there are none.
+fn rank(sorted: &[Duration], ppm: u64) -> Duration {
+    let rank = (sorted.len() as u64 * ppm).div_ceil(1_000_000).max(1);
+    sorted.get(rank as usize - 1).copied().unwrap_or_default()
+}
+
+fn steps(changes: &[Change]) -> BTreeMap<Gauge, Vec<(Instant, i64)>> {
+    let mut gauges: BTreeMap<Gauge, Vec<(Instant, i64)>> = BTreeMap::new();
+    for change in changes {
+        let steps = gauges.entry(change.gauge).or_default();
+        let before = steps.last().map_or(0, |(_, value)| *value);
+        let value = if change.up { before + 1 } else { before - 1 };
+        match steps.last_mut() {
+            // Of several changes at one instant the last counts, for values at that instant; a peak within it is no peak.
+            Some((at, last)) if *at == change.at => *last = value,
+            Some(_) | None => steps.push((change.at, value)),
+        }
+    }
+    gauges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    fn asked(arrived_ms: u64, took_ms: u64, success: bool) -> Asked {
+        Asked {
+            load: 0,
+            arrived: at(arrived_ms),
+            ended: Some(at(arrived_ms + took_ms)),
+            status: if success { 200 } else { 503 },
+            success,
+            gave_up: false,
+            timeout: Duration::from_secs(1),
+        }
+    }
+
+    fn measures(asked: Vec<Asked>, faults: Option<Span>) -> Measures {
+        let book = Book { asked, ..Book::default() };
+        Measures::new(book, Span { from: at(0), to: at(10_000) }, faults, vec!["shop".to_owned()])
+    }
+
+    #[test]
+    fn a_request_belongs_to_the_window_in_which_it_arrived() {
+        let all = measures(vec![asked(0, 5000, true), asked(999, 1, true), asked(1000, 1, false)], None);
+        let first = all.asked(Span { from: at(0), to: at(1000) });
+        assert_eq!(first.len(), 2);
+        assert_eq!(all.latencies(Span { from: at(0), to: at(1) }), [Duration::from_secs(5)]);
+    }
+
+    #[test]
+    fn an_unanswered_request_counts_its_timeout() {
+        let mut lost = asked(10, 0, false);
+        lost.ended = None;
+        let all = measures(vec![lost], None);
+        assert_eq!(all.summary(1).latency.max, Duration::from_secs(1));
+        assert_eq!(all.summary(1).unanswered, 1);
+    }
+
+    #[test]
+    fn percentiles_are_the_nearest_rank() {
+        let spans = (1..=100).map(Duration::from_millis).collect();
+        let latency = latency(spans);
+        let ms = |span: Duration| span.as_millis();
+        assert_eq!([ms(latency.p50), ms(latency.p99), ms(latency.p999), ms(latency.max)], [50, 99, 100, 100]);
+    }
+
+    #[test]
+    fn recovery_is_the_first_second_from_which_success_stays() {
+        let faults = Some(Span { from: at(1000), to: at(4000) });
+        let run = |bad: &[u64]| {
+            let all = (0..100).map(|tenth| asked(tenth * 100, 1, !bad.contains(&tenth))).collect();
+            measures(all, faults).recovery()
+        };
+        assert_eq!(run(&[]), Recovery::After(Duration::ZERO));
+        assert_eq!(run(&[45, 61]), Recovery::After(Duration::from_secs(3)));
+        assert_eq!(run(&[99]), Recovery::Never);
+        assert_eq!(run(&[20]), Recovery::After(Duration::ZERO));
+    }
+
+    #[test]
+    fn gauges_step_and_peak() {
+        let change = |ms, up| Change { at: at(ms), gauge: Gauge::Asked, up };
+        let changes = vec![change(1, true), change(2, true), change(5, false), change(5, true), change(9, false)];
+        let book = Book { changes, ..Book::default() };
+        let all = Measures::new(book, Span { from: at(0), to: at(10) }, None, Vec::new());
+        assert_eq!([0, 1, 4, 5, 9].map(|ms| all.gauge_at(Gauge::Asked, at(ms))), [0, 1, 2, 2, 1]);
+        assert_eq!(all.gauge_max(Gauge::Asked, Span { from: at(3), to: at(9) }), 2);
+        assert_eq!(all.gauge_max(Gauge::Asked, Span { from: at(0), to: at(2) }), 1);
+    }
+}
