@@ -1,0 +1,194 @@
+//! Listens to one sidecar (from its start to its end or crash) and writes what it says into the books.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use squall_control::{ControlRecord, ControlRecorder};
+use squall_policy::{BackendEvent, Instant, Reason, RetryNote};
+use squall_proxy::{HowEnded, Record, Recorder, RequestNumber, Side};
+
+use crate::journal::Words;
+use crate::ledger::{Call, Party};
+use crate::shared::Shared;
+use crate::words;
+
+/// The recorder of one sidecar.
+pub(crate) struct Listener {
+    shared: Arc<Shared>,
+    /// The number of its host.
+    host: u32,
+    /// Whose sidecar.
+    party: Party,
+    /// How much its clock runs ahead.
+    ahead: Duration,
+    live: Mutex<BTreeMap<RequestNumber, Live>>,
+}
+
+/// A request in the sidecar.
+#[derive(Clone, Copy)]
+struct Live {
+    /// Its line in the book, on the outbound side.
+    call: Option<usize>,
+    /// The load's request it is made for.
+    request: Option<u64>,
+}
+
+impl Listener {
+    /// A listener for the sidecar on host number `host`.
+    pub(crate) fn new(shared: &Arc<Shared>, host: u32, party: Party, ahead: Duration) -> Arc<Self> {
+        Arc::new(Self { shared: Arc::clone(shared), host, party, ahead, live: Mutex::default() })
+    }
+
+    fn live(&self, request: RequestNumber) -> Option<Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).get(&request).copied()
+    }
+
+    /// Changes the request's line in the book, if it has one.
+    fn line(&self, request: RequestNumber, change: impl FnOnce(&mut Call)) {
+        if let Some(call) = self.live(request).and_then(|live| live.call) {
+            change(&mut self.shared.ledger.book().calls[call]);
+        }
+    }
+
+    fn begin(&self, at: Instant, record: &Record<'_>) {
+        let Record::Started { request, side, authority, request_id, .. } = record else { return };
+        let call = (*side == Side::Outbound).then(|| {
+            let mut book = self.shared.ledger.book();
+            book.calls.push(Call {
+                from: self.party,
+                to: self.shared.targets.find(authority),
+                arrived: at,
+                ended: None,
+                status: 0,
+                success: false,
+                attempts: 0,
+                refused: false,
+                over_budget: false,
+            });
+            book.calls.len() - 1
+        });
+        let live = Live { call, request: request_id.parse().ok() };
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).insert(*request, live);
+    }
+
+    /// Tells the story of the run what a person wants to know of: what is rare, and the first of what is not.
+    fn story(&self, at: Instant, record: &Record<'_>) {
+        match record {
+            Record::Backend { backend, event } => self.shared.tell_backend(at, self.party, backend, event),
+            Record::Retry { request, note: RetryNote::Retry { .. } | RetryNote::OverBudget } => {
+                let to = self.live(*request).and_then(|live| live.call).and_then(|call| {
+                    self.shared.ledger.book().calls[call].to
+                });
+                let edge = self.shared.edge(self.party, to);
+                match record {
+                    Record::Retry { note: RetryNote::OverBudget, .. } => {
+                        self.shared.tell_once(at, format!("{edge} retries go over budget"));
+                    }
+                    _ => self.shared.tell_once(at, format!("{edge} retries start")),
+                }
+            }
+            Record::Replied { request, reason, .. } => {
+                let to = self.live(*request).and_then(|live| live.call).and_then(|call| {
+                    self.shared.ledger.book().calls[call].to
+                });
+                let edge = self.shared.edge(self.party, to);
+                self.shared.tell_once(at, format!("{edge} first answered by the sidecar itself: {reason}"));
+            }
+            Record::ControlLost { .. } => {
+                self.shared.tell_once(at, "sidecars lose the control plane, and keep the last good mesh".to_owned());
+            }
+            Record::MeshRefused { why } => {
+                self.shared.tell_once(at, format!("sidecars refuse a mesh: {why}"));
+            }
+            Record::PeerRefused { why, .. } => {
+                self.shared.tell_once(at, format!("sidecars refuse a peer: {why}"));
+            }
+            Record::Started { .. }
+            | Record::Routed { .. }
+            | Record::Queued { .. }
+            | Record::Granted { .. }
+            | Record::Picked { .. }
+            | Record::Connected { .. }
+            | Record::Head { .. }
+            | Record::AttemptFailed { .. }
+            | Record::AttemptCancelled { .. }
+            | Record::Retry { .. }
+            | Record::Ended { .. }
+            | Record::MeshApplied { .. }
+            | Record::ControlConnected { .. }
+            | Record::CertificateIssued { .. } => {}
+        }
+    }
+}
+
+impl Recorder for Listener {
+    fn record(&self, at: Instant, record: &Record<'_>) {
+        let at = at - self.ahead;
+        self.begin(at, record);
+        match record {
+            Record::Picked { request, attempt } => {
+                let to = self.shared.pod_party(&attempt.endpoint);
+                self.line(*request, |line| {
+                    line.attempts += 1;
+                    line.to = to.or(line.to);
+                });
+            }
+            Record::Retry { request, note: RetryNote::OverBudget } => {
+                self.line(*request, |line| line.over_budget = true);
+            }
+            Record::Replied { request, reason, .. } => {
+                let refusals = [Reason::QueueFull, Reason::QueueTimeout, Reason::NoneAvailable];
+                let refused = refusals.iter().any(|refusal| refusal.as_str() == *reason);
+                self.line(*request, |line| line.refused = refused);
+            }
+            Record::Ended { request, status, grpc, how, .. } => {
+                let whole = matches!(how, HowEnded::Complete | HowEnded::Local);
+                self.line(*request, |line| {
+                    line.ended = Some(at);
+                    line.status = *status;
+                    line.success = whole && (200..400).contains(status) && grpc.unwrap_or(0) == 0;
+                });
+            }
+            Record::MeshApplied { .. } => self.shared.mesh_applied(at),
+            _ => {}
+        }
+        self.story(at, record);
+        let request = words::request(record).and_then(|request| self.live(request)).and_then(|live| live.request);
+        self.shared.journal.take(at, self.host, words::kind(record), request, record, || words::of(record));
+        if let Record::Ended { request, .. } = record {
+            self.live.lock().unwrap_or_else(PoisonError::into_inner).remove(request);
+        }
+    }
+}
+
+/// The recorder of the control plane.
+pub(crate) struct ControlListener {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) host: u32,
+}
+
+impl ControlRecorder for ControlListener {
+    fn record(&self, now: Instant, record: &ControlRecord) {
+        if let ControlRecord::NotCompiled { node, why } = record {
+            self.shared.tell_once(now, format!("the control plane has no mesh for {node}: {why}"));
+        }
+        self.shared.journal.take(now, self.host, words::control_kind(record), None, record, || Words {
+            text: words::control(record),
+            fields: Vec::new(),
+        });
+    }
+}
+
+impl Shared {
+    fn tell_backend(
+        &self,
+        at: Instant,
+        party: Party,
+        backend: &squall_policy::BackendName,
+        event: &BackendEvent,
+    ) {
+        let whose = self.party_name(party);
+        self.journal.tell(at, format!("{whose}: {backend} {}", words::backend_event(event)));
+    }
+}

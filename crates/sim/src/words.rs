@@ -1,0 +1,285 @@
+//! What records of proxies and of the control plane say, for people and for machines.
+
+use std::time::Duration;
+
+use squall_control::ControlRecord;
+use squall_policy::{BackendEvent, Failure, RetryNote};
+use squall_proxy::{HowEnded, Record, RequestNumber, Side};
+
+use crate::history::Field;
+use crate::journal::Words;
+use crate::note::{Span, Status};
+
+/// Which request of its proxy a record is about.
+pub(crate) fn request(record: &Record<'_>) -> Option<RequestNumber> {
+    match record {
+        Record::Started { request, .. }
+        | Record::Routed { request, .. }
+        | Record::Queued { request }
+        | Record::Granted { request, .. }
+        | Record::Picked { request, .. }
+        | Record::Connected { request, .. }
+        | Record::Head { request, .. }
+        | Record::AttemptFailed { request, .. }
+        | Record::AttemptCancelled { request, .. }
+        | Record::Retry { request, .. }
+        | Record::Replied { request, .. }
+        | Record::Ended { request, .. } => Some(*request),
+        Record::Backend { .. }
+        | Record::MeshApplied { .. }
+        | Record::MeshRefused { .. }
+        | Record::ControlConnected { .. }
+        | Record::ControlLost { .. }
+        | Record::CertificateIssued { .. }
+        | Record::PeerRefused { .. } => None,
+    }
+}
+
+/// What kind of record it is, for machines.
+pub(crate) fn kind(record: &Record<'_>) -> &'static str {
+    match record {
+        Record::Started { side: Side::Outbound, .. } => "out-started",
+        Record::Started { side: Side::Inbound, .. } => "in-started",
+        Record::Routed { .. } => "routed",
+        Record::Queued { .. } => "queued",
+        Record::Granted { .. } => "granted",
+        Record::Picked { .. } => "picked",
+        Record::Connected { .. } => "connected",
+        Record::Head { .. } => "head",
+        Record::AttemptFailed { .. } => "attempt-failed",
+        Record::AttemptCancelled { .. } => "attempt-cancelled",
+        Record::Retry { .. } => "retry",
+        Record::Replied { .. } => "replied",
+        Record::Ended { side: Side::Outbound, .. } => "out-ended",
+        Record::Ended { side: Side::Inbound, .. } => "in-ended",
+        Record::Backend { .. } => "backend",
+        Record::MeshApplied { .. } => "mesh-applied",
+        Record::MeshRefused { .. } => "mesh-refused",
+        Record::ControlConnected { .. } => "control-connected",
+        Record::ControlLost { .. } => "control-lost",
+        Record::CertificateIssued { .. } => "certificate-issued",
+        Record::PeerRefused { .. } => "peer-refused",
+    }
+}
+
+/// The record in words, and its numbers with units in their names.
+pub(crate) fn of(record: &Record<'_>) -> Words {
+    Words { text: text(record), fields: fields(record) }
+}
+
+fn text(record: &Record<'_>) -> String {
+    match record {
+        Record::Started { side: Side::Outbound, method, authority, path, .. } => {
+            format!("sidecar takes {method} {authority}{path}")
+        }
+        Record::Started { side: Side::Inbound, method, path, peer, .. } => {
+            format!("inbound {method} {path} from {}", peer.unwrap_or("nobody proven"))
+        }
+        Record::Routed { route, backend, deadline: Some(deadline), .. } => {
+            format!("route {route} to {backend}, deadline {deadline}")
+        }
+        Record::Routed { route, backend, deadline: None, .. } => format!("route {route} to {backend}"),
+        Record::Queued { .. } => "waits for a place".to_owned(),
+        Record::Granted { waited, .. } => format!("has a place after {}", Span(*waited)),
+        Record::Picked { attempt, .. } => match &attempt.over {
+            Some((other, cost, others)) => format!(
+                "try {}: picked {} over {other} (cost {} against {})",
+                attempt.number,
+                attempt.endpoint,
+                self::cost(*cost),
+                self::cost(*others)
+            ),
+            None => format!("try {}: picked {}", attempt.number, attempt.endpoint),
+        },
+        Record::Connected { attempt, reused: true, .. } => format!("try {attempt} has a pooled connection"),
+        Record::Connected { attempt, took, .. } => format!("try {attempt} connected in {}", Span(*took)),
+        Record::Head { attempt, status, grpc, latency, .. } => {
+            format!("try {attempt} answered {} after {}", Status(*status, *grpc), Span(*latency))
+        }
+        Record::AttemptFailed { attempt, failure, latency, .. } => {
+            format!("try {attempt} failed after {}: {}", Span(*latency), self::failure(*failure))
+        }
+        Record::AttemptCancelled { attempt, latency, .. } => {
+            format!("try {attempt} timed out after {}", Span(*latency))
+        }
+        Record::Retry { note, .. } => retry(*note),
+        Record::Replied { status, grpc, reason, .. } => {
+            format!("sidecar answers {} itself: {reason}", Status(*status, (*grpc != 0).then_some(*grpc)))
+        }
+        Record::Ended { status, grpc, attempts, total, how, .. } => format!(
+            "{} {} after {}, {attempts} {}",
+            self::how(*how),
+            Status(*status, *grpc),
+            Span(*total),
+            if *attempts == 1 { "try" } else { "tries" }
+        ),
+        Record::Backend { backend, event } => format!("{backend} {}", backend_event(event)),
+        Record::MeshApplied { version } => format!("mesh {version} in force"),
+        Record::MeshRefused { why } => format!("mesh refused: {why}"),
+        Record::ControlConnected { address } => format!("control plane at {address} answers"),
+        Record::ControlLost { why, retry_in } => {
+            format!("control plane lost ({why}), tries again in {}", Span(*retry_in))
+        }
+        Record::CertificateIssued { identity, .. } => format!("has a certificate for {identity}"),
+        Record::PeerRefused { peer, why } => format!("refuses {peer}: {why}"),
+    }
+}
+
+fn fields(record: &Record<'_>) -> Vec<(&'static str, Field)> {
+    let number = |number: u64| Field::Number(number);
+    let text = |text: &str| Field::Text(text.to_owned());
+    let nanos = |span: Duration| Field::Number(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX));
+    match record {
+        Record::Started { request, method, authority, path, request_id, peer, .. } => vec![
+            ("exchange", number(request.0)),
+            ("method", text(method)),
+            ("authority", text(authority)),
+            ("path", text(path)),
+            ("request_id", text(request_id)),
+            ("peer", text(peer.unwrap_or(""))),
+        ],
+        Record::Routed { request, route, backend, .. } => {
+            vec![("exchange", number(request.0)), ("route", text(route)), ("backend", text(backend.as_str()))]
+        }
+        Record::Queued { request } => vec![("exchange", number(request.0))],
+        Record::Granted { request, waited } => vec![("exchange", number(request.0)), ("waited_ns", nanos(*waited))],
+        Record::Picked { request, attempt } => vec![
+            ("exchange", number(request.0)),
+            ("attempt", number(u64::from(attempt.number))),
+            ("endpoint", text(&attempt.endpoint)),
+            ("address", text(&attempt.address.to_string())),
+        ],
+        Record::Connected { request, attempt, reused, took } => vec![
+            ("exchange", number(request.0)),
+            ("attempt", number(u64::from(*attempt))),
+            ("reused", number(u64::from(*reused))),
+            ("took_ns", nanos(*took)),
+        ],
+        Record::Head { request, attempt, status, latency, .. } => vec![
+            ("exchange", number(request.0)),
+            ("attempt", number(u64::from(*attempt))),
+            ("status", number(u64::from(*status))),
+            ("latency_ns", nanos(*latency)),
+        ],
+        Record::AttemptFailed { request, attempt, failure, latency } => vec![
+            ("exchange", number(request.0)),
+            ("attempt", number(u64::from(*attempt))),
+            ("failure", text(self::failure(*failure))),
+            ("latency_ns", nanos(*latency)),
+        ],
+        Record::AttemptCancelled { request, attempt, latency } => vec![
+            ("exchange", number(request.0)),
+            ("attempt", number(u64::from(*attempt))),
+            ("latency_ns", nanos(*latency)),
+        ],
+        Record::Retry { request, .. } => vec![("exchange", number(request.0))],
+        Record::Replied { request, status, reason, .. } => vec![
+            ("exchange", number(request.0)),
+            ("status", number(u64::from(*status))),
+            ("reason", text(reason)),
+        ],
+        Record::Ended { request, status, attempts, total, bytes_up, bytes_down, .. } => vec![
+            ("exchange", number(request.0)),
+            ("status", number(u64::from(*status))),
+            ("attempts", number(u64::from(*attempts))),
+            ("total_ns", nanos(*total)),
+            ("up_bytes", number(*bytes_up)),
+            ("down_bytes", number(*bytes_down)),
+        ],
+        Record::Backend { backend, .. } => vec![("backend", text(backend.as_str()))],
+        Record::MeshApplied { version } => vec![("version", text(version))],
+        Record::MeshRefused { .. } => Vec::new(),
+        Record::ControlConnected { address } => vec![("address", text(&address.to_string()))],
+        Record::ControlLost { retry_in, .. } => vec![("retry_in_ns", nanos(*retry_in))],
+        Record::CertificateIssued { identity, not_after_s, .. } => {
+            vec![("identity", text(identity)), ("not_after_s", number(*not_after_s))]
+        }
+        Record::PeerRefused { peer, .. } => vec![("peer_address", text(&peer.to_string()))],
+    }
+}
+
+/// A balancer's cost: nanoseconds, or a small number of requests.
+fn cost(cost: u64) -> String {
+    if cost < 10_000 { cost.to_string() } else { Span(Duration::from_nanos(cost)).to_string() }
+}
+
+fn failure(failure: Failure) -> &'static str {
+    match failure {
+        Failure::ConnectRefused => "connection refused",
+        Failure::ConnectTimeout => "no connection in time",
+        Failure::Tls => "TLS failed",
+        Failure::Reset => "connection reset",
+        Failure::RefusedStream => "stream refused",
+        Failure::CallerGone => "caller gone",
+    }
+}
+
+fn how(how: HowEnded) -> &'static str {
+    match how {
+        HowEnded::Complete => "answered",
+        HowEnded::Local => "answered by the sidecar",
+        HowEnded::Broken => "broke off",
+        HowEnded::Idle => "stood still",
+        HowEnded::CallerGone => "caller gone",
+    }
+}
+
+fn retry(note: RetryNote) -> String {
+    match note {
+        RetryNote::Retry { retry, of, wait, budget_left } => {
+            let budget = match budget_left {
+                None => "budget off".to_owned(),
+                Some(left) => format!("budget {}.{}", left / 1000, left % 1000 / 100),
+            };
+            format!("retry {retry} of {of}, waits {}, {budget}", Span(wait))
+        }
+        RetryNote::Exhausted => "no retry: all are used".to_owned(),
+        RetryNote::OverBudget => "no retry: the budget is empty".to_owned(),
+        RetryNote::NotRepeatable => "no retry: the request cannot be repeated".to_owned(),
+        RetryNote::NoTime => "no retry: the deadline is too near".to_owned(),
+    }
+}
+
+/// `breaker of catalog-1 opened until 17.204 (7 failures in a row)`.
+pub(crate) fn backend_event(event: &BackendEvent) -> String {
+    match event {
+        BackendEvent::BreakerOpened { endpoint, until, failures } => {
+            format!("breaker of {endpoint} opened until {until} ({failures} failures in a row)")
+        }
+        BackendEvent::BreakerHalfOpen { endpoint } => format!("breaker of {endpoint} lets a probe through"),
+        BackendEvent::BreakerClosed { endpoint } => format!("breaker of {endpoint} closed"),
+        BackendEvent::Ejected { endpoint, until } => format!("{endpoint} ejected until {until}"),
+        BackendEvent::EjectionRefused { endpoint } => format!("{endpoint} not ejected: too few would be left"),
+        BackendEvent::Returned { endpoint } => format!("{endpoint} back from ejection"),
+    }
+}
+
+/// What kind of record it is, for machines.
+pub(crate) fn control_kind(record: &ControlRecord) -> &'static str {
+    match record {
+        ControlRecord::Listening { .. } => "control-listening",
+        ControlRecord::Connected { .. } => "control-stream-up",
+        ControlRecord::Disconnected { .. } => "control-stream-gone",
+        ControlRecord::Pushed { .. } => "control-pushed",
+        ControlRecord::Acked { .. } => "control-acked",
+        ControlRecord::Nacked { .. } => "control-nacked",
+        ControlRecord::NotCompiled { .. } => "control-not-compiled",
+        ControlRecord::Signed { .. } => "control-signed",
+        ControlRecord::Refused { .. } => "control-refused",
+    }
+}
+
+/// A control plane's record in words.
+pub(crate) fn control(record: &ControlRecord) -> String {
+    match record {
+        ControlRecord::Listening { at } => format!("listens at {at}"),
+        ControlRecord::Connected { node } => format!("stream of {node} is up"),
+        ControlRecord::Disconnected { node } => format!("stream of {node} is gone"),
+        ControlRecord::Pushed { node, version } => format!("pushes version {version} to {node}"),
+        ControlRecord::Acked { node, version } => format!("{node} took version {version}"),
+        ControlRecord::Nacked { node, version, why } => format!("{node} refused version {version}: {why}"),
+        ControlRecord::NotCompiled { node, why } => format!("no mesh for {node}: {why}"),
+        ControlRecord::Signed { identity, .. } => format!("signs a certificate for {identity}"),
+        ControlRecord::Refused { peer, why } => format!("refuses {peer}: {why}"),
+    }
+}
