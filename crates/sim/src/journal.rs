@@ -7,83 +7,69 @@ use squall_policy::Instant;
 
 use crate::history::{Entry, Field, History, StoryLine};
 use crate::note::Note;
-use crate::outcome::Checkpoint;
-
-/// Records between two checkpoints.
-const CHECKPOINT_EVERY: u64 = 4096;
+use crate::trace::Trace;
 
 /// The journal of a run. Cheap to clone; clones are the same journal.
 #[derive(Clone)]
-pub(crate) struct Journal(Arc<Mutex<Pages>>);
+pub(crate) struct Journal {
+    /// Shared with the engine, which notes its own events in it.
+    trace: Arc<Trace>,
+    pages: Arc<Mutex<Pages>>,
+}
 
 struct Pages {
     hosts: Vec<Arc<str>>,
-    digest: Fold,
-    records: u64,
-    checkpoints: Vec<Checkpoint>,
-    history: Option<Vec<(Instant, Entry)>>,
+    history: Option<Vec<Entry>>,
     story: Vec<(Instant, String)>,
 }
 
-/// What the journal gives in the end.
+/// What the journal gives in the end, besides the trace.
 pub(crate) struct Told {
-    pub(crate) digest: u64,
-    pub(crate) records: u64,
-    pub(crate) checkpoints: Vec<Checkpoint>,
     pub(crate) history: Option<History>,
     pub(crate) story: Vec<StoryLine>,
 }
 
 /// What a record says about itself, asked only if history is kept.
 pub(crate) struct Words {
-    pub(crate) kind: &'static str,
-    pub(crate) request: Option<u64>,
     pub(crate) text: String,
     pub(crate) fields: Vec<(&'static str, Field)>,
 }
 
 impl Journal {
-    /// An empty journal for hosts of these names; `keep`: with history.
-    pub(crate) fn new(hosts: Vec<Arc<str>>, keep: bool) -> Self {
-        Self(Arc::new(Mutex::new(Pages {
-            hosts,
-            digest: Fold::default(),
-            records: 0,
-            checkpoints: Vec::new(),
-            history: keep.then(Vec::new),
-            story: Vec::new(),
-        })))
+    /// A journal for hosts of these names; `keep`: with history.
+    pub(crate) fn new(trace: Arc<Trace>, hosts: Vec<Arc<str>>, keep: bool) -> Self {
+        let pages = Pages { hosts, history: keep.then(Vec::new), story: Vec::new() };
+        Self { trace, pages: Arc::new(Mutex::new(pages)) }
     }
 
-    /// Takes a record of host number `host` at world time `at`.
-    pub(crate) fn take(&self, at: Instant, host: u32, record: &impl Hash, words: impl FnOnce() -> Words) {
+    /// Takes a record of host number `host` at world time `at`, made for this request of the load.
+    pub(crate) fn take(
+        &self,
+        at: Instant,
+        host: u32,
+        kind: &'static str,
+        request: Option<u64>,
+        record: &impl Hash,
+        words: impl FnOnce() -> Words,
+    ) {
+        let mut fold = Fold::default();
+        record.hash(&mut fold);
+        self.trace.note(at, host, kind, fold.finish(), request.unwrap_or(0));
         let mut pages = self.pages();
-        pages.digest.write_u64(at.as_nanos());
-        pages.digest.write_u32(host);
-        record.hash(&mut pages.digest);
-        pages.records += 1;
-        if pages.records.is_multiple_of(CHECKPOINT_EVERY) {
-            let checkpoint = Checkpoint { records: pages.records, at, digest: pages.digest.finish() };
-            pages.checkpoints.push(checkpoint);
-        }
         if pages.history.is_some() {
-            let Words { kind, request, text, fields } = words();
+            let Words { text, fields } = words();
             let host = Arc::clone(&pages.hosts[host as usize]);
             let entry = Entry { at, before_start_ns: 0, host, kind, request, text, fields };
             if let Some(history) = &mut pages.history {
-                history.push((at, entry));
+                history.push(entry);
             }
         }
     }
 
     /// Takes a note of the world itself.
     pub(crate) fn note(&self, at: Instant, host: u32, note: &Note<'_>) {
-        self.take(at, host, note, || Words {
-            kind: note.kind(),
-            request: note.request(),
-            text: note.to_string(),
-            fields: Vec::new(),
-        });
+        let words = || Words { text: note.to_string(), fields: Vec::new() };
+        self.take(at, host, note.kind(), note.request(), note, words);
     }
 
     /// A line for the story of the run.
@@ -95,32 +81,24 @@ impl Journal {
     pub(crate) fn finish(&self, start: Instant) -> Told {
         let mut pages = self.pages();
         let history = pages.history.take().map(|entries| {
-            History::new(entries.into_iter().map(|(at, entry)| Entry {
-                at: Instant::ZERO + at.since(start),
-                before_start_ns: u64::try_from(start.since(at).as_nanos()).unwrap_or(u64::MAX),
+            History::new(entries.into_iter().map(|entry| Entry {
+                at: Instant::ZERO + entry.at.since(start),
+                before_start_ns: u64::try_from(start.since(entry.at).as_nanos()).unwrap_or(u64::MAX),
                 ..entry
             }))
         });
         let mut story = std::mem::take(&mut pages.story);
         story.sort_by_key(|(at, _)| *at);
-        Told {
-            digest: pages.digest.finish(),
-            records: pages.records,
-            checkpoints: std::mem::take(&mut pages.checkpoints),
-            history,
-            story: story
-                .into_iter()
-                .map(|(at, text)| StoryLine { at: Instant::ZERO + at.since(start), text })
-                .collect(),
-        }
+        let story = story.into_iter().map(|(at, text)| StoryLine { at: Instant::ZERO + at.since(start), text });
+        Told { history, story: story.collect() }
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A rolling hash that is the same in every process: FNV-1a over words, mixed at the end (SplitMix64). Not for adversaries.
+/// A hash of one record that is the same in every process: multiply and rotate over words, mixed at the end (SplitMix64).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fold(u64);
 

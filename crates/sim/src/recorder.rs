@@ -20,6 +20,8 @@ pub(crate) struct Listener {
     host: u32,
     /// Whose sidecar.
     party: Party,
+    /// The namespace it is in.
+    namespace: Arc<str>,
     /// How much its clock runs ahead.
     ahead: Duration,
     live: Mutex<BTreeMap<RequestNumber, Live>>,
@@ -37,7 +39,13 @@ struct Live {
 impl Listener {
     /// A listener for the sidecar on host number `host`.
     pub(crate) fn new(shared: &Arc<Shared>, host: u32, party: Party, ahead: Duration) -> Arc<Self> {
-        Arc::new(Self { shared: Arc::clone(shared), host, party, ahead, live: Mutex::default() })
+        let services = &shared.scenario.services;
+        let namespace = match services.get(usize::from(party.0)) {
+            Some(service) => &service.namespace,
+            None => &shared.scenario.load[usize::from(party.0) - services.len()].namespace,
+        };
+        let namespace = Arc::clone(namespace);
+        Arc::new(Self { shared: Arc::clone(shared), host, party, namespace, ahead, live: Mutex::default() })
     }
 
     fn live(&self, request: RequestNumber) -> Option<Live> {
@@ -57,7 +65,7 @@ impl Listener {
             let mut book = self.shared.ledger.book();
             book.calls.push(Call {
                 from: self.party,
-                to: self.shared.targets.find(authority),
+                to: self.shared.targets.find(&self.namespace, authority),
                 arrived: at,
                 ended: None,
                 status: 0,
@@ -75,7 +83,7 @@ impl Listener {
     /// Tells the story of the run what a person wants to know of: what is rare, and the first of what is not.
     fn story(&self, at: Instant, record: &Record<'_>) {
         match record {
-            Record::Backend { backend, event } => self.shared.tell_backend(at, self.party, backend, event),
+            Record::Backend { backend, event } => self.shared.tell_backend(at, self.ahead, self.party, backend, event),
             Record::Retry { request, note: RetryNote::Retry { .. } | RetryNote::OverBudget } => {
                 let to = self.live(*request).and_then(|live| live.call).and_then(|call| {
                     self.shared.ledger.book().calls[call].to
@@ -124,6 +132,7 @@ impl Listener {
 
 impl Recorder for Listener {
     fn record(&self, at: Instant, record: &Record<'_>) {
+        let own = at;
         let at = at - self.ahead;
         self.begin(at, record);
         match record {
@@ -155,7 +164,7 @@ impl Recorder for Listener {
         }
         self.story(at, record);
         let request = words::request(record).and_then(|request| self.live(request)).and_then(|live| live.request);
-        self.shared.journal.take(at, self.host, words::kind(record), request, record, || words::of(record));
+        self.shared.journal.take(at, self.host, words::kind(record), request, record, || words::of(own, record));
         if let Record::Ended { request, .. } = record {
             self.live.lock().unwrap_or_else(PoisonError::into_inner).remove(request);
         }
@@ -184,11 +193,12 @@ impl Shared {
     fn tell_backend(
         &self,
         at: Instant,
+        ahead: Duration,
         party: Party,
         backend: &squall_policy::BackendName,
         event: &BackendEvent,
     ) {
         let whose = self.party_name(party);
-        self.journal.tell(at, format!("{whose}: {backend} {}", words::backend_event(event)));
+        self.journal.tell(at, format!("{whose}: {backend} {}", words::backend_event(at + ahead, event)));
     }
 }

@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use squall_net::{BoxFuture, Task, after, timeout};
-use squall_policy::Protocol;
+use squall_policy::{Instant, Protocol};
 use tokio::sync::oneshot;
 
 use crate::client::{Answer, NoAnswer, Question};
@@ -19,8 +20,32 @@ use crate::service::App;
 #[derive(Clone, Debug)]
 pub(crate) struct Failed(pub(crate) String);
 
-/// Headers that go with every call made for a request.
-pub(crate) type PassedOn = Arc<Vec<(HeaderName, HeaderValue)>>;
+/// What goes with every call made for a request.
+pub(crate) struct PassedOn {
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// When the caller wants its answer, on the host's clock.
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// The time that is left for a request, in milliseconds, as Envoy and Squall's proxy write it.
+const TIME_LEFT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+
+impl PassedOn {
+    /// What a request, arriving now, asks to be passed on.
+    pub(crate) fn of(headers: &HeaderMap, now: Instant) -> Arc<Self> {
+        let left = headers.get(TIME_LEFT).and_then(|value| value.to_str().ok()?.parse().ok());
+        let passed_on = PASSED_ON
+            .iter()
+            .flat_map(|name| headers.get_all(*name).iter().map(|value| (HeaderName::from_static(name), value.clone())));
+        Arc::new(Self {
+            headers: passed_on.collect(),
+            deadline: left.filter(|ms| *ms > 0).map(|ms| now + Duration::from_millis(ms)),
+        })
+    }
+}
+
+/// Headers of a request that an application passes on with every call it makes for it.
+const PASSED_ON: [&str; 4] = ["x-request-id", "traceparent", "tracestate", "baggage"];
 
 impl App {
     /// Runs the steps in order, up to the first fatal failure.
@@ -28,7 +53,7 @@ impl App {
         self: &'a Arc<Self>,
         steps: &'a [Step],
         request: Option<u64>,
-        headers: PassedOn,
+        passed_on: Arc<PassedOn>,
     ) -> BoxFuture<'a, Result<(), Failed>> {
         Box::pin(async move {
             for step in steps {
@@ -37,11 +62,11 @@ impl App {
                         let span = self.draw(span);
                         after(self.host.clock().as_ref(), span).await;
                     }
-                    Step::Call(call) => self.call_step(call, request, &headers).await?,
+                    Step::Call(call) => self.call_step(call, request, &passed_on).await?,
                     Step::Parallel(branches) => {
                         let branches = branches.iter().map(|branch| {
-                            let (app, branch, headers) = (Arc::clone(self), branch.clone(), Arc::clone(&headers));
-                            async move { app.run_steps(&branch, request, headers).await }
+                            let (app, branch, passed_on) = (Arc::clone(self), branch.clone(), Arc::clone(&passed_on));
+                            async move { app.run_steps(&branch, request, passed_on).await }
                         });
                         self.all(branches).await?;
                     }
@@ -74,34 +99,34 @@ impl App {
         first
     }
 
-    async fn call_step(self: &Arc<Self>, call: &Call, request: Option<u64>, headers: &PassedOn) -> Result<(), Failed> {
+    async fn call_step(self: &Arc<Self>, call: &Call, request: Option<u64>, passed_on: &Arc<PassedOn>) -> Result<(), Failed> {
         if !self.dice_say(call.probability_ppm) {
             return Ok(());
         }
         for _ in 0..call.repeat {
             if call.fan_out > 1 {
                 let branches = (0..call.fan_out).map(|_| {
-                    let (app, call, headers) = (Arc::clone(self), call.clone(), Arc::clone(headers));
-                    async move { app.call(&call, request, &headers).await }
+                    let (app, call, passed_on) = (Arc::clone(self), call.clone(), Arc::clone(passed_on));
+                    async move { app.call(&call, request, &passed_on).await }
                 });
                 self.all(branches).await?;
             } else {
-                self.call(call, request, headers).await?;
+                self.call(call, request, passed_on).await?;
             }
         }
         Ok(())
     }
 
     /// One call with its tries.
-    async fn call(self: &Arc<Self>, call: &Call, request: Option<u64>, headers: &PassedOn) -> Result<(), Failed> {
-        let target = self.shared.targets.find(&call.host.value);
+    async fn call(self: &Arc<Self>, call: &Call, request: Option<u64>, passed_on: &Arc<PassedOn>) -> Result<(), Failed> {
+        let target = self.shared.targets.find(&self.spec().namespace, &call.host.value);
         let spec = target.map(|to| &self.shared.scenario.services[usize::from(to.0)]);
         let (protocol, grpc) = spec.map_or((Protocol::Http1, false), |spec| (spec.protocol, spec.grpc));
         let client = match protocol {
             Protocol::Http1 => &self.clients[0],
             Protocol::Http2 => &self.clients[1],
         };
-        let question = question(call, grpc, headers);
+        let mut question = question(call, grpc, passed_on);
         let arrived = self.now();
         let mut failure = String::new();
         for try_number in 1..=call.tries {
@@ -109,6 +134,7 @@ impl App {
             let (method, tries) = (call.method.as_str(), call.tries);
             self.note(&Note::Calls { request, host, method, path, try_number, tries });
             let since = self.now();
+            self.write_deadline(&mut question, passed_on);
             let asking = client.ask(&question);
             let answer = match call.timeout {
                 None => Some(asking.await),
@@ -140,10 +166,19 @@ impl App {
         self.shared.ledger.book().app_calls.push(line);
         if failed && !call.optional { Err(Failed(failure)) } else { Ok(()) }
     }
+
+    /// Tells the callee how much of the caller's time is left, at least 1 ms (0 would mean no limit).
+    fn write_deadline(&self, question: &mut Question, passed_on: &PassedOn) {
+        question.headers.retain(|(name, _)| *name != TIME_LEFT);
+        if let Some(deadline) = passed_on.deadline {
+            let ms = u64::try_from(deadline.since(self.host.now()).as_millis()).unwrap_or(u64::MAX);
+            question.headers.push((TIME_LEFT, HeaderValue::from(ms.max(1))));
+        }
+    }
 }
 
 fn question(call: &Call, grpc: bool, passed_on: &PassedOn) -> Question {
-    let mut headers = passed_on.as_ref().clone();
+    let mut headers = passed_on.headers.clone();
     for (name, value) in &call.headers {
         headers.push((
             HeaderName::from_bytes(name.as_bytes()).expect("the scenario's headers were checked"),

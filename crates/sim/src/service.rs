@@ -19,14 +19,12 @@ use crate::ledger::{Gauge, Party, Served};
 use crate::note::Note;
 use crate::payload::Payload;
 use crate::scenario::{RouteScript, ServiceSpec};
+use crate::script::PassedOn;
 use crate::shared::Shared;
 use crate::slots::{Entry, Full, Slot, Slots};
 
 /// What an answer says in plain text about why it is an error.
 const WHY: HeaderName = HeaderName::from_static("x-application-error");
-
-/// Headers of a request that an application passes on with every call it makes for it.
-const PASSED_ON: [&str; 4] = ["x-request-id", "traceparent", "tracestate", "baggage"];
 
 /// One pod's application. Lives as long as its process.
 pub(crate) struct App {
@@ -163,6 +161,7 @@ impl App {
         let arrived = self.now();
         let (head, body) = request.into_parts();
         let number = request_number(&head.headers);
+        let passed_on = PassedOn::of(&head.headers, self.host.now());
         let spec_ahead = self.spec().clock_ahead;
         let _inside = self.shared.ledger.hold(self.host.clock(), spec_ahead, Gauge::Inside(self.service));
         self.note(&Note::Arrived { request: number, method: head.method.as_str(), path: head.uri.path() });
@@ -185,7 +184,7 @@ impl App {
                     self.note(&Note::Overflows { request: number });
                     Verdict { status: 503, why: "queue full".to_owned(), bytes: 0 }
                 }
-                Ok((_slot, waited)) => self.do_route(route, number, waited, &head.headers).await,
+                Ok((_slot, waited)) => self.do_route(route, number, waited, passed_on).await,
             },
         };
         let response = self.response(number, &verdict);
@@ -216,7 +215,7 @@ impl App {
         route: &RouteScript,
         number: Option<u64>,
         waited: Duration,
-        headers: &HeaderMap,
+        passed_on: Arc<PassedOn>,
     ) -> Verdict {
         let drawn = self.dice(|dice| route.work.time.draw(&mut dice.time));
         let time = self.knobs.stretch(drawn, &self.shared.ledger);
@@ -231,11 +230,7 @@ impl App {
         if error_ppm > 0 && self.dice(|dice| dice.errors.below(1_000_000)) < u64::from(error_ppm) {
             return Verdict { status: 500, why: "its own error rate".to_owned(), bytes: 0 };
         }
-        let passed_on = PASSED_ON
-            .iter()
-            .flat_map(|name| headers.get_all(*name).iter().map(|value| (HeaderName::from_static(name), value.clone())))
-            .collect();
-        match self.run_steps(&route.steps, number, Arc::new(passed_on)).await {
+        match self.run_steps(&route.steps, number, passed_on).await {
             Ok(()) => Verdict { status: 200, why: String::new(), bytes: route.work.response_bytes },
             Err(failed) => Verdict { status: 500, why: failed.0, bytes: 0 },
         }

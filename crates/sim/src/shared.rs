@@ -1,7 +1,7 @@
 //! What all hosts of one run share outside the simulated network: the scenario, the books, the start signal.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use squall_policy::Instant;
 
@@ -25,22 +25,74 @@ pub(crate) struct Shared {
     /// Faults that wait for a number of answers.
     pub(crate) triggers: Triggers,
     pub(crate) interrupt: Interrupt,
+    /// The service of each pod, by its name.
+    pub(crate) pods: BTreeMap<Arc<str>, Party>,
+    /// The names of services, then loads.
+    pub(crate) parties: Vec<String>,
+    pub(crate) told: Mutex<Told>,
 }
 
-/// Which workload stands behind a host name.
+/// What the story has had already, and when proxies last took a mesh.
+#[derive(Default)]
+pub(crate) struct Told {
+    lines: BTreeSet<String>,
+    last_mesh: Instant,
+}
+
+impl Shared {
+    /// The service of the pod of this name.
+    pub(crate) fn pod_party(&self, name: &str) -> Option<Party> {
+        self.pods.get(name).copied()
+    }
+
+    /// A party's name.
+    pub(crate) fn party_name(&self, party: Party) -> &str {
+        &self.parties[usize::from(party.0)]
+    }
+
+    /// `frontend→catalog`.
+    pub(crate) fn edge(&self, from: Party, to: Option<Party>) -> String {
+        format!("{}→{}", self.party_name(from), to.map_or("?", |to| self.party_name(to)))
+    }
+
+    /// A line for the story, unless it was told before, or the load has not begun.
+    pub(crate) fn tell_once(&self, at: Instant, line: String) {
+        if self.start.get().is_some() && self.told().lines.insert(line.clone()) {
+            self.journal.tell(at, line);
+        }
+    }
+
+    /// A proxy took a mesh.
+    pub(crate) fn mesh_applied(&self, at: Instant) {
+        self.told().last_mesh = at;
+    }
+
+    /// When a proxy last took a mesh.
+    pub(crate) fn last_mesh(&self) -> Instant {
+        self.told().last_mesh
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which workload stands behind a host name, as a namespace sees it.
 #[derive(Debug, Default)]
-pub(crate) struct Targets(BTreeMap<String, Party>);
+pub(crate) struct Targets(BTreeMap<(Arc<str>, String), Party>);
 
 impl Targets {
-    /// Workloads by host name, lower case, without port.
-    pub(crate) fn new(names: impl IntoIterator<Item = (String, Party)>) -> Self {
+    /// Workloads by namespace and host name, lower case.
+    pub(crate) fn new(names: impl IntoIterator<Item = ((Arc<str>, String), Party)>) -> Self {
         Self(names.into_iter().collect())
     }
 
-    /// The workload behind `host`, which may have a port.
-    pub(crate) fn find(&self, host: &str) -> Option<Party> {
-        let name = host.split(':').next().unwrap_or_default().to_ascii_lowercase();
-        self.0.get(&name).copied()
+    /// The workload behind `host`, with or without port, as seen from `namespace`.
+    pub(crate) fn find(&self, namespace: &Arc<str>, host: &str) -> Option<Party> {
+        let host = host.to_ascii_lowercase();
+        let bare = host.split(':').next().unwrap_or_default().to_owned();
+        let found = self.0.get(&(Arc::clone(namespace), host));
+        found.or_else(|| self.0.get(&(Arc::clone(namespace), bare))).copied()
     }
 }
 

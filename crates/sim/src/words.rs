@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use squall_control::ControlRecord;
-use squall_policy::{BackendEvent, Failure, RetryNote};
+use squall_policy::{BackendEvent, Failure, Instant, RetryNote};
 use squall_proxy::{HowEnded, Record, RequestNumber, Side};
 
 use crate::history::Field;
@@ -62,12 +62,12 @@ pub(crate) fn kind(record: &Record<'_>) -> &'static str {
     }
 }
 
-/// The record in words, and its numbers with units in their names.
-pub(crate) fn of(record: &Record<'_>) -> Words {
-    Words { text: text(record), fields: fields(record) }
+/// The record, made at `at` of its proxy's clock, in words, and its numbers with units in their names.
+pub(crate) fn of(at: Instant, record: &Record<'_>) -> Words {
+    Words { text: text(at, record), fields: fields(record) }
 }
 
-fn text(record: &Record<'_>) -> String {
+fn text(at: Instant, record: &Record<'_>) -> String {
     match record {
         Record::Started { side: Side::Outbound, method, authority, path, .. } => {
             format!("sidecar takes {method} {authority}{path}")
@@ -76,7 +76,7 @@ fn text(record: &Record<'_>) -> String {
             format!("inbound {method} {path} from {}", peer.unwrap_or("nobody proven"))
         }
         Record::Routed { route, backend, deadline: Some(deadline), .. } => {
-            format!("route {route} to {backend}, deadline {deadline}")
+            format!("route {route} to {backend}, deadline in {}", Span(deadline.since(at)))
         }
         Record::Routed { route, backend, deadline: None, .. } => format!("route {route} to {backend}"),
         Record::Queued { .. } => "waits for a place".to_owned(),
@@ -113,7 +113,7 @@ fn text(record: &Record<'_>) -> String {
             Span(*total),
             if *attempts == 1 { "try" } else { "tries" }
         ),
-        Record::Backend { backend, event } => format!("{backend} {}", backend_event(event)),
+        Record::Backend { backend, event } => format!("{backend} {}", backend_event(at, event)),
         Record::MeshApplied { version } => format!("mesh {version} in force"),
         Record::MeshRefused { why } => format!("mesh refused: {why}"),
         Record::ControlConnected { address } => format!("control plane at {address} answers"),
@@ -240,15 +240,15 @@ fn retry(note: RetryNote) -> String {
     }
 }
 
-/// `breaker of catalog-1 opened until 17.204 (7 failures in a row)`.
-pub(crate) fn backend_event(event: &BackendEvent) -> String {
+/// `breaker of catalog-1 opened for 1.03 s (7 failures in a row)`.
+pub(crate) fn backend_event(at: Instant, event: &BackendEvent) -> String {
     match event {
         BackendEvent::BreakerOpened { endpoint, until, failures } => {
-            format!("breaker of {endpoint} opened until {until} ({failures} failures in a row)")
+            format!("breaker of {endpoint} opened for {} ({failures} failures in a row)", Span(until.since(at)))
         }
         BackendEvent::BreakerHalfOpen { endpoint } => format!("breaker of {endpoint} lets a probe through"),
         BackendEvent::BreakerClosed { endpoint } => format!("breaker of {endpoint} closed"),
-        BackendEvent::Ejected { endpoint, until } => format!("{endpoint} ejected until {until}"),
+        BackendEvent::Ejected { endpoint, until } => format!("{endpoint} ejected for {}", Span(until.since(at))),
         BackendEvent::EjectionRefused { endpoint } => format!("{endpoint} not ejected: too few would be left"),
         BackendEvent::Returned { endpoint } => format!("{endpoint} back from ejection"),
     }

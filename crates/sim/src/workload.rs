@@ -35,7 +35,7 @@ impl Generator {
     /// The generator on host number `id` of load number `load`, whose sidecar's outbound side is at `sidecar`.
     pub(crate) fn new(shared: &Arc<Shared>, host: &Host, id: u32, load: usize, sidecar: SocketAddr) -> Arc<Self> {
         let spec = &shared.scenario.load[load];
-        let target = shared.targets.find(&spec.to.value);
+        let target = shared.targets.find(&spec.namespace, &spec.to.value);
         let service = target.map(|to| &shared.scenario.services[usize::from(to.0)]);
         let grpc = service.is_some_and(|service| service.grpc);
         // gRPC needs HTTP/2 all the way.
