@@ -66,6 +66,10 @@ pub struct Outcome {
     pub checkpoints: Vec<Checkpoint>,
     /// How many records went into the hash.
     pub records: u64,
+    /// The scenario's time 0 in world time, which checkpoints use.
+    pub start: Instant,
+    /// The names of the hosts, by their number.
+    pub hosts: Vec<std::sync::Arc<str>>,
     /// Scenario time that passed, from the start of the load (or of the measuring) to the last answer.
     pub simulated: Duration,
     /// Every record, if [`RunOptions::keep_history`] asked for it.

@@ -107,7 +107,7 @@ impl Listener {
                 self.shared.tell_once(at, "sidecars lose the control plane, and keep the last good mesh".to_owned());
             }
             Record::MeshRefused { why } => {
-                self.shared.tell_once(at, format!("sidecars refuse a mesh: {why}"));
+                self.shared.breaks(format!("a sidecar refused a mesh: {why}"));
             }
             Record::PeerRefused { why, .. } => {
                 self.shared.tell_once(at, format!("sidecars refuse a peer: {why}"));
@@ -180,7 +180,7 @@ pub(crate) struct ControlListener {
 impl ControlRecorder for ControlListener {
     fn record(&self, now: Instant, record: &ControlRecord) {
         if let ControlRecord::NotCompiled { node, why } = record {
-            self.shared.tell_once(now, format!("the control plane has no mesh for {node}: {why}"));
+            self.shared.breaks(format!("the control plane has no mesh for {node}: {why}"));
         }
         self.shared.journal.take(now, self.host, words::control_kind(record), None, record, || Words {
             text: words::control(record),

@@ -37,6 +37,7 @@ pub(crate) struct Shared {
 pub(crate) struct Told {
     lines: BTreeSet<String>,
     last_mesh: Instant,
+    broken: BTreeSet<String>,
 }
 
 impl Shared {
@@ -70,6 +71,16 @@ impl Shared {
     /// When a proxy last took a mesh.
     pub(crate) fn last_mesh(&self) -> Instant {
         self.told().last_mesh
+    }
+
+    /// Something between proxies and control plane went wrong that must not: the run fails.
+    pub(crate) fn breaks(&self, what: String) {
+        self.told().broken.insert(what);
+    }
+
+    /// All that went wrong there.
+    pub(crate) fn broken(&self) -> Vec<String> {
+        self.told().broken.iter().cloned().collect()
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
