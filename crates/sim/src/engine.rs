@@ -63,6 +63,8 @@ pub enum Delay {
     },
     /// Exponential with this mean.
     Exponential(Duration),
+    /// One and then the other: a link and the fault on it.
+    Sum(Box<Delay>, Box<Delay>),
 }
 
 /// One way from one host to another.
@@ -254,6 +256,12 @@ pub trait Engine {
 
     /// Tasks dropped by crashes, connections reset by them: what a crash of this host touched so far.
     fn crash_count(&self, host: HostId) -> u64;
+
+    /// Polls that pauses held up: what a pause of this host touched so far. 0 on an engine that cannot pause.
+    fn pause_count(&self, host: HostId) -> u64 {
+        let _ = host;
+        0
+    }
 
     /// The record of this run. Proxies and services note what they do there too.
     fn trace(&self) -> &Arc<Trace>;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use squall_policy::Instant;
 
-use crate::engine::{Action, Engine, HostId, Unsupported};
+use crate::engine::{Action, CrashMode, Engine, HostId, Unsupported};
 use crate::knobs::Gate;
 use crate::links::{Links, ends};
 use crate::note::Note;
@@ -199,7 +199,8 @@ impl Schedule {
             Turn::Drain(index, nth) => self.drain(now, index, nth),
             Turn::Down(index, nth) => {
                 let (id, restart) = self.rolling(index, nth);
-                self.down(engine, now, id)?;
+                engine.apply(Action::Crash(HostId(id), CrashMode::Reset))?;
+                self.hosts.status[id as usize].down();
                 self.register(now, id, false);
                 self.at(now + restart.down, Turn::Up(index, nth));
             }
@@ -283,12 +284,14 @@ impl Schedule {
             }
             FaultKind::Pause { target } => {
                 for id in self.hosts.of(target) {
-                    engine.apply(Action::Resume(HostId(id)))?;
                     if let Some(pauses) = self.paused.get_mut(&id) {
                         *pauses -= 1;
                     }
                     self.paused.retain(|_, pauses| *pauses > 0);
-                    self.at(now + PROBE_PERIOD, Turn::Found(id));
+                    if !self.paused.contains_key(&id) {
+                        engine.apply(Action::Resume(HostId(id)))?;
+                        self.at(now + PROBE_PERIOD, Turn::Found(id));
+                    }
                 }
             }
             FaultKind::Errors { target, .. } | FaultKind::Slow { target, .. } => {
@@ -309,13 +312,6 @@ impl Schedule {
         let ahead = self.hosts.pods.get(&id).map_or(Duration::ZERO, |pod| pod.sidecar.ahead);
         self.hosts.status[id as usize].drain(now + ahead + restart.drain);
         self.at(now + restart.drain, Turn::Down(index, nth));
-    }
-
-    fn down(&mut self, engine: &mut dyn Engine, now: Instant, id: u32) -> Result<(), Unsupported> {
-        engine.apply(Action::Crash(HostId(id), crate::engine::CrashMode::Reset))?;
-        self.hosts.status[id as usize].down();
-        let _ = now;
-        Ok(())
     }
 
     fn rolling(&self, index: usize, nth: usize) -> (u32, Restart) {
@@ -357,9 +353,7 @@ impl Schedule {
             FaultKind::Crash(crash) => {
                 self.hosts.of(&crash.target).iter().map(|id| engine.crash_count(HostId(*id))).sum()
             }
-            FaultKind::Pause { target } => {
-                self.hosts.of(target).iter().map(|id| engine.pause_count(HostId(*id))).sum()
-            }
+            FaultKind::Pause { target } => self.hosts.of(target).iter().map(|id| engine.pause_count(HostId(*id))).sum(),
             FaultKind::Errors { .. } | FaultKind::Slow { .. } => self.shared.ledger.book().touched[index],
             FaultKind::RollingRestart(_) => 0,
         }

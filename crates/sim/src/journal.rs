@@ -68,7 +68,7 @@ impl Journal {
 
     /// Takes a note of the world itself.
     pub(crate) fn note(&self, at: Instant, host: u32, note: &Note<'_>) {
-        let words = || Words { text: note.to_string(), fields: Vec::new() };
+        let words = || Words { text: note.to_string(), fields: note.fields() };
         self.take(at, host, note.kind(), note.request(), note, words);
     }
 

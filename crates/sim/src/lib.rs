@@ -1,19 +1,25 @@
 //! The simulated world: engines, faults, workload, checks.
 
 mod arrivals;
+#[cfg(test)]
+mod bare;
 mod campaign;
 mod check;
 mod client;
 pub mod engine;
 mod evaluate;
+mod fault;
 mod history;
 mod journal;
 mod knobs;
 mod ledger;
+mod links;
 mod measure;
 mod note;
 mod outcome;
 mod payload;
+mod pod;
+mod recorder;
 mod run;
 pub mod scenario;
 mod script;
@@ -21,7 +27,9 @@ mod service;
 mod shared;
 mod slots;
 mod window;
+mod words;
 mod workload;
+mod world;
 
 pub use campaign::{Campaign, Case, ParallelMap, Row, Verification, in_turn, rows};
 pub use check::{CheckResult, Verdict};

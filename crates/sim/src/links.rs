@@ -44,12 +44,13 @@ impl Links {
     pub(crate) fn count(&self, engine: &dyn Engine, ends: &Ends) -> LinkCount {
         let mut sum = LinkCount::default();
         for (from, to) in self.pairs(|from, to| ends.matches(from, to)) {
-            let LinkCount { packets, lost, cut, bytes, queued } = engine.count(from, to);
+            let LinkCount { packets, lost, cut, bytes, queued, overflowed } = engine.count(from, to);
             sum.packets += packets;
             sum.lost += lost;
             sum.cut += cut;
             sum.bytes += bytes;
             sum.queued += queued;
+            sum.overflowed += overflowed;
         }
         sum
     }
@@ -82,7 +83,9 @@ impl Links {
         hosts()
             .flat_map(|(from, sender)| {
                 let meant = &meant;
-                hosts().filter(move |(to, receiver)| from != *to && meant(sender, receiver)).map(move |(to, _)| (from, to))
+                hosts()
+                    .filter(move |(to, receiver)| from != *to && meant(sender, receiver))
+                    .map(move |(to, _)| (from, to))
             })
             .collect()
     }

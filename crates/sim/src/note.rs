@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::history::Field;
+
 /// One event outside the proxies. Numbers of requests count from 1 over all loads, in order of arrival.
 #[derive(Clone, Copy, Debug, Hash)]
 pub(crate) enum Note<'a> {
@@ -94,6 +96,59 @@ impl Note<'_> {
             | Self::Started
             | Self::FaultBegins { .. }
             | Self::FaultEnds { .. } => None,
+        }
+    }
+}
+
+impl Note<'_> {
+    /// Its numbers, with units in their names.
+    pub(crate) fn fields(&self) -> Vec<(&'static str, Field)> {
+        let number = |number: u64| Field::Number(number);
+        let text = |text: &str| Field::Text(text.to_owned());
+        let nanos = |span: Duration| Field::Number(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX));
+        let status = |status: u16, grpc: Option<u8>| {
+            let mut fields = vec![("status", number(u64::from(status)))];
+            fields.extend(grpc.map(|grpc| ("grpc_status", number(u64::from(grpc)))));
+            fields
+        };
+        match self {
+            Self::Asked { method, path, to, .. } => {
+                vec![("method", text(method)), ("path", text(path)), ("to", text(to))]
+            }
+            Self::Answered { status: code, grpc, latency, .. } => {
+                let mut fields = status(*code, *grpc);
+                fields.push(("latency_ns", nanos(*latency)));
+                fields
+            }
+            Self::Unanswered { latency, .. } => vec![("latency_ns", nanos(*latency))],
+            Self::GaveUp { after, .. } => vec![("after_ns", nanos(*after))],
+            Self::Arrived { method, path, .. } => vec![("method", text(method)), ("path", text(path))],
+            Self::Begins { waited, time, .. } => vec![("waited_ns", nanos(*waited)), ("time_ns", nanos(*time))],
+            Self::Answers { status: code, grpc, .. } => status(*code, *grpc),
+            Self::Calls { host, method, path, try_number, .. } => vec![
+                ("to", text(host)),
+                ("method", text(method)),
+                ("path", text(path)),
+                ("try", number(u64::from(*try_number))),
+            ],
+            Self::CallEnded { host, status: code, grpc, took, .. } => {
+                let mut fields = vec![("to", text(host))];
+                fields.extend(status(*code, *grpc));
+                fields.push(("took_ns", nanos(*took)));
+                fields
+            }
+            Self::CallTimedOut { host, after, .. } => vec![("to", text(host)), ("after_ns", nanos(*after))],
+            Self::Registered { ready, terminating } => {
+                vec![("ready", number(u64::from(*ready))), ("terminating", number(u64::from(*terminating)))]
+            }
+            Self::FaultBegins { name, .. } => vec![("fault", text(name))],
+            Self::FaultEnds { name, touched, .. } => vec![("fault", text(name)), ("touched", number(*touched))],
+            Self::Waits { .. }
+            | Self::Overflows { .. }
+            | Self::Ready
+            | Self::Drains
+            | Self::Drained
+            | Self::Started => Vec::new(),
         }
     }
 }

@@ -85,9 +85,10 @@ impl Listener {
         match record {
             Record::Backend { backend, event } => self.shared.tell_backend(at, self.ahead, self.party, backend, event),
             Record::Retry { request, note: RetryNote::Retry { .. } | RetryNote::OverBudget } => {
-                let to = self.live(*request).and_then(|live| live.call).and_then(|call| {
-                    self.shared.ledger.book().calls[call].to
-                });
+                let to = self
+                    .live(*request)
+                    .and_then(|live| live.call)
+                    .and_then(|call| self.shared.ledger.book().calls[call].to);
                 let edge = self.shared.edge(self.party, to);
                 match record {
                     Record::Retry { note: RetryNote::OverBudget, .. } => {
@@ -97,9 +98,10 @@ impl Listener {
                 }
             }
             Record::Replied { request, reason, .. } => {
-                let to = self.live(*request).and_then(|live| live.call).and_then(|call| {
-                    self.shared.ledger.book().calls[call].to
-                });
+                let to = self
+                    .live(*request)
+                    .and_then(|live| live.call)
+                    .and_then(|call| self.shared.ledger.book().calls[call].to);
                 let edge = self.shared.edge(self.party, to);
                 self.shared.tell_once(at, format!("{edge} first answered by the sidecar itself: {reason}"));
             }

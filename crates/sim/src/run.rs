@@ -7,8 +7,8 @@ use squall_policy::Instant;
 
 use crate::campaign::Verification;
 use crate::check::{CheckResult, Verdict};
-use crate::engine::event::EventEngine;
-use crate::engine::{Engine, Stopped, Unsupported};
+
+use crate::engine::{Engine, EventEngine, Stopped, Unsupported};
 use crate::evaluate::evaluate;
 use crate::fault::Schedule;
 use crate::note::Note;
@@ -92,13 +92,9 @@ fn describe(event: crate::trace::Event, outcome: Option<&Outcome>) -> String {
     }
 }
 
-fn make(kind: EngineKind, seed: u64, mode: Mode) -> Result<(Box<dyn Engine>, Arc<Trace>), RunError> {
+fn make(kind: EngineKind, seed: u64, mode: Mode) -> Result<Box<dyn Engine>, RunError> {
     match kind {
-        EngineKind::Event => {
-            let engine = EventEngine::with_trace(seed, EPOCH, mode);
-            let trace = Arc::clone(engine.trace());
-            Ok((Box::new(engine), trace))
-        }
+        EngineKind::Event => Ok(Box::new(EventEngine::with_trace(seed, EPOCH, mode))),
         EngineKind::Turmoil | EngineKind::Real => Err(Unsupported {
             engine: kind.name(),
             knob: "running scenarios".to_owned(),
@@ -114,8 +110,9 @@ fn run_traced(
     options: RunOptions,
     mode: Mode,
 ) -> Result<(Outcome, Arc<Trace>), RunError> {
-    let (mut engine, trace) = make(options.engine, seed, mode)?;
+    let mut engine = make(options.engine, seed, mode)?;
     let engine = engine.as_mut();
+    let trace = Arc::clone(engine.trace());
     let world = World::build(scenario, seed, options.keep_history, engine, Arc::clone(&trace))?;
     let start = warm_up(&world, engine)?;
     let World { shared, hosts, names, links } = world;
@@ -148,7 +145,13 @@ fn run_traced(
     }
     for broken in shared.broken() {
         let was = vec![("mesh".to_owned(), broken)];
-        checks.push(CheckResult { when: "mesh".to_owned(), that: "every mesh is taken".to_owned(), passed: false, was, at: None });
+        checks.push(CheckResult {
+            when: "mesh".to_owned(),
+            that: "every mesh is taken".to_owned(),
+            passed: false,
+            was,
+            at: None,
+        });
     }
     for report in &reports {
         if let Some(began) = report.began {

@@ -99,7 +99,12 @@ impl App {
         first
     }
 
-    async fn call_step(self: &Arc<Self>, call: &Call, request: Option<u64>, passed_on: &Arc<PassedOn>) -> Result<(), Failed> {
+    async fn call_step(
+        self: &Arc<Self>,
+        call: &Call,
+        request: Option<u64>,
+        passed_on: &Arc<PassedOn>,
+    ) -> Result<(), Failed> {
         if !self.dice_say(call.probability_ppm) {
             return Ok(());
         }
@@ -118,7 +123,12 @@ impl App {
     }
 
     /// One call with its tries.
-    async fn call(self: &Arc<Self>, call: &Call, request: Option<u64>, passed_on: &Arc<PassedOn>) -> Result<(), Failed> {
+    async fn call(
+        self: &Arc<Self>,
+        call: &Call,
+        request: Option<u64>,
+        passed_on: &Arc<PassedOn>,
+    ) -> Result<(), Failed> {
         let target = self.shared.targets.find(&self.spec().namespace, &call.host.value);
         let spec = target.map(|to| &self.shared.scenario.services[usize::from(to.0)]);
         let (protocol, grpc) = spec.map_or((Protocol::Http1, false), |spec| (spec.protocol, spec.grpc));

@@ -110,16 +110,18 @@ impl Measures {
         if next == 0 { 0 } else { steps[next - 1].1 }
     }
 
+    /// Every step of a gauge: from then on it has this value.
+    #[cfg(test)]
+    pub(crate) fn gauge_steps(&self, gauge: Gauge) -> &[(Instant, i64)] {
+        self.gauges.get(&gauge).map_or(&[], Vec::as_slice)
+    }
+
     /// The largest value of a gauge in `span`.
     pub(crate) fn gauge_max(&self, gauge: Gauge, span: Span) -> i64 {
         let before = self.gauge_at(gauge, span.from);
         let Some(steps) = self.gauges.get(&gauge) else { return 0 };
         let first = steps.partition_point(|(since, _)| *since < span.from);
-        steps[first..]
-            .iter()
-            .take_while(|(since, _)| *since < span.to)
-            .map(|(_, value)| *value)
-            .fold(before, i64::max)
+        steps[first..].iter().take_while(|(since, _)| *since < span.to).map(|(_, value)| *value).fold(before, i64::max)
     }
 
     /// From the end of the last fault to the first second from which success stays at 99 % or more.

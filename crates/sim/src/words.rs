@@ -173,11 +173,9 @@ fn fields(record: &Record<'_>) -> Vec<(&'static str, Field)> {
             ("latency_ns", nanos(*latency)),
         ],
         Record::Retry { request, .. } => vec![("exchange", number(request.0))],
-        Record::Replied { request, status, reason, .. } => vec![
-            ("exchange", number(request.0)),
-            ("status", number(u64::from(*status))),
-            ("reason", text(reason)),
-        ],
+        Record::Replied { request, status, reason, .. } => {
+            vec![("exchange", number(request.0)), ("status", number(u64::from(*status))), ("reason", text(reason))]
+        }
         Record::Ended { request, status, attempts, total, bytes_up, bytes_down, .. } => vec![
             ("exchange", number(request.0)),
             ("status", number(u64::from(*status))),

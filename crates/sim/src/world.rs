@@ -62,7 +62,9 @@ impl World {
         let resources = read(scenario)?;
         let pods = RegistrySnapshot::new(
             (plans.iter().zip(&addresses))
-                .filter_map(|(plan, at)| Some(node(scenario, plan, *at)).zip(matches!(plan.role, Role::Pod(_)).then_some(())))
+                .filter_map(|(plan, at)| {
+                    Some(node(scenario, plan, *at)).zip(matches!(plan.role, Role::Pod(_)).then_some(()))
+                })
                 .map(|(node, ())| entry(&node)),
         );
         let targets = targets(scenario, &resources, &pods)?;

@@ -17,6 +17,7 @@ impl Delay {
     /// One span, to the nanosecond. Draws nothing for [`Delay::Constant`].
     pub fn draw(&self, rng: &mut Rng) -> Duration {
         match *self {
+            Self::Sum(ref one, ref other) => one.draw(rng) + other.draw(rng),
             Self::Constant(span) => span,
             Self::Uniform(least, most) => rng.between(least, most),
             Self::Normal { mean, deviation } => nanos(float(mean) + float(deviation) * normal(rng)),
@@ -36,6 +37,7 @@ impl Delay {
     #[must_use]
     pub fn mistake(&self) -> Option<&'static str> {
         match self {
+            Self::Sum(one, other) => one.mistake().or_else(|| other.mistake()),
             Self::Uniform(least, most) if least > most => Some("the least is above the most"),
             Self::LogNormal { p50, p99 } if p50 > p99 => Some("the median is above the 99th percentile"),
             Self::LogNormal { p50, p99 } if p50.is_zero() && !p99.is_zero() => Some("the median is zero"),

@@ -176,6 +176,7 @@ impl World {
         if host.state == State::Up && host.spec.cpu_per_poll.is_zero() && host.line.is_empty() {
             return self.tasks.take(key);
         }
+        host.pause_count += u64::from(host.state == State::Paused);
         host.line.push_back(key);
         self.start_core(id);
         Turn::Stale
@@ -285,6 +286,10 @@ impl Engine for EventEngine {
 
     fn crash_count(&self, host: HostId) -> u64 {
         self.shared.world().hosts[host.0 as usize].crash_count
+    }
+
+    fn pause_count(&self, host: HostId) -> u64 {
+        self.shared.world().hosts[host.0 as usize].pause_count
     }
 
     fn trace(&self) -> &Arc<Trace> {

@@ -71,9 +71,11 @@ impl Way {
     pub(super) fn delay(&mut self) -> u64 {
         let mut delay = match &self.link.latency {
             Delay::Constant(span) => *span,
-            other @ (Delay::Uniform(..) | Delay::Normal { .. } | Delay::LogNormal { .. } | Delay::Exponential(_)) => {
-                other.draw(&mut self.rng)
-            }
+            other @ (Delay::Uniform(..)
+            | Delay::Normal { .. }
+            | Delay::LogNormal { .. }
+            | Delay::Exponential(_)
+            | Delay::Sum(..)) => other.draw(&mut self.rng),
         };
         if !self.link.jitter.is_zero() {
             delay += self.rng.between(std::time::Duration::ZERO, self.link.jitter);

@@ -115,6 +115,8 @@ pub(super) struct Machine {
     pub(super) line: VecDeque<Key>,
     pub(super) core_busy: bool,
     pub(super) crash_count: u64,
+    /// Polls that had to wait for the end of a pause.
+    pub(super) pause_count: u64,
 }
 
 impl Machine {
@@ -171,6 +173,7 @@ impl World {
             line: VecDeque::new(),
             core_busy: false,
             crash_count: 0,
+            pause_count: 0,
         });
         id
     }
