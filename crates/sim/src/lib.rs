@@ -26,6 +26,7 @@ mod script;
 mod service;
 mod shared;
 mod slots;
+pub mod trace;
 mod window;
 mod words;
 mod workload;
