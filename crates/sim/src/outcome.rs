@@ -133,6 +133,14 @@ pub enum RunError {
         /// What CEL says.
         why: String,
     },
+    /// The machine gives no such world. Infrastructure: exit code 4.
+    #[error("no {engine} world on this machine: {why}")]
+    NoWorld {
+        /// Which engine.
+        engine: &'static str,
+        /// What is missing.
+        why: String,
+    },
     /// A pod did not become ready before the load. The run failed.
     #[error("{who} not ready {after:?} after the start of the world: {why}")]
     NotReady {

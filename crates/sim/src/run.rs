@@ -8,7 +8,7 @@ use squall_policy::Instant;
 use crate::campaign::Verification;
 use crate::check::{CheckResult, Verdict};
 
-use crate::engine::{Engine, EventEngine, Stopped, Unsupported};
+use crate::engine::{Engine, EventEngine, RealEngine, Stopped, TurmoilEngine};
 use crate::evaluate::evaluate;
 use crate::fault::Schedule;
 use crate::note::Note;
@@ -95,12 +95,11 @@ fn describe(event: crate::trace::Event, outcome: Option<&Outcome>) -> String {
 fn make(kind: EngineKind, seed: u64, mode: Mode) -> Result<Box<dyn Engine>, RunError> {
     match kind {
         EngineKind::Event => Ok(Box::new(EventEngine::with_trace(seed, EPOCH, mode))),
-        EngineKind::Turmoil | EngineKind::Real => Err(Unsupported {
-            engine: kind.name(),
-            knob: "running scenarios".to_owned(),
-            why: "this build has no such engine".to_owned(),
-        }
-        .into()),
+        EngineKind::Turmoil => Ok(Box::new(TurmoilEngine::new(seed, EPOCH))),
+        EngineKind::Real => match RealEngine::new(seed) {
+            Ok(engine) => Ok(Box::new(engine)),
+            Err(error) => Err(RunError::NoWorld { engine: kind.name(), why: error.to_string() }),
+        },
     }
 }
 

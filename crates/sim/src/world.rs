@@ -58,7 +58,7 @@ impl World {
     ) -> Result<Self, RunError> {
         let plans = plans(scenario);
         let names: Vec<Arc<str>> = plans.iter().map(|plan| Arc::clone(&plan.name)).collect();
-        let addresses: Vec<Addresses> = (0..plans.len()).map(|number| addresses(engine.name(), number)).collect();
+        let addresses: Vec<Addresses> = (0..plans.len()).map(addresses).collect();
         let resources = read(scenario)?;
         let pods = RegistrySnapshot::new(
             (plans.iter().zip(&addresses))
@@ -160,16 +160,10 @@ fn plans(scenario: &Scenario) -> Vec<Plan> {
     [control].into_iter().chain(pods).chain(clients).collect()
 }
 
-/// The addresses of host `number`. In simulated worlds every host has 127.0.0.1 for itself; on one real machine hosts
-/// share the loopback network and need two addresses each.
-fn addresses(engine: &str, number: usize) -> Addresses {
+/// The addresses of host `number`. 127.0.0.1 is the host itself in every world.
+fn addresses(number: usize) -> Addresses {
     let [_, _, high, low] = u32::try_from(number + 1).expect("scenarios have fewer hosts").to_be_bytes();
-    let address = |first, second| IpAddr::V4(Ipv4Addr::new(first, second, high, low));
-    if engine == "real" {
-        Addresses { pod: address(127, 1), local: address(127, 2) }
-    } else {
-        Addresses { pod: address(10, 1), local: IpAddr::V4(Ipv4Addr::LOCALHOST) }
-    }
+    Addresses { pod: IpAddr::V4(Ipv4Addr::new(10, 1, high, low)), local: IpAddr::V4(Ipv4Addr::LOCALHOST) }
 }
 
 fn node(scenario: &Scenario, plan: &Plan, addresses: Addresses) -> Node {

@@ -140,7 +140,11 @@ fn wanted(link: &Link) -> Result<Wanted, Unsupported> {
     let latency = match latency {
         Delay::Constant(span) if span.subsec_nanos().is_multiple_of(1_000_000) => *span,
         Delay::Constant(_) => return Err(refuse("latency", "it counts in whole milliseconds")),
-        Delay::Uniform(..) | Delay::Normal { .. } | Delay::LogNormal { .. } | Delay::Exponential(_) => {
+        Delay::Uniform(..)
+        | Delay::Normal { .. }
+        | Delay::LogNormal { .. }
+        | Delay::Exponential(_)
+        | Delay::Sum(..) => {
             return Err(refuse("latency distribution", "only one constant delay per link can be set"));
         }
     };
