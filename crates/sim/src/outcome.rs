@@ -162,7 +162,22 @@ impl RunError {
             | Self::Engine(EngineError::Unsupported(_))
             | Self::Mesh { .. }
             | Self::Check { .. } => true,
-            Self::Engine(EngineError::Panicked { .. } | EngineError::Livelock { .. }) | Self::NotReady { .. } => false,
+            Self::Engine(EngineError::Panicked { .. } | EngineError::Livelock { .. })
+            | Self::NoWorld { .. }
+            | Self::NotReady { .. } => false,
+        }
+    }
+
+    /// Whether the machine is to blame (exit code 4) and another try may do better.
+    #[must_use]
+    pub fn is_infrastructure(&self) -> bool {
+        match self {
+            Self::NoWorld { .. } => true,
+            Self::Unsupported(_)
+            | Self::Engine(_)
+            | Self::Mesh { .. }
+            | Self::Check { .. }
+            | Self::NotReady { .. } => false,
         }
     }
 }
