@@ -173,11 +173,9 @@ impl RunError {
     pub fn is_infrastructure(&self) -> bool {
         match self {
             Self::NoWorld { .. } => true,
-            Self::Unsupported(_)
-            | Self::Engine(_)
-            | Self::Mesh { .. }
-            | Self::Check { .. }
-            | Self::NotReady { .. } => false,
+            Self::Unsupported(_) | Self::Engine(_) | Self::Mesh { .. } | Self::Check { .. } | Self::NotReady { .. } => {
+                false
+            }
         }
     }
 }
