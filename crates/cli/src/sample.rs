@@ -48,6 +48,8 @@ pub(crate) fn passed(seed: u64) -> Case {
         digest: 0x1234_5678_9abc_def0,
         checkpoints: Vec::new(),
         records: 480_000,
+        start: Instant::ZERO,
+        hosts: Vec::new(),
         simulated: Duration::from_secs(61),
         history: None,
     };
