@@ -7,7 +7,8 @@ use std::sync::Arc;
 use squall_net::Host;
 use squall_policy::Instant;
 
-use crate::{Authority, Mistake, Registry, Resources};
+use crate::push::Pushes;
+use crate::{Authority, Mistake, Registry, Resources, serve};
 
 /// What a control plane needs.
 pub struct ControlConfig {
@@ -119,14 +120,43 @@ pub enum ControlError {
 
 /// The control plane. Cheap to clone; clones are the same control plane.
 #[derive(Clone)]
-pub struct Control {}
+pub struct Control(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) host: Host,
+    pub(crate) listen: SocketAddr,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) tokens: BTreeMap<String, String>,
+    pub(crate) pushes: Pushes,
+    recorder: Arc<dyn ControlRecorder>,
+}
+
+impl Inner {
+    pub(crate) fn record(&self, record: &ControlRecord) {
+        self.recorder.record(self.host.now(), record);
+    }
+
+    pub(crate) fn record_all(&self, records: &[ControlRecord]) {
+        for record in records {
+            self.record(record);
+        }
+    }
+}
 
 impl Control {
     /// A control plane that does not listen yet.
     #[must_use]
     pub fn new(host: Host, config: ControlConfig) -> Self {
-        let _ = (host, config);
-        todo!()
+        Self(Arc::new(Inner {
+            host,
+            listen: config.listen,
+            pushes: Pushes::new(config.resources, config.registry.snapshot()),
+            registry: config.registry,
+            authority: config.authority,
+            tokens: config.tokens,
+            recorder: config.recorder,
+        }))
     }
 
     /// Listens and serves. Returns only when the listener dies; dropping the future ends it, and with it every stream.
@@ -134,7 +164,7 @@ impl Control {
     /// # Errors
     /// [`ControlError`].
     pub async fn run(&self) -> Result<(), ControlError> {
-        todo!()
+        serve::run(&self.0).await
     }
 
     /// Replaces the resources, if every connected proxy's mesh compiles with them; pushes follow.
@@ -142,7 +172,8 @@ impl Control {
     /// # Errors
     /// The mistakes; the resources before it stay in force.
     pub fn update(&self, resources: Resources) -> Result<(), Vec<Mistake>> {
-        let _ = resources;
-        todo!()
+        let records = self.0.pushes.update(resources)?;
+        self.0.record_all(&records);
+        Ok(())
     }
 }

@@ -71,18 +71,15 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Node>, Vec<Mistake>> {
     let mut events = Parser::new_from_str(text);
     while let Some(event) = events.next() {
         let (event, span) = event.map_err(|error| vec![tree.syntax(&error)])?;
-        match event {
-            Event::StreamStart
-            | Event::StreamEnd
-            | Event::DocumentStart(..)
-            | Event::DocumentEnd
-            | Event::Comment(..) => {}
-            event => {
-                let node = tree.node(event, span, &mut events, 0)?;
-                let empty = matches!(&node.kind, Kind::Scalar { text, plain: true } if is_null(text));
-                if !empty {
-                    documents.push(node);
-                }
+        let frame = matches!(
+            event,
+            Event::StreamStart | Event::StreamEnd | Event::DocumentStart(..) | Event::DocumentEnd | Event::Comment(..)
+        );
+        if !frame {
+            let node = tree.node(event, span, &mut events, 0)?;
+            let empty = matches!(&node.kind, Kind::Scalar { text, plain: true } if is_null(text));
+            if !empty {
+                documents.push(node);
             }
         }
     }
@@ -117,6 +114,7 @@ impl<'t> Tree<'t> {
         Mistake::new(&self.place(Span::empty(*error.marker())), format!("not YAML: {}", error.info()))
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the parser's events are non-exhaustive")]
     fn node(
         &mut self,
         event: Event<'t>,

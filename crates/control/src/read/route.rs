@@ -123,8 +123,11 @@ fn pair(value: Value<'_>, what: &'static str) -> Option<(String, String)> {
 /// Changes to the request, and to the response.
 type Changes = (Vec<HeaderChange>, Vec<HeaderChange>);
 
+/// What one filter changes, and where it stands.
+type Filter = (Vec<HeaderChange>, Place);
+
 fn filters(list: Value<'_>) -> Option<Changes> {
-    let mut changes: (Option<(Vec<HeaderChange>, Place)>, Option<(Vec<HeaderChange>, Place)>) = (None, None);
+    let mut changes: (Option<Filter>, Option<Filter>) = (None, None);
     let mut good = true;
     for value in list.list()? {
         let known = &["type", "requestHeaderModifier", "responseHeaderModifier"];
@@ -152,7 +155,7 @@ fn filters(list: Value<'_>) -> Option<Changes> {
         }
         *slot = Some((read.unwrap_or_default(), value.place().clone()));
     }
-    let taken = |slot: Option<(Vec<HeaderChange>, Place)>| slot.map(|(changes, _)| changes).unwrap_or_default();
+    let taken = |slot: Option<Filter>| slot.map(|(changes, _)| changes).unwrap_or_default();
     good.then(|| (taken(changes.0), taken(changes.1)))
 }
 
