@@ -46,6 +46,22 @@ fn http_in_the_event_engine_keeps_the_contract() {
     hold_all(&EVENT, &exchanges::cases());
 }
 
+/// hyper and rustls draw entropy of their own and may look at clocks; nothing of it may reach the order, time or length of
+/// what happens.
+#[test]
+fn the_event_engine_repeats_every_case_event_for_event() {
+    for case in streams::CASES.iter().copied().chain(exchanges::cases()) {
+        let history = || {
+            let mut engine = (EVENT.new)();
+            EVENT.run_in(engine.as_mut(), case).expect("it holds, as another test says");
+            engine.trace().digest()
+        };
+        let (first, second) = (history(), history());
+        assert!(first.events > 0);
+        assert_eq!(first, second, "{} ({:?})", case.name, case.speech);
+    }
+}
+
 fn real() -> Box<dyn Engine> {
     Box::new(RealEngine::new(1).expect("a runtime and a free block of addresses"))
 }

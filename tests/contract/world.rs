@@ -262,7 +262,13 @@ impl World for EngineWorld {
     }
 
     fn run(&self, case: Case) -> Result<(), String> {
-        let mut engine = (self.new)();
+        self.run_in((self.new)().as_mut(), case)
+    }
+}
+
+impl EngineWorld {
+    /// Runs it in an engine that has not run yet.
+    pub fn run_in(&self, engine: &mut dyn Engine, case: Case) -> Result<(), String> {
         let board = Board::default();
         let silent_host = (self.address)(case.parties.len());
         let boots = boots(case, &board, self.address, SocketAddr::new(silent_host, 80));

@@ -132,6 +132,10 @@ where
             }
             Version::Http2 => {
                 let executor = HostExecutor { host: host.clone(), name: "http stream" };
+                // One look at the OS clock remains: `h2` forgets after a second which streams this side has reset, and hyper's
+                // server has no setting for it. It decides only whether a frame that comes later than that on such a stream is
+                // ignored or answered with another reset. In a simulated world that second is one of computing, in which whole
+                // simulated minutes pass.
                 let connection = server::http2::Builder::new(executor)
                     .auto_date_header(false)
                     .timer(HostTimer::new(host))
