@@ -70,9 +70,15 @@ async fn lease(order: &Order, started: Instant) -> Result<(Lease, bool), Failure
         match core.pool.find(&order.key, core.host.now()) {
             Found::Ready(lease) => return Ok((lease, true)),
             Found::Make(making) => {
-                let opening = connect::open(core, order.secrets.clone(), &order.key);
+                // Boxed: it is large and seldom.
+                let opening = Box::pin(connect::open(core, order.secrets.clone(), &order.key));
                 return match timeout(core.host.clock().as_ref(), until, opening).await {
-                    Some(Ok(sender)) => Ok((making.made(sender), false)),
+                    Some(Ok(sender)) => {
+                        if let Some(idle) = order.pool_idle {
+                            core.pool.sweep_at(&core.host, core.host.now() + idle);
+                        }
+                        Ok((making.made(sender, &core.host, order.pool_idle), false))
+                    }
                     Some(Err(failure)) => Err(making.failed(failure)),
                     None => Err(making.failed(Failure::ConnectTimeout)),
                 };

@@ -13,6 +13,9 @@ use squall_net::Clock;
 use squall_net::http::{BodyError, Incoming};
 use squall_policy::Instant;
 
+/// The most frames that are kept, so that a body of tiny ones does not cost many times its bytes.
+const KEPT_FRAMES: usize = 1024;
+
 /// What is known of a body in motion, by its request.
 #[derive(Default)]
 pub(crate) struct Meter {
@@ -128,6 +131,13 @@ impl Source {
         }
     }
 
+    /// An answer is on its way to the caller, so no other try comes: nothing more is kept.
+    pub(crate) fn keep_no_more(&self) {
+        if let Self::Kept(tee, _) = self {
+            lock(tee).room = 0;
+        }
+    }
+
     /// The body for the next try. An earlier try's copy gives nothing more from here on. `None`: it cannot be sent again.
     pub(crate) fn next(&mut self) -> Option<RequestBody> {
         match self {
@@ -218,7 +228,7 @@ impl Copy {
         };
         self.meter.moved(&frame);
         if let Some(data) = frame.data_ref() {
-            if tee.whole && data.len() <= tee.room {
+            if tee.whole && data.len() <= tee.room && tee.kept.len() < KEPT_FRAMES {
                 tee.room -= data.len();
                 tee.kept.push(data.clone());
                 self.next = tee.kept.len();

@@ -77,7 +77,8 @@ struct Free {
 struct Shared {
     sender: Sender<RequestBody>,
     streams: Arc<AtomicU32>,
-    /// When it runs out, if it has no stream.
+    idle: Option<Duration>,
+    /// When it runs out, if it has no stream then.
     expires: Option<Instant>,
 }
 
@@ -138,20 +139,14 @@ impl Pool {
             }
         };
         let mut state = lock(&target.state);
-        // The endpoint is used again: a mesh without it may have been replaced by one with it.
-        state.retired = false;
         match key.protocol {
             Protocol::Http1 => {
-                // A connection whose last request has just ended may not be ready yet; it stays for the next one.
-                state.free.retain(|free| !free.sender.is_closed() && free.expires.is_none_or(|at| at > now));
-                let place = state.free.iter().rposition(|free| free.sender.is_ready());
-                if let Some(place) = place {
-                    let free = state.free.remove(place);
-                    drop(state);
-                    return Found::Ready(Lease { sender: free.sender, target, stream: None });
-                }
+                let free = state.take_free(now);
                 drop(state);
-                Found::Make(Making { target, connecting: None })
+                match free {
+                    Some(sender) => Found::Ready(Lease { sender, target, stream: None }),
+                    None => Found::Make(Making { target, connecting: None }),
+                }
             }
             Protocol::Http2 => {
                 state.shared.retain(|shared| shared.is_kept(now));
@@ -226,17 +221,36 @@ impl Pool {
             let mut state = lock(&target.state);
             state.free.retain(|free| !free.sender.is_closed() && free.expires.is_none_or(|at| at > now));
             state.shared.retain(|shared| shared.is_kept(now));
-            let expiries = state.free.iter().filter_map(|free| free.expires);
-            let idle = state.shared.iter().filter(|shared| shared.streams.load(Memory::SeqCst) == 0);
-            for expires in expiries.chain(idle.filter_map(|shared| shared.expires)) {
-                next = Some(next.map_or(expires, |next| next.min(expires)));
-            }
+            let free = state.free.iter().filter_map(|free| free.expires);
+            let shared = state.shared.iter().filter_map(|shared| match shared.streams.load(Memory::SeqCst) {
+                0 => shared.expires,
+                _ => shared.idle.map(|idle| now + idle),
+            });
+            next = free.chain(shared).chain(next).min();
             let unused = state.free.is_empty() && state.shared.is_empty() && state.connecting.is_none();
             drop(state);
             // Whoever holds the target still (a lease, a connection being made) keeps using it.
             !(unused && Arc::strong_count(target) == 1)
         });
         next
+    }
+}
+
+impl State {
+    /// The free connection that was used last, if one is ready.
+    fn take_free(&mut self, now: Instant) -> Option<Sender<RequestBody>> {
+        let mut place = self.free.len();
+        while place > 0 {
+            place -= 1;
+            let free = &self.free[place];
+            if free.sender.is_closed() || free.expires.is_some_and(|at| at <= now) {
+                self.free.remove(place);
+            } else if free.sender.is_ready() {
+                return Some(self.free.remove(place).sender);
+            }
+            // Else its last request has just ended and it will be ready: it stays for the next one.
+        }
+        None
     }
 }
 
@@ -258,8 +272,8 @@ impl Shared {
 }
 
 impl Making {
-    /// The connection is there.
-    pub(crate) fn made(mut self, sender: Sender<RequestBody>) -> Lease {
+    /// The connection is there, and may stay unused for `idle` (`None`: for ever).
+    pub(crate) fn made(mut self, sender: Sender<RequestBody>, host: &Host, idle: Option<Duration>) -> Lease {
         let Some(connecting) = self.connecting.take() else {
             return Lease { sender, target: Arc::clone(&self.target), stream: None };
         };
@@ -267,7 +281,8 @@ impl Making {
         state.connecting = None;
         let streams = Arc::new(AtomicU32::new(1));
         if let Some(other) = sender.try_clone().filter(|_| !state.retired) {
-            state.shared.push(Shared { sender: other, streams: Arc::clone(&streams), expires: None });
+            let expires = idle.map(|idle| host.now() + idle);
+            state.shared.push(Shared { sender: other, streams: Arc::clone(&streams), idle, expires });
         }
         drop(state);
         connecting.over.raise();

@@ -152,7 +152,7 @@ impl Proxy {
         self.view.is_here() && (!self.secure || self.keyring.is_here())
     }
 
-    /// Replaces a static mesh. Requests in flight go on; backends, endpoints and connections that stay keep their state.
+    /// Replaces the mesh (until the control plane's next push, if there is one). Requests in flight go on; backends, endpoints and connections that stay keep their state.
     pub fn update(&self, mesh: &Mesh) {
         self.view.apply(mesh, "static");
     }

@@ -266,6 +266,7 @@ impl Drive<'_> {
                 }
                 Step::Forward(_) => {
                     let got = got.take().expect("a try is forwarded after its head came");
+                    self.source.keep_no_more();
                     let changes = match self.way {
                         Way::Route(route) => &route.response_headers[..],
                         Way::Application => &[],
@@ -420,4 +421,20 @@ fn discard(core: &Arc<Core>, got: Got) {
             lease.give_back(&core.pool, &core.host, pool_idle);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, F: Future>(_: impl Fn(A, B) -> F) -> usize {
+        std::mem::size_of::<F>()
+    }
+
+    /// Each request in flight costs one of these, copied where it is spawned.
+    #[test]
+    fn the_future_of_a_request_stays_small() {
+        let bytes = size_of_future(request);
+        assert!(bytes <= 4096, "{bytes} bytes");
+    }
 }

@@ -147,3 +147,47 @@ fn a_grpc_stream_runs_both_ways_at_once() {
         assert_eq!(story.count("grpc: Some(0), attempts: 1"), 1, "{:?}", story.lines("Ended"));
     });
 }
+
+#[test]
+fn a_burst_shares_few_http2_connections() {
+    run(|host| async move {
+        let at = origin(&host, echo).await;
+        let (_proxy, proxy_at, story) = outbound(&host, mesh(Protocol::Http2, &[at])).await;
+        let answered = std::sync::Arc::<std::sync::atomic::AtomicU32>::default();
+        let client = client(&host, proxy_at, Version::Http2).await;
+        for _ in 0..250 {
+            let mut client = client.try_clone().expect("HTTP/2");
+            let count = std::sync::Arc::clone(&answered);
+            host.spawn("client", async move {
+                let response = client.send(request(Version::Http2, "GET", "/", empty())).await.expect("an answer");
+                assert_eq!(whole(response).await.status(), 200);
+                count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            });
+        }
+        until(&host, || answered.load(std::sync::atomic::Ordering::SeqCst) == 250).await;
+        let made = story.count("reused: false");
+        assert!((1..=3).contains(&made), "{made} connections for 250 streams, 100 on each");
+    });
+}
+
+#[test]
+fn an_unused_connection_is_closed_when_its_time_is_up() {
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        run(|host| async move {
+            let open = std::sync::Arc::new(());
+            let of_conn = std::sync::Arc::clone(&open);
+            let at = origin(&host, move |request| {
+                let _ = &of_conn;
+                echo(request)
+            })
+            .await;
+            let unconnected = std::sync::Arc::strong_count(&open);
+            let mut mesh = mesh(protocol, &[at]);
+            policy(&mut mesh).pool_idle = Some(std::time::Duration::from_millis(50));
+            let (_proxy, proxy_at, _) = outbound(&host, mesh).await;
+            assert_eq!(get(&host, proxy_at, "/").await.status(), 200);
+            // Each of the origin's connections holds a copy of its service.
+            until(&host, || std::sync::Arc::strong_count(&open) == unconnected).await;
+        });
+    }
+}
