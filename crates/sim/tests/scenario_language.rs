@@ -8,10 +8,12 @@ use squall_sim::scenario::{
     Strike, Target, Window, load_file,
 };
 
-const MESH: &str = "kind: Service
+const MESH: &str = "apiVersion: v1
+kind: Service
 metadata: {name: server, namespace: n}
 spec: {selector: {app: server}, ports: [{port: 80}]}
 ---
+apiVersion: v1
 kind: Service
 metadata: {name: leaf, namespace: n}
 spec: {selector: {app: leaf}, ports: [{port: 80}]}

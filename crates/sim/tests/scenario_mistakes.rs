@@ -785,3 +785,23 @@ fn what_is_accepted_can_be_evaluated() {
         assert!(!matches!(evaluated(text), Ok(cel::Value::Bool(true))), "{text}");
     }
 }
+
+#[test]
+fn a_mistake_in_a_manifest_is_shown_with_its_place_too() {
+    let mesh = format!(
+        "{MESH}---\napiVersion: squall.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {{name: p, namespace: shop}}\nspec:\n  \
+         targetRefs: [{{group: \"\", kind: Service, name: bakc}}]\n"
+    );
+    let files = Memory::new([("s.yaml", GOOD), ("mesh.yaml", mesh.as_str())]);
+    let refusal =
+        load_file(Path::new("s.yaml"), &files, &IsotopeLoad::default()).expect_err("the policy has no target");
+    assert_eq!(
+        refusal.to_string().trim(),
+        "mesh.yaml:15:49: targetRef refers to `bakc`, which is not a Service in namespace `shop`
+15 |   targetRefs: [{group: \"\", kind: Service, name: bakc}]
+                                                     ^^^^
+8 | metadata: {name: back, namespace: shop}
+                     ^^^^ `back` is here
+help: did you mean `back`?"
+    );
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use squall_control::Resources;
 use squall_sim::scenario::{Disk, Files, IsotopeLoad, Memory, Scenario, Step, Target, load_dir, load_file};
 
 fn root() -> PathBuf {
@@ -20,6 +21,16 @@ fn every_shipped_scenario_is_read_and_asks_a_question() {
     assert!(scenarios.len() >= 15, "{} scenarios", scenarios.len());
     for scenario in &scenarios {
         assert!(scenario.question.contains('?'), "{} asks nothing: {}", scenario.name.value, scenario.question);
+    }
+}
+
+#[test]
+fn every_shipped_mesh_is_one_the_control_plane_takes() {
+    for scenario in shipped() {
+        let files: Vec<(&str, &str)> = scenario.mesh.iter().map(|file| (&*file.name, &*file.text)).collect();
+        let resources = Resources::read(&files).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+        let services: Vec<(&str, &str)> = resources.services().collect();
+        assert!(services.len() >= 2, "{}: {services:?}", scenario.name.value);
     }
 }
 

@@ -1,5 +1,5 @@
 //! The production manifests, as far as scenarios refer to them: which Services there are and whom they select. Whether the
-//! manifests are right in themselves is the control plane's to say, when it compiles them.
+//! manifests are right in themselves is the control plane's to say.
 
 use std::collections::BTreeSet;
 
@@ -136,7 +136,7 @@ fn named(spec: Fields<'_>, reading: &Reading<'_>) -> Vec<MeshFile> {
     files
 }
 
-/// Finds the Services in the manifests, of which there should be `given`.
+/// Finds the Services in the manifests, of which there should be `given`. What the control plane would refuse is reported.
 pub(super) fn resources(files: &[MeshFile], given: usize, mistakes: &Mistakes) -> Resources {
     let mut services = Vec::new();
     let mut complete = files.len() >= given;
@@ -147,6 +147,12 @@ pub(super) fn resources(files: &[MeshFile], given: usize, mistakes: &Mistakes) -
                 mistakes.extend(syntax);
                 complete = false;
             }
+        }
+    }
+    if complete {
+        let files: Vec<(&str, &str)> = files.iter().map(|file| (&*file.name, &*file.text)).collect();
+        if let Err(found) = squall_control::Resources::read(&files) {
+            mistakes.extend(found);
         }
     }
     Resources { services, complete }
