@@ -26,7 +26,7 @@ pub(crate) fn mesh(resources: &Resources) -> Result<Mesh, Nack> {
     ] {
         parts.take(kind, set.values().map(|bytes| &bytes[..]))?;
     }
-    parts.mesh()?.ok_or_else(|| Nack {
+    parts.mesh().ok_or_else(|| Nack {
         resource: "mesh".to_owned(),
         field: "resources".to_owned(),
         why: "the listener, its routes, a cluster they lead to, or its endpoints are missing".to_owned(),
@@ -113,16 +113,13 @@ impl Parts {
     }
 
     /// The mesh, if all its parts are in and refer to nothing that is not.
-    ///
-    /// # Errors
-    /// Two virtual hosts claim one domain.
-    pub(crate) fn mesh(&self) -> Result<Option<Mesh>, Nack> {
-        let (Some(clusters), Some(listener)) = (&self.clusters, &self.listener) else { return Ok(None) };
-        let Some(hosts) = self.routes.get(&listener.routes) else { return Ok(None) };
+    pub(crate) fn mesh(&self) -> Option<Mesh> {
+        let (clusters, listener) = (self.clusters.as_ref()?, self.listener.as_ref()?);
+        let hosts = self.routes.get(&listener.routes)?;
         let mut routes = hosts.iter().flat_map(|host| &host.routes);
         let whole = routes.all(|route| route.backends.iter().all(|backend| clusters.contains_key(&backend.backend)));
         if !whole || !clusters.keys().all(|name| self.endpoints.contains_key(name)) {
-            return Ok(None);
+            return None;
         }
         let endpoints = self.endpoints.iter().filter_map(|(name, found)| {
             let cluster = clusters.get(name)?;
@@ -135,12 +132,12 @@ impl Parts {
             });
             Some((name.clone(), endpoints.collect())).filter(|(_, endpoints): &(_, Vec<_>)| !endpoints.is_empty())
         });
-        Ok(Some(Mesh {
+        Some(Mesh {
             hosts: hosts.clone(),
             backends: clusters.iter().map(|(name, cluster)| (name.clone(), cluster.policy.clone())).collect(),
             endpoints: endpoints.collect(),
             inbound: listener.inbound.clone(),
-        }))
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Says a [`Mesh`](squall_policy::Mesh) on the wire: xDS v3 over one ADS stream, as two halves without I/O, and protobuf.
+//! Says a [`Mesh`] on the wire: xDS v3 over one ADS stream, as two halves without I/O, and protobuf.
 
 //!
 //! [`encode`] fills Envoy's fields with what they can say, so that Envoy can follow the same control plane, and puts beside

@@ -131,14 +131,11 @@ impl Subscription {
 
     fn assemble(&mut self, version: &str) {
         let Some(stream) = &self.stream else { return };
-        match stream.parts.mesh() {
-            Ok(Some(mesh)) if self.mesh.as_deref() != Some(&mesh) => {
-                let mesh = Arc::new(mesh);
-                self.mesh = Some(Arc::clone(&mesh));
-                self.events.push_back(SubscriptionEvent::Mesh { mesh, version: version.to_owned() });
-            }
-            Ok(Some(_) | None) => {}
-            Err(refused) => self.events.push_back(SubscriptionEvent::Refused(refused)),
+        let Some(mesh) = stream.parts.mesh() else { return };
+        if self.mesh.as_deref() != Some(&mesh) {
+            let mesh = Arc::new(mesh);
+            self.mesh = Some(Arc::clone(&mesh));
+            self.events.push_back(SubscriptionEvent::Mesh { mesh, version: version.to_owned() });
         }
     }
 }
