@@ -76,7 +76,11 @@ fn run_all(campaign: &Campaign, jobs: usize, results: &Results, screen: &mut Scr
     if !screen.quiet {
         let each = if campaign.verify { ", each run twice" } else { "" };
         let what = format!("{} × {}", numbers::count(scenarios, "scenario"), numbers::count(seeds, "seed"));
-        screen.say(&format!("{what}, {} engine{each}\n", campaign.engine.name()));
+        let world = match campaign.engine {
+            EngineKind::Event | EngineKind::Turmoil => format!("{} engine", campaign.engine.name()),
+            EngineKind::Real => "real sockets, real time".into(),
+        };
+        screen.say(&format!("{what}, {world}{each}\n"));
     }
     let progress = Progress::new(screen, scenarios * seeds);
     let names = campaign.scenarios.iter().map(|scenario| scenario.name.value.as_str());

@@ -1,5 +1,6 @@
 //! What people see of `squall`: the binary is run as they run it.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::{fs, str};
@@ -252,6 +253,24 @@ fn a_scenario_beyond_an_engine_is_refused_by_the_name_of_the_setting() {
 fn an_isotope_file_runs_when_it_is_named() {
     let args = ["test", "isotope/chain.yaml", "--rate", "20/s", "--duration", "2s"];
     squall(&args).ends_with_code(0).says(&["PASS  ", "1 passed"]);
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_no_file_that_looks_whole() {
+    let long = changed("killed", "crash.yaml", "duration: 6s", "duration: 10h");
+    let csv = long.with_file_name("out.csv");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
+    command.args(["test", text(&long), "--csv", text(&csv)]).env("CI", "true").stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("squall can be started");
+    // The head of the table comes after the files are begun and before the first run.
+    let mut head = String::new();
+    let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
+    out.read_line(&mut head).expect("squall prints UTF-8");
+    child.kill().expect("it runs for minutes");
+    child.wait().expect("it was killed");
+    assert!(head.contains("1 scenario × 1 seed"), "{head}");
+    assert!(!csv.exists(), "half a result looks whole");
+    assert!(csv.with_file_name("out.csv.partial").exists(), "the result was not begun before the run");
 }
 
 /// A reader that has seen enough is no reason to fail, or to stop the run half-way.
