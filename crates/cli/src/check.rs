@@ -49,12 +49,9 @@ pub(crate) fn run(args: &Check, screen: &mut Screen) -> Exit {
     if refused {
         return Exit::BadInput;
     }
-    let of_mesh = texts.len();
-    screen.say(&format!(
-        "no mistakes in {} and {}",
-        numbers::count(read, "scenario"),
-        numbers::count(of_mesh, "mesh file")
-    ));
+    let counts = [(read, "scenario"), (texts.len(), "mesh file")];
+    let counts: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| numbers::count(*n, what)).collect();
+    screen.say(&format!("no mistakes in {}", counts.join(" and ")));
     Exit::Pass
 }
 
