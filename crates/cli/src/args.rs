@@ -81,7 +81,8 @@ Result files appear only when all runs are done, so that half a result never loo
 
   --csv FILE      one row per scenario and seed:
     scenario, seed, engine
-    verdict       pass, fail, refused (bad input), broken (a bug) or diverged (see --verify)
+    verdict       pass, fail, refused (bad input), broken (a bug), diverged (see --verify) or
+                  no-world (the machine gives none)
     digest        of every event of the run, in hexadecimal; records: how many they were
     simulated_s, requests, succeeded, unanswered, success_ratio, goodput_per_s
     latency_mean_ms, and so on for p50, p90, p95, p99, p999, max

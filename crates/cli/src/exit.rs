@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use squall_sim::RunError;
+
 /// The exit codes, from the one that matters least to the one that hides all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Exit {
@@ -15,6 +17,17 @@ pub(crate) enum Exit {
     Nondeterminism,
     /// 4: the machine failed us (a full disk, say); trying again may help.
     Infrastructure,
+}
+
+impl Exit {
+    /// Of a run that came to no verdict.
+    pub(crate) fn of(error: &RunError) -> Self {
+        match (error.is_bad_input(), error.is_infrastructure()) {
+            (true, _) => Self::BadInput,
+            (false, true) => Self::Infrastructure,
+            (false, false) => Self::Failed,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {

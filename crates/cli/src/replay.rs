@@ -38,7 +38,7 @@ fn try_run(args: &Replay, screen: &mut Screen) -> Result<Exit, Exit> {
         Ok(outcome) => outcome,
         Err(error) => {
             screen.aside(&format!("error: {error}"));
-            return Err(if error.is_bad_input() { Exit::BadInput } else { Exit::Failed });
+            return Err(Exit::of(&error));
         }
     };
     let title = format!("{}, seed {}, {} engine", outcome.scenario, outcome.seed, engine.name());

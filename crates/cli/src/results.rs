@@ -118,6 +118,7 @@ fn verdict(case: &Case) -> &'static str {
         (Ok(outcome), _) if outcome.passed() => "pass",
         (Ok(_), _) => "fail",
         (Err(error), _) if error.is_bad_input() => "refused",
+        (Err(error), _) if error.is_infrastructure() => "no-world",
         (Err(_), _) => "broken",
     }
 }

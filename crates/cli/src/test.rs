@@ -187,8 +187,7 @@ fn replay(file: &str, case: &Case, isotope: &Isotope, engine: EngineKind) -> Str
 fn verdict(cases: &[Case]) -> Exit {
     let of_case = |case: &Case| match (&case.result, &case.verification) {
         (_, Some(Verification::Diverged { .. })) => Exit::Nondeterminism,
-        (Err(error), _) if error.is_bad_input() => Exit::BadInput,
-        (Err(_), _) => Exit::Failed,
+        (Err(error), _) => Exit::of(error),
         (Ok(outcome), _) if outcome.passed() => Exit::Pass,
         (Ok(_), _) => Exit::Failed,
     };
