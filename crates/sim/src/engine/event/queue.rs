@@ -172,10 +172,31 @@ impl Queue {
         }
         waker
     }
+}
 
-    /// How many entries the heap holds, dead ones included.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.heap.len()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cancelled_timers_do_not_pile_up() {
+        let mut queue = Queue::default();
+        let kept: Vec<Key> = (0..100).map(|at| queue.add_timer(at, 0, Waker::noop().clone())).collect();
+        for at in 0..100_000 {
+            let key = queue.add_timer(1_000_000 + at, 0, Waker::noop().clone());
+            assert!(queue.cancel(key).is_some());
+            assert!(queue.cancel(key).is_none(), "cancelled twice");
+        }
+        assert!(queue.heap.len() < 2500, "{} entries for 100 timers", queue.heap.len());
+        assert!(queue.timers.len() <= 101);
+        let mut fired = Vec::new();
+        while let Some((_, event)) = queue.pop(u64::MAX) {
+            if let Event::Timer(key) = event
+                && queue.fire(key).is_some()
+            {
+                fired.push(key);
+            }
+        }
+        assert_eq!(fired, kept);
     }
 }

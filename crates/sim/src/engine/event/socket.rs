@@ -103,7 +103,7 @@ impl Connecting<'_> {
         connection.connect_waker = Some(waker);
         let key = world.connections.insert(connection);
         self.connection = Some(key);
-        world.note(net.host, "connect", u64::from(key.index), u64::from(to.port()));
+        world.note(net.host, "connect", u64::from(key.index), u64::from(server) << 16 | u64::from(to.port()));
         world.tcp_connect(key);
         Ok(())
     }

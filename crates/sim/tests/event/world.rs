@@ -9,6 +9,7 @@ use squall_net::{Conn, Host};
 use squall_policy::Instant;
 use squall_sim::engine::{Action, Delay, Engine, EventEngine, HostId, HostSpec, Link, Stopped};
 use squall_sim::trace::Mode;
+use tokio::io::AsyncReadExt as _;
 
 /// What the hosts of a world said, and when.
 #[derive(Clone, Default)]
@@ -121,4 +122,27 @@ pub(crate) fn at(number: u8, port: u16) -> SocketAddr {
 /// Connects to the first host's port 80, which must listen.
 pub(crate) async fn connected(host: &Host) -> Conn {
     host.net().connect(at(1, 80)).await.expect("it listens")
+}
+
+/// Accepts one connection at port 80.
+pub(crate) async fn accepted(host: &Host) -> Conn {
+    let mut listener = host.net().listen(at(1, 80)).await.expect("a free port");
+    listener.accept().await.expect("a connection").conn
+}
+
+/// Ready so long after the beginning of the world.
+pub(crate) async fn until(host: &Host, at: Duration) {
+    host.clock().sleep_until(Instant::ZERO + at).await;
+}
+
+/// Reads all there is, and says how much each read gave, and how it ended.
+pub(crate) async fn read_all(host: &Host, log: &Log, conn: &mut Conn) {
+    let mut buf = vec![0; 1 << 20];
+    loop {
+        match conn.read(&mut buf).await {
+            Ok(0) => return log.say(host.now(), "end"),
+            Ok(count) => log.say(host.now(), &format!("read {count}")),
+            Err(error) => return log.say(host.now(), &format!("{:?}", error.kind())),
+        }
+    }
 }
