@@ -33,9 +33,8 @@ pub(super) enum Owner {
 impl Addresses {
     /// Claims a block. `AddrInUse` if 254 other worlds run on this machine.
     pub(super) fn claim() -> io::Result<Self> {
-        let first = std::process::id() % 254;
-        for step in 0..254 {
-            let block = u8::try_from((first + step) % 254 + 1).expect("1 to 254");
+        // Block 0 is left to the machine itself: 127.0.0.1, 127.0.0.53.
+        for block in 1..=254 {
             if let Ok(claim) = TcpListener::bind((Ipv4Addr::new(127, block, 255, 254), CLAIM_PORT)) {
                 return Ok(Self { block, _claim: claim, hosts: Vec::new(), by_address: BTreeMap::new() });
             }
