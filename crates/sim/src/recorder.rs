@@ -54,9 +54,18 @@ impl Listener {
 
     /// Changes the request's line in the book, if it has one.
     fn line(&self, request: RequestNumber, change: impl FnOnce(&mut Call)) {
-        if let Some(call) = self.live(request).and_then(|live| live.call) {
-            change(&mut self.shared.ledger.book().calls[call]);
+        let Some(call) = self.live(request).and_then(|live| live.call) else { return };
+        // The book is closed before the world is torn down, and what is still in flight then ends in no line.
+        if let Some(line) = self.shared.ledger.book().calls.get_mut(call) {
+            change(line);
         }
+    }
+
+    /// Between whom the request goes, in words.
+    fn edge(&self, request: RequestNumber) -> String {
+        let mut to = None;
+        self.line(request, |line| to = line.to);
+        self.shared.edge(self.party, to)
     }
 
     fn begin(&self, at: Instant, record: &Record<'_>) {
@@ -85,11 +94,7 @@ impl Listener {
         match record {
             Record::Backend { backend, event } => self.shared.tell_backend(at, self.ahead, self.party, backend, event),
             Record::Retry { request, note: RetryNote::Retry { .. } | RetryNote::OverBudget } => {
-                let to = self
-                    .live(*request)
-                    .and_then(|live| live.call)
-                    .and_then(|call| self.shared.ledger.book().calls[call].to);
-                let edge = self.shared.edge(self.party, to);
+                let edge = self.edge(*request);
                 match record {
                     Record::Retry { note: RetryNote::OverBudget, .. } => {
                         self.shared.tell_once(at, format!("{edge} retries go over budget"));
@@ -98,11 +103,7 @@ impl Listener {
                 }
             }
             Record::Replied { request, reason, .. } => {
-                let to = self
-                    .live(*request)
-                    .and_then(|live| live.call)
-                    .and_then(|call| self.shared.ledger.book().calls[call].to);
-                let edge = self.shared.edge(self.party, to);
+                let edge = self.edge(*request);
                 self.shared.tell_once(at, format!("{edge} first answered by the sidecar itself: {reason}"));
             }
             Record::ControlLost { .. } => {
