@@ -64,9 +64,11 @@ mod tests {
                 .requested_extensions()
                 .into_iter()
                 .flatten()
-                .flat_map(|extension| match extension {
-                    ParsedExtension::SubjectAlternativeName(names) => names.general_names.as_slice(),
-                    other => panic!("asks for {other:?} as well"),
+                .flat_map(|extension| {
+                    let ParsedExtension::SubjectAlternativeName(names) = extension else {
+                        panic!("asks for {extension:?} as well");
+                    };
+                    &names.general_names
                 })
                 .collect();
             assert!(matches!(names[..], [GeneralName::URI("spiffe://cluster.local/ns/shop/sa/cart")]), "{names:?}");
