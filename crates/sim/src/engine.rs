@@ -14,7 +14,7 @@ mod event;
 mod real;
 mod turmoil;
 
-pub use event::EventEngine;
+pub use event::{Effort, EventEngine};
 pub use real::RealEngine;
 pub use turmoil::TurmoilEngine;
 

@@ -10,5 +10,7 @@ mod hosts;
 mod http;
 #[path = "event/links.rs"]
 mod links;
+#[path = "event/log.rs"]
+mod log;
 #[path = "event/world.rs"]
 mod world;

@@ -32,6 +32,15 @@ use crate::trace::{Mode, Trace};
 /// More events than this without time passing are a livelock.
 const LIVELOCK: u64 = 10_000_000;
 
+/// What a run took, for measurements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// Events: timers, arrivals, retransmissions.
+    pub events: u64,
+    /// Polls of tasks.
+    pub polls: u64,
+}
+
 /// A world of our own making.
 pub struct EventEngine {
     shared: Arc<Shared>,
@@ -42,6 +51,7 @@ pub struct EventEngine {
     /// Events and polls since time last moved.
     standstill: u64,
     livelock: u64,
+    effort: Effort,
 }
 
 impl EventEngine {
@@ -57,12 +67,27 @@ impl EventEngine {
         let trace = Arc::new(Trace::new(mode));
         let shared = Arc::new(Shared::new(seed, epoch, Arc::clone(&trace)));
         let interrupt = Interrupt::default();
-        Self { shared, trace, interrupt, wakes: Vec::new(), booted: false, standstill: 0, livelock: LIVELOCK }
+        Self {
+            shared,
+            trace,
+            interrupt,
+            wakes: Vec::new(),
+            booted: false,
+            standstill: 0,
+            livelock: LIVELOCK,
+            effort: Effort::default(),
+        }
     }
 
     /// Changes how many events without time passing are a livelock. Default 10 million.
     pub fn set_livelock(&mut self, events: u64) {
         self.livelock = events;
+    }
+
+    /// How many events and polls it took so far.
+    #[must_use]
+    pub fn effort(&self) -> Effort {
+        self.effort
     }
 
     fn boot(&mut self, id: u32) {
@@ -113,6 +138,7 @@ impl EventEngine {
                 .map_err(|panic| self.panicked(host, name, panic.as_ref()));
         }
         body.unqueue();
+        self.effort.polls += 1;
         let waker = body.waker.clone();
         let mut cx = Context::from_waker(&waker);
         match catch_unwind(AssertUnwindSafe(|| body.future.as_mut().poll(&mut cx))) {
@@ -235,6 +261,7 @@ impl Engine for EventEngine {
                 shared.set_now(&mut world, at);
                 self.standstill = 0;
             }
+            self.effort.events += 1;
             let task = world.happen(event);
             let turn = task.map(|key| (key, world.tasks.take(key)));
             self.settle(world);

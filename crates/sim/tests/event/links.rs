@@ -338,3 +338,36 @@ fn a_full_accept_queue_drops_syns_which_come_again() {
     assert_eq!(world.log.lines(), want);
     assert_eq!(world.engine.count(world.id("client"), world.id("server")).overflowed, 6);
 }
+
+#[test]
+fn a_server_forgets_half_made_connections_after_63_seconds() {
+    let mut world = World::new(1);
+    world.host("server", |host, _| async move {
+        let _listener = host.net().listen(at(1, 80)).await.expect("a free port");
+        std::future::pending::<()>().await;
+    });
+    world.host("client", |host, log| async move {
+        // 1024 SYNs arrive, no answer comes back, and everybody gives up: the accept queue is full of nobody.
+        for _ in 0..1024 {
+            let (net, inside) = (host.net().clone(), host.clone());
+            host.spawn("gives up", async move {
+                let end = inside.now() + ms(100);
+                let connected = squall_net::timeout(inside.clock().as_ref(), end, net.connect(at(1, 80))).await;
+                assert!(connected.is_none(), "the way back is cut");
+            });
+        }
+        until(&host, ms(500)).await;
+        let end = host.now() + 10 * SECOND;
+        let full = squall_net::timeout(host.clock().as_ref(), end, host.net().connect(at(1, 80))).await;
+        log.say(host.now(), if full.is_none() { "full" } else { "not full" });
+        until(&host, 64 * SECOND).await;
+        let _conn = connected(&host).await;
+        log.say(host.now(), "connected");
+    });
+    world.link("client", "server", constant(ms(1)));
+    world.link("server", "client", Link { cut: true, ..constant(ms(1)) });
+    world.run(ms(400));
+    world.link("server", "client", constant(ms(1)));
+    world.run(100 * SECOND);
+    assert_eq!(world.log.lines(), ["10500000000 full", "64002000000 connected"]);
+}

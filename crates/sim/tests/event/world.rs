@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use squall_net::{Conn, Host};
@@ -11,19 +11,9 @@ use squall_sim::engine::{Action, Delay, Engine, EventEngine, HostId, HostSpec, L
 use squall_sim::trace::Mode;
 use tokio::io::AsyncReadExt as _;
 
-/// What the hosts of a world said, and when.
-#[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<(Instant, String)>>>);
+pub(crate) use crate::log::Log;
 
 impl Log {
-    pub(crate) fn say(&self, at: Instant, what: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((at, what.to_owned()));
-    }
-
-    pub(crate) fn said(&self) -> Vec<(Instant, String)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// What was said, as `1000000 text` lines with nanoseconds.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.said().into_iter().map(|(at, what)| format!("{} {what}", at.as_nanos())).collect()
