@@ -61,11 +61,17 @@ impl Measures {
         &all[from..to.max(from)]
     }
 
+    /// The end of `span` for what services do: a span that reaches to the end of the load takes in what its last requests still
+    /// bring about.
+    fn end_of(&self, span: Span) -> Instant {
+        if span.to >= self.whole.to { Instant::MAX } else { span.to }
+    }
+
     /// The sidecars' requests that arrived in `span`, from one (`None`: from all) to another (`None`: to all).
     pub(crate) fn calls(&self, span: Span, from: Option<Party>, to: Option<Party>) -> impl Iterator<Item = &Call> {
         let all = &self.book.calls;
         let first = all.partition_point(|call| call.arrived < span.from);
-        let last = all.partition_point(|call| call.arrived < span.to);
+        let last = all.partition_point(|call| call.arrived < self.end_of(span));
         all[first..last.max(first)]
             .iter()
             .filter(move |call| from.is_none_or(|from| call.from == from) && (to.is_none() || call.to == to))
@@ -89,18 +95,19 @@ impl Measures {
 
     /// (calls, failed for good) of one application to another.
     pub(crate) fn app_calls(&self, span: Span, from: Party, to: Party) -> (u64, u64) {
+        let within = Span { to: self.end_of(span), ..span };
         let mine = self
             .book
             .app_calls
             .iter()
-            .filter(|call| span.has(call.arrived) && call.from == from && call.to == Some(to));
+            .filter(|call| within.has(call.arrived) && call.from == from && call.to == Some(to));
         mine.fold((0, 0), |(calls, failed), call| (calls + 1, failed + u64::from(call.failed)))
     }
 
     /// Requests that a full queue of `service` refused.
     pub(crate) fn overflowed(&self, span: Span, service: Party) -> u64 {
-        let served = self.book.served.iter();
-        served.filter(|line| span.has(line.arrived) && line.service == service && line.overflowed).count() as u64
+        let (served, within) = (self.book.served.iter(), Span { to: self.end_of(span), ..span });
+        served.filter(|line| within.has(line.arrived) && line.service == service && line.overflowed).count() as u64
     }
 
     /// The value of a gauge at an instant, after what happened then.
