@@ -163,6 +163,16 @@ pub enum EngineError {
         /// How many.
         events: u64,
     },
+    /// A task was woken from a thread that is not the world's: something in it waits for real time. The run is void.
+    #[error("{at} s: task `{task}` of {host} was woken from another thread")]
+    Escaped {
+        /// When it was noticed.
+        at: Instant,
+        /// On which host.
+        host: String,
+        /// The task's name.
+        task: &'static str,
+    },
     /// The world asks for what the engine cannot do, which showed only as it was to run.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),

@@ -162,7 +162,7 @@ impl RunError {
             | Self::Engine(EngineError::Unsupported(_))
             | Self::Mesh { .. }
             | Self::Check { .. } => true,
-            Self::Engine(EngineError::Panicked { .. } | EngineError::Livelock { .. })
+            Self::Engine(EngineError::Panicked { .. } | EngineError::Livelock { .. } | EngineError::Escaped { .. })
             | Self::NoWorld { .. }
             | Self::NotReady { .. } => false,
         }

@@ -174,6 +174,15 @@ impl EventEngine {
         EngineError::Panicked { at: self.now(), host, task, message }
     }
 
+    fn escaped(&self, key: Key) -> EngineError {
+        let world = self.shared.world();
+        let (host, task) = world
+            .tasks
+            .label(key)
+            .map_or(("a host", "a task that has ended"), |(host, task)| (&*world.hosts[host as usize].spec.name, task));
+        EngineError::Escaped { at: self.now(), host: host.to_owned(), task }
+    }
+
     /// Wakes and drops, with the lock free, what an event left.
     fn settle(&mut self, mut world: std::sync::MutexGuard<'_, World>) {
         std::mem::swap(&mut self.wakes, &mut world.wakes);
@@ -235,6 +244,7 @@ impl Engine for EventEngine {
 
     fn run(&mut self, until: Instant) -> Result<Stopped, EngineError> {
         let until = until.as_nanos();
+        self.shared.ready.settle_here();
         if !self.booted {
             self.booted = true;
             let hosts = self.shared.world().hosts.len() as u32;
@@ -245,7 +255,7 @@ impl Engine for EventEngine {
             if self.interrupt.is_raised() && self.interrupt.take() {
                 return Ok(Stopped::Interrupted);
             }
-            if let Some(key) = shared.ready.pop() {
+            if let Some(key) = shared.ready.pop().map_err(|key| self.escaped(key))? {
                 self.alive()?;
                 let turn = shared.world().admit(key);
                 self.work(key, turn)?;
@@ -278,6 +288,7 @@ impl Engine for EventEngine {
     }
 
     fn apply(&mut self, action: Action) -> Result<(), Unsupported> {
+        self.shared.ready.settle_here();
         match action {
             Action::Crash(HostId(id), mode) => self.crash(id, mode),
             Action::Restart(HostId(id)) => {

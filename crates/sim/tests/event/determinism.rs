@@ -99,3 +99,24 @@ fn a_planted_leak_is_found_and_bisected_to_its_first_event() {
     assert_eq!((is.index, is.at, is.host, is.kind), (other.index, other.at, 4, "connect"));
     assert_ne!(is.b, other.b, "{is:?} {other:?}");
 }
+
+#[test]
+fn a_wake_up_from_another_thread_ends_the_run() {
+    let mut world = World::new(1);
+    world.host("host", |host, _| async move {
+        host.spawn("waits outside", async move {
+            let mut begun = false;
+            std::future::poll_fn(|cx| {
+                if !std::mem::replace(&mut begun, true) {
+                    let waker = cx.waker().clone();
+                    #[expect(clippy::disallowed_methods, reason = "planted: the engine must notice")]
+                    std::thread::spawn(move || waker.wake()).join().expect("it only wakes");
+                }
+                std::task::Poll::<()>::Pending
+            })
+            .await;
+        });
+    });
+    let error = world.engine.run(squall_policy::Instant::ZERO + ms(1)).expect_err("it left the world");
+    assert_eq!(error.to_string(), "0.000 s: task `waits outside` of host was woken from another thread");
+}

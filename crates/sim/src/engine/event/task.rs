@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
+use std::thread::ThreadId;
 
 use squall_net::BoxFuture;
 
@@ -11,19 +12,42 @@ use super::queue::Key;
 
 /// Tasks to poll, first woken first.
 #[derive(Default)]
-pub(super) struct Ready(Mutex<VecDeque<Key>>);
+pub(super) struct Ready(Mutex<Line>);
+
+#[derive(Default)]
+struct Line {
+    keys: VecDeque<Key>,
+    /// The thread of the world. A wake-up from another one would come at a moment that no seed decides.
+    home: Option<ThreadId>,
+    escaped: Option<Key>,
+}
 
 impl Ready {
-    fn keys(&self) -> MutexGuard<'_, VecDeque<Key>> {
+    fn line(&self) -> MutexGuard<'_, Line> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn pop(&self) -> Option<Key> {
-        self.keys().pop_front()
+    /// The world is now in the hands of this thread.
+    pub(super) fn settle_here(&self) {
+        self.line().home = Some(std::thread::current().id());
+    }
+
+    /// The task to poll next, or the one that was woken by another thread.
+    pub(super) fn pop(&self) -> Result<Option<Key>, Key> {
+        let mut line = self.line();
+        match line.escaped.take() {
+            Some(escaped) => Err(escaped),
+            None => Ok(line.keys.pop_front()),
+        }
     }
 
     pub(super) fn push(&self, key: Key) {
-        self.keys().push_back(key);
+        let here = std::thread::current().id();
+        let mut line = self.line();
+        if line.home.is_some_and(|home| home != here) {
+            line.escaped.get_or_insert(key);
+        }
+        line.keys.push_back(key);
     }
 }
 
@@ -115,6 +139,12 @@ impl Tasks {
     pub(super) fn host(&self, key: Key) -> Option<u32> {
         let slot = self.slots.get(key.index as usize)?;
         (slot.generation == key.generation).then_some(slot.host)
+    }
+
+    /// The host and name of a task that has not ended.
+    pub(super) fn label(&self, key: Key) -> Option<(u32, &'static str)> {
+        let slot = self.slots.get(key.index as usize)?;
+        (slot.generation == key.generation).then_some((slot.host, slot.name))
     }
 
     pub(super) fn take(&mut self, key: Key) -> Turn {
