@@ -46,8 +46,7 @@ enum Turn {
     Missed(u32),
     /// The probe of a host that goes on.
     Found(u32),
-    /// A rolling restart: the n-th pod drains, goes down, comes up.
-    Drain(usize, usize),
+    /// A rolling restart: the n-th pod has drained and goes down, comes up.
     Down(usize, usize),
     Up(usize, usize),
     /// Waits until the n-th pod is ready, then the next one's turn comes.
@@ -196,7 +195,6 @@ impl Schedule {
                     self.register(now, id, true);
                 }
             }
-            Turn::Drain(index, nth) => self.drain(now, index, nth),
             Turn::Down(index, nth) => {
                 let (id, restart) = self.rolling(index, nth);
                 engine.apply(Action::Crash(HostId(id), CrashMode::Reset))?;
@@ -346,9 +344,9 @@ impl Schedule {
         let kind = &self.fault(index).kind;
         let links = || ends(kind).map(|ends| self.links.count(engine, ends)).unwrap_or_default();
         match kind {
-            FaultKind::Latency { .. } | FaultKind::Jitter { .. } => links().packets,
+            // A narrow link makes every packet longer, also one that need not queue.
+            FaultKind::Latency { .. } | FaultKind::Jitter { .. } | FaultKind::Bandwidth { .. } => links().packets,
             FaultKind::Loss { .. } => links().lost,
-            FaultKind::Bandwidth { .. } => links().queued,
             FaultKind::Partition { .. } => links().cut,
             FaultKind::Crash(crash) => {
                 self.hosts.of(&crash.target).iter().map(|id| engine.crash_count(HostId(*id))).sum()

@@ -12,8 +12,6 @@ pub(crate) struct Party(pub(crate) u16);
 /// A request of the load, as its generator saw it. Times are the world's.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
-    /// Which load, by its index.
-    pub(crate) load: u16,
     /// When it was due.
     pub(crate) arrived: Instant,
     /// When it was answered, to the last byte, or failed; `None`: in flight.
@@ -35,6 +33,8 @@ pub(crate) struct Call {
     pub(crate) from: Party,
     /// The workload it went to; `None`: not known (no route matched).
     pub(crate) to: Option<Party>,
+    /// The load's request it is made for, from 1; `None`: for none, or unknown.
+    pub(crate) request: Option<u64>,
     /// When its head was read.
     pub(crate) arrived: Instant,
     /// Whether and when it was over; `None`: in flight, or its sidecar crashed.
@@ -58,6 +58,8 @@ pub(crate) struct AppCall {
     pub(crate) from: Party,
     /// The workload behind the host name, if one is.
     pub(crate) to: Option<Party>,
+    /// The load's request it is made for.
+    pub(crate) request: Option<u64>,
     /// When.
     pub(crate) arrived: Instant,
     /// It failed for good.
@@ -69,6 +71,8 @@ pub(crate) struct AppCall {
 pub(crate) struct Served {
     /// Whose.
     pub(crate) service: Party,
+    /// The load's request it is made for.
+    pub(crate) request: Option<u64>,
     /// When it arrived.
     pub(crate) arrived: Instant,
     /// When it was answered; `None`: it is not yet, or never was.
@@ -104,8 +108,6 @@ pub(crate) struct Change {
 /// Everything counted in a run.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
-    /// The scenario's time 0 in world time; `None`: still warming up.
-    pub(crate) start: Option<Instant>,
     /// In order of arrival: request number n stands at n − 1.
     pub(crate) asked: Vec<Asked>,
     /// Requests sent, by load.

@@ -70,11 +70,13 @@ impl Listener {
 
     fn begin(&self, at: Instant, record: &Record<'_>) {
         let Record::Started { request, side, authority, request_id, .. } = record else { return };
+        let number = request_id.parse().ok();
         let call = (*side == Side::Outbound).then(|| {
             let mut book = self.shared.ledger.book();
             book.calls.push(Call {
                 from: self.party,
                 to: self.shared.targets.find(&self.namespace, authority),
+                request: number,
                 arrived: at,
                 ended: None,
                 status: 0,
@@ -85,7 +87,7 @@ impl Listener {
             });
             book.calls.len() - 1
         });
-        let live = Live { call, request: request_id.parse().ok() };
+        let live = Live { call, request: number };
         self.live.lock().unwrap_or_else(PoisonError::into_inner).insert(*request, live);
     }
 

@@ -167,7 +167,14 @@ impl App {
         self.note(&Note::Arrived { request: number, method: head.method.as_str(), path: head.uri.path() });
         let served = {
             let mut book = self.shared.ledger.book();
-            let line = Served { service: self.service, arrived, ended: None, success: false, overflowed: false };
+            let line = Served {
+                service: self.service,
+                request: number,
+                arrived,
+                ended: None,
+                success: false,
+                overflowed: false,
+            };
             book.served.push(line);
             book.served.len() - 1
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use squall_policy::Instant;
 
-use crate::ledger::{Asked, Book, Call, Change, Gauge, Party};
+use crate::ledger::{AppCall, Asked, Book, Call, Change, Gauge, Party, Served};
 use crate::measure::{EdgeSummary, Latency, Recovery, ServiceSummary, Summary};
 
 /// From the first (included) to the second, in world time.
@@ -16,10 +16,6 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    fn has(&self, at: Instant) -> bool {
-        self.from <= at && at < self.to
-    }
-
     /// How long it is.
     pub(crate) fn length(&self) -> Duration {
         self.to.since(self.from)
@@ -29,7 +25,13 @@ impl Span {
 /// All measures of a run that is over.
 #[derive(Debug)]
 pub(crate) struct Measures {
-    book: Book,
+    /// The requests of the loads, in order of arrival.
+    asked: Vec<Asked>,
+    /// What sidecars and applications did, each with the moment by which it belongs to a window: the arrival of the load's
+    /// request it was done for, or its own. In order of that.
+    calls: Vec<(Instant, Call)>,
+    app_calls: Vec<(Instant, AppCall)>,
+    served: Vec<(Instant, Served)>,
     /// Each gauge's steps: from then on it has this value.
     gauges: BTreeMap<Gauge, Vec<(Instant, i64)>>,
     /// The measured time: from the scenario's time 0 to the end of its load.
@@ -43,8 +45,21 @@ pub(crate) struct Measures {
 impl Measures {
     /// The measures of `book` over `whole`. `parties`: the names of services, then loads.
     pub(crate) fn new(book: Book, whole: Span, faults: Option<Span>, parties: Vec<String>) -> Self {
-        let gauges = steps(&book.changes);
-        Self { book, gauges, whole, faults, parties }
+        let Book { asked, calls, app_calls, served, changes, .. } = book;
+        let root = |request: Option<u64>, own: Instant| {
+            let number = request.and_then(|number| usize::try_from(number).ok()?.checked_sub(1));
+            number.and_then(|number| asked.get(number)).map_or(own, |asked| asked.arrived)
+        };
+        Self {
+            calls: by(calls, |call| root(call.request, call.arrived)),
+            app_calls: by(app_calls, |call| root(call.request, call.arrived)),
+            served: by(served, |line| root(line.request, line.arrived)),
+            gauges: steps(&changes),
+            asked,
+            whole,
+            faults,
+            parties,
+        }
     }
 
     /// The party of this name.
@@ -55,25 +70,14 @@ impl Measures {
 
     /// The requests of the loads that arrived in `span`.
     pub(crate) fn asked(&self, span: Span) -> &[Asked] {
-        let all = &self.book.asked;
-        let from = all.partition_point(|asked| asked.arrived < span.from);
-        let to = all.partition_point(|asked| asked.arrived < span.to);
-        &all[from..to.max(from)]
+        within(&self.asked, span, |asked| asked.arrived)
     }
 
-    /// The end of `span` for what services do: a span that reaches to the end of the load takes in what its last requests still
-    /// bring about.
-    fn end_of(&self, span: Span) -> Instant {
-        if span.to >= self.whole.to { Instant::MAX } else { span.to }
-    }
-
-    /// The sidecars' requests that arrived in `span`, from one (`None`: from all) to another (`None`: to all).
+    /// The sidecars' requests that belong to `span`, from one (`None`: from all) to another (`None`: to all).
     pub(crate) fn calls(&self, span: Span, from: Option<Party>, to: Option<Party>) -> impl Iterator<Item = &Call> {
-        let all = &self.book.calls;
-        let first = all.partition_point(|call| call.arrived < span.from);
-        let last = all.partition_point(|call| call.arrived < self.end_of(span));
-        all[first..last.max(first)]
+        within(&self.calls, span, |(at, _)| *at)
             .iter()
+            .map(|(_, call)| call)
             .filter(move |call| from.is_none_or(|from| call.from == from) && (to.is_none() || call.to == to))
     }
 
@@ -95,19 +99,15 @@ impl Measures {
 
     /// (calls, failed for good) of one application to another.
     pub(crate) fn app_calls(&self, span: Span, from: Party, to: Party) -> (u64, u64) {
-        let within = Span { to: self.end_of(span), ..span };
-        let mine = self
-            .book
-            .app_calls
-            .iter()
-            .filter(|call| within.has(call.arrived) && call.from == from && call.to == Some(to));
+        let mine = within(&self.app_calls, span, |(at, _)| *at).iter().map(|(_, call)| call);
+        let mine = mine.filter(|call| call.from == from && call.to == Some(to));
         mine.fold((0, 0), |(calls, failed), call| (calls + 1, failed + u64::from(call.failed)))
     }
 
     /// Requests that a full queue of `service` refused.
     pub(crate) fn overflowed(&self, span: Span, service: Party) -> u64 {
-        let (served, within) = (self.book.served.iter(), Span { to: self.end_of(span), ..span });
-        served.filter(|line| within.has(line.arrived) && line.service == service && line.overflowed).count() as u64
+        let served = within(&self.served, span, |(at, _)| *at).iter();
+        served.filter(|(_, line)| line.service == service && line.overflowed).count() as u64
     }
 
     /// The value of a gauge at an instant, after what happened then.
@@ -183,7 +183,9 @@ impl Measures {
         let party = Party(u16::try_from(service).expect("scenarios have fewer services"));
         let mut row = ServiceSummary { name: self.parties[service].clone(), ..ServiceSummary::default() };
         let mut spans = Vec::new();
-        for line in self.book.served.iter().filter(|line| line.service == party && self.whole.has(line.arrived)) {
+        for (_, line) in
+            within(&self.served, self.whole, |(at, _)| *at).iter().filter(|(_, line)| line.service == party)
+        {
             row.requests += 1;
             row.succeeded += u64::from(line.success);
             row.refused += u64::from(line.overflowed);
@@ -217,6 +219,20 @@ impl Measures {
             })
             .collect()
     }
+}
+
+/// These, each with its moment, in order of that.
+fn by<T>(lines: Vec<T>, at: impl Fn(&T) -> Instant) -> Vec<(Instant, T)> {
+    let mut lines: Vec<(Instant, T)> = lines.into_iter().map(|line| (at(&line), line)).collect();
+    lines.sort_by_key(|(at, _)| *at);
+    lines
+}
+
+/// Those of sorted lines that lie in `span`.
+fn within<T>(lines: &[T], span: Span, at: impl Fn(&T) -> Instant) -> &[T] {
+    let from = lines.partition_point(|line| at(line) < span.from);
+    let to = lines.partition_point(|line| at(line) < span.to);
+    &lines[from..to.max(from)]
 }
 
 /// `of` ÷ `by`; 1 if `by` is 0.
@@ -270,7 +286,6 @@ mod tests {
 
     fn asked(arrived_ms: u64, took_ms: u64, success: bool) -> Asked {
         Asked {
-            load: 0,
             arrived: at(arrived_ms),
             ended: Some(at(arrived_ms + took_ms)),
             status: if success { 200 } else { 503 },

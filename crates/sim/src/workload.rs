@@ -114,7 +114,6 @@ impl Generator {
             let mut book = self.shared.ledger.book();
             book.sent[self.load] += 1;
             book.asked.push(Asked {
-                load: u16::try_from(self.load).expect("scenarios have fewer loads"),
                 arrived,
                 ended: None,
                 status: 0,
