@@ -64,6 +64,11 @@ impl Small {
 /// What the mesh gives on the event engine with seed 1, with its history.
 #[track_caller]
 pub(crate) fn ran(small: &Small) -> Outcome {
-    let options = RunOptions { engine: EngineKind::Event, keep_history: true };
-    run(&small.scenario(), 1, options).unwrap_or_else(|error| panic!("{error}"))
+    ran_in(EngineKind::Event, small)
+}
+
+/// What it gives in this world with seed 1, with its history.
+#[track_caller]
+pub(crate) fn ran_in(engine: EngineKind, small: &Small) -> Outcome {
+    run(&small.scenario(), 1, RunOptions { engine, keep_history: true }).unwrap_or_else(|error| panic!("{error}"))
 }
