@@ -155,10 +155,8 @@ impl Scope {
         let value = program.execute(&self.context).map_err(|error| error.to_string())?;
         let mut seen = std::mem::take(&mut *self.seer.seen.lock().unwrap_or_else(PoisonError::into_inner));
         seen.dedup();
-        match value {
-            Value::Bool(holds) => Ok((holds, seen)),
-            other => Err(format!("it gives {other:?}, not true or false")),
-        }
+        let Value::Bool(holds) = value else { return Err(format!("it gives {value:?}, not true or false")) };
+        Ok((holds, seen))
     }
 }
 
@@ -167,13 +165,12 @@ impl Seer {
         let mut parties = Vec::new();
         let mut status = None;
         for value in given {
-            match value {
-                Value::String(text) => {
-                    let party = self.measures.party(text).ok_or_else(|| format!("`{text}` is no service"))?;
-                    parties.push(party);
-                }
-                Value::Int(code) => status = Some(*code),
-                other => return Err(format!("{other:?} is neither a name nor a status")),
+            if let Value::String(text) = value {
+                parties.push(self.measures.party(text).ok_or_else(|| format!("`{text}` is no service"))?);
+            } else if let Value::Int(code) = value {
+                status = Some(*code);
+            } else {
+                return Err(format!("{value:?} is neither a name nor a status"));
             }
         }
         let look = *self.look.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,13 +181,7 @@ impl Seer {
                 .or_else(|| self.measure(name, &parties, status, span)),
         };
         let value = value.ok_or_else(|| format!("`{name}` cannot be asked like this here"))?;
-        let arguments: Vec<String> = given
-            .iter()
-            .map(|value| match value {
-                Value::String(text) => format!("\"{text}\""),
-                other => status.map_or_else(|| format!("{other:?}"), |status| status.to_string()),
-            })
-            .collect();
+        let arguments: Vec<String> = given.iter().map(shown).collect();
         let call = if arguments.is_empty() { name.to_owned() } else { format!("{name}({})", arguments.join(", ")) };
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if !seen.iter().any(|(known, _)| *known == call) {
@@ -286,19 +277,19 @@ fn duration(span: Duration) -> Value {
     Value::Duration(chrono::Duration::nanoseconds(i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)))
 }
 
-/// A value for people: `0.412`, `31.2 ms`, `17`.
+/// A value for people: `0.412`, `31.2 ms`, `17`, `"catalog"`.
 fn shown(value: &Value) -> String {
-    match value {
-        Value::Float(number) => {
-            let text = format!("{number:.4}");
-            let text = text.trim_end_matches('0');
-            if text.ends_with('.') { format!("{text}0") } else { text.to_owned() }
-        }
-        Value::Duration(span) => match span.to_std() {
-            Ok(span) => note::Span(span).to_string(),
-            Err(_) => format!("{span}"),
-        },
-        Value::Int(number) => number.to_string(),
-        other => format!("{other:?}"),
+    if let Value::Float(number) = value {
+        let text = format!("{number:.4}");
+        let text = text.trim_end_matches('0');
+        if text.ends_with('.') { format!("{text}0") } else { text.to_owned() }
+    } else if let Value::Duration(span) = value {
+        span.to_std().map_or_else(|_| span.to_string(), |span| note::Span(span).to_string())
+    } else if let Value::Int(number) = value {
+        number.to_string()
+    } else if let Value::String(text) = value {
+        format!("\"{text}\"")
+    } else {
+        format!("{value:?}")
     }
 }

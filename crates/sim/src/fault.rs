@@ -332,9 +332,10 @@ impl Schedule {
     }
 
     fn count(&mut self, engine: &dyn Engine, index: usize) {
-        let touched = match self.fault(index).kind {
-            FaultKind::RollingRestart(_) => self.courses[index].touched,
-            _ => self.counted(engine, index) - self.courses[index].before,
+        let touched = if let FaultKind::RollingRestart(_) = self.fault(index).kind {
+            self.courses[index].touched
+        } else {
+            self.counted(engine, index) - self.courses[index].before
         };
         self.courses[index].touched = touched;
     }

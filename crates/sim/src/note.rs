@@ -169,7 +169,7 @@ impl fmt::Display for Note<'_> {
                 write!(f, "application works {} after waiting {}", Span(*time), Span(*waited))
             }
             Self::Overflows { .. } => f.write_str("application: queue full"),
-            Self::Answers { status, grpc, why, .. } if why.is_empty() => {
+            Self::Answers { status, grpc, why: "", .. } => {
                 write!(f, "application answers {}", Status(*status, *grpc))
             }
             Self::Answers { status, grpc, why, .. } => {

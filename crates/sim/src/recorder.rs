@@ -91,18 +91,41 @@ impl Listener {
         self.live.lock().unwrap_or_else(PoisonError::into_inner).insert(*request, live);
     }
 
+    /// Writes what the record means for the request's line in the book.
+    fn count(&self, at: Instant, record: &Record<'_>) {
+        if let Record::Picked { request, attempt } = record {
+            let to = self.shared.pod_party(&attempt.endpoint);
+            self.line(*request, |line| {
+                line.attempts += 1;
+                line.to = to.or(line.to);
+            });
+        } else if let Record::Retry { request, note: RetryNote::OverBudget } = record {
+            self.line(*request, |line| line.over_budget = true);
+        } else if let Record::Replied { request, reason, .. } = record {
+            let refusals = [Reason::QueueFull, Reason::QueueTimeout, Reason::NoneAvailable];
+            let refused = refusals.iter().any(|refusal| refusal.as_str() == *reason);
+            self.line(*request, |line| line.refused = refused);
+        } else if let Record::Ended { request, status, grpc, how, .. } = record {
+            let whole = matches!(how, HowEnded::Complete | HowEnded::Local);
+            self.line(*request, |line| {
+                line.ended = Some(at);
+                line.status = *status;
+                line.success = whole && (200..400).contains(status) && grpc.unwrap_or(0) == 0;
+            });
+        } else if let Record::MeshApplied { .. } = record {
+            self.shared.mesh_applied(at);
+        }
+    }
+
     /// Tells the story of the run what a person wants to know of: what is rare, and the first of what is not.
     fn story(&self, at: Instant, record: &Record<'_>) {
         match record {
             Record::Backend { backend, event } => self.shared.tell_backend(at, self.ahead, self.party, backend, event),
-            Record::Retry { request, note: RetryNote::Retry { .. } | RetryNote::OverBudget } => {
-                let edge = self.edge(*request);
-                match record {
-                    Record::Retry { note: RetryNote::OverBudget, .. } => {
-                        self.shared.tell_once(at, format!("{edge} retries go over budget"));
-                    }
-                    _ => self.shared.tell_once(at, format!("{edge} retries start")),
-                }
+            Record::Retry { request, note: RetryNote::Retry { .. } } => {
+                self.shared.tell_once(at, format!("{} retries start", self.edge(*request)));
+            }
+            Record::Retry { request, note: RetryNote::OverBudget } => {
+                self.shared.tell_once(at, format!("{} retries go over budget", self.edge(*request)));
             }
             Record::Replied { request, reason, .. } => {
                 let edge = self.edge(*request);
@@ -140,33 +163,7 @@ impl Recorder for Listener {
         let own = at;
         let at = at - self.ahead;
         self.begin(at, record);
-        match record {
-            Record::Picked { request, attempt } => {
-                let to = self.shared.pod_party(&attempt.endpoint);
-                self.line(*request, |line| {
-                    line.attempts += 1;
-                    line.to = to.or(line.to);
-                });
-            }
-            Record::Retry { request, note: RetryNote::OverBudget } => {
-                self.line(*request, |line| line.over_budget = true);
-            }
-            Record::Replied { request, reason, .. } => {
-                let refusals = [Reason::QueueFull, Reason::QueueTimeout, Reason::NoneAvailable];
-                let refused = refusals.iter().any(|refusal| refusal.as_str() == *reason);
-                self.line(*request, |line| line.refused = refused);
-            }
-            Record::Ended { request, status, grpc, how, .. } => {
-                let whole = matches!(how, HowEnded::Complete | HowEnded::Local);
-                self.line(*request, |line| {
-                    line.ended = Some(at);
-                    line.status = *status;
-                    line.success = whole && (200..400).contains(status) && grpc.unwrap_or(0) == 0;
-                });
-            }
-            Record::MeshApplied { .. } => self.shared.mesh_applied(at),
-            _ => {}
-        }
+        self.count(at, record);
         self.story(at, record);
         let request = words::request(record).and_then(|request| self.live(request)).and_then(|live| live.request);
         self.shared.journal.take(at, self.host, words::kind(record), request, record, || words::of(own, record));

@@ -1,0 +1,126 @@
+//! What a mesh costs to simulate: `cargo bench --bench sidecars [FILE.csv]`.
+//!
+//! Half of the pods are clients, half are servers, each with its sidecar; 10 requests a second per pod go from an application
+//! through two sidecars to another, 1 ms away. CPU time of one thread. Each world runs twice, once twice as long, and the
+//! difference counts: starting pods and issuing certificates is not part of it.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use squall_sim::scenario::{IsotopeLoad, Memory, load_file};
+use squall_sim::{EngineKind, Outcome, RunOptions, Scenario, run};
+
+/// One row.
+struct Case {
+    engine: EngineKind,
+    pods: u32,
+    protocol: &'static str,
+    tls: bool,
+    /// Requests a second per pod, in thousandths.
+    rate_permille: u64,
+    /// Simulated seconds of the shorter run.
+    seconds: u64,
+}
+
+fn main() {
+    let mut csv = String::from(
+        "engine,pods,protocol,tls,requests_per_s,simulated_s,requests,cpu_us_per_request,simulated_s_per_cpu_s\n",
+    );
+    println!("{csv}");
+    for case in cases() {
+        let row = measure(&case);
+        print!("{row}");
+        csv.push_str(&row);
+    }
+    let file = std::env::args().skip(1).find(|argument| argument.ends_with(".csv"));
+    if let Some(file) = file {
+        let written = std::fs::File::create(&file).and_then(|mut out| out.write_all(csv.as_bytes()));
+        written.unwrap_or_else(|error| panic!("{file}: {error}"));
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let event = |pods, protocol, tls, seconds| Case {
+        engine: EngineKind::Event,
+        pods,
+        protocol,
+        tls,
+        rate_permille: 10_000,
+        seconds,
+    };
+    let mut cases = Vec::new();
+    for (pods, seconds) in [(10, 60), (100, 6), (300, 3)] {
+        for protocol in ["http1", "http2"] {
+            cases.extend([true, false].map(|tls| event(pods, protocol, tls, seconds)));
+        }
+    }
+    cases.extend([10, 100].map(|pods| Case { rate_permille: 10, ..event(pods, "http1", true, 1000) }));
+    let turmoil = |pods, rate_permille, seconds| Case {
+        engine: EngineKind::Turmoil,
+        rate_permille,
+        ..event(pods, "http1", true, seconds)
+    };
+    cases.extend([turmoil(10, 10_000, 3), turmoil(100, 10_000, 1), turmoil(10, 10, 10), turmoil(100, 10, 1)]);
+    cases
+}
+
+fn measure(case: &Case) -> String {
+    let (short, cpu_short) = timed(case, case.seconds);
+    let (long, cpu_long) = timed(case, case.seconds * 2);
+    let requests = long.summary.requests - short.summary.requests;
+    let cpu = cpu_long.saturating_sub(cpu_short);
+    let Case { engine, pods, protocol, tls, rate_permille, seconds } = case;
+    format!(
+        "{},{pods},{protocol},{tls},{},{seconds},{requests},{:.1},{:.2}\n",
+        engine.name(),
+        u64::from(*pods) * rate_permille / 1000,
+        cpu.as_secs_f64() * 1e6 / requests.max(1) as f64,
+        *seconds as f64 / cpu.as_secs_f64().max(1e-9),
+    )
+}
+
+fn timed(case: &Case, seconds: u64) -> (Outcome, Duration) {
+    let scenario = scenario(case, seconds);
+    let before = cpu();
+    let options = RunOptions { engine: case.engine, keep_history: false };
+    let outcome = run(&scenario, 1, options).unwrap_or_else(|error| panic!("{error}"));
+    let spent = cpu() - before;
+    assert!(outcome.passed(), "{:#?}", outcome.verdict);
+    (outcome, spent)
+}
+
+fn scenario(case: &Case, seconds: u64) -> Arc<Scenario> {
+    let Case { pods, protocol, tls, rate_permille, .. } = case;
+    let app_protocol = if *protocol == "http2" { ", appProtocol: kubernetes.io/h2c" } else { "" };
+    let tls = if *tls { "Mutual" } else { "None" };
+    let mesh = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: bench}}\n\
+         spec: {{selector: {{app: web}}, ports: [{{name: web, port: 80{app_protocol}}}]}}\n---\n\
+         apiVersion: squall.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {{name: web, namespace: bench}}\n\
+         spec:\n  targetRefs: [{{group: \"\", kind: Service, name: web}}]\n  tls: {{mode: {tls}}}\n  \
+         retries: {{attempts: 2, on: [connect-failure, reset, \"503\"], backoff: {{base: 25ms, max: 250ms, jitter: full}}}}\n  \
+         circuitBreaker: {{consecutiveFailures: 7, open: {{min: 1s, max: 60s}}}}\n"
+    );
+    let rate = u64::from(*pods) * rate_permille;
+    let arrivals = if rate.is_multiple_of(1000) { format!("{}/s", rate / 1000) } else { format!("0.{:03}/s", rate) };
+    let text = format!(
+        "# What does it cost?\napiVersion: squall.dev/v1alpha1\nkind: Scenario\nmetadata: {{name: bench}}\nspec:\n  \
+         mesh: [mesh.yaml]\n  duration: {seconds}s\n  services:\n    \
+         web: {{entry: true, replicas: {half}, protocol: {protocol}, response: 256}}\n  load:\n    \
+         - {{rate: {arrivals}, arrivals: constant, hosts: {half}, http: {protocol}}}\n  expect:\n    \
+         - {{overall: 'successRate == 1.0'}}\n",
+        half = pods / 2
+    );
+    let files = Memory::new([("mesh.yaml", mesh.as_str()), ("bench.yaml", text.as_str())]);
+    let scenario = load_file(Path::new("bench.yaml"), &files, &IsotopeLoad::default());
+    Arc::new(scenario.unwrap_or_else(|refusal| panic!("{refusal}")))
+}
+
+/// CPU time of this thread.
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells a thread's CPU time");
+    let nanos = stat.split(' ').next().and_then(|field| field.parse().ok());
+    Duration::from_nanos(nanos.expect("its first field is nanoseconds"))
+}
