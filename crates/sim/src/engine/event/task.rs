@@ -29,7 +29,7 @@ impl Ready {
 
     /// The world is now in the hands of this thread.
     pub(super) fn settle_here(&self) {
-        self.line().home = Some(std::thread::current().id());
+        self.line().home = Some(here());
     }
 
     /// The task to poll next, or the one that was woken by another thread.
@@ -42,13 +42,18 @@ impl Ready {
     }
 
     pub(super) fn push(&self, key: Key) {
-        let here = std::thread::current().id();
+        let here = here();
         let mut line = self.line();
         if line.home.is_some_and(|home| home != here) {
             line.escaped.get_or_insert(key);
         }
         line.keys.push_back(key);
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "only to notice a wake-up from another one, which ends the run")]
+fn here() -> ThreadId {
+    std::thread::current().id()
 }
 
 /// Puts its task into the ready queue, once per poll.
