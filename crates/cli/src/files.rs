@@ -5,10 +5,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// A file in the making. It is written as `NAME.partial` beside its place, and takes its place when it is done; if it
-/// never gets there, it goes away.
+/// never gets there, it goes away. What is there and is no file (a pipe, a terminal, `/dev/null`) is written to as it is.
 pub(crate) struct Pending {
     path: PathBuf,
-    partial: PathBuf,
+    /// `None`: written in place.
+    partial: Option<PathBuf>,
     out: Option<BufWriter<File>>,
 }
 
@@ -18,15 +19,20 @@ impl Pending {
     /// # Errors
     /// Why nothing can be written there, with the path.
     pub(crate) fn start(path: &Path) -> Result<Self, String> {
+        // A link stays a link: what it leads to is replaced.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         let Some(name) = path.file_name().filter(|_| !path.is_dir()) else {
             return Err(format!("cannot write {}: it is a directory", path.display()));
         };
-        let mut partial = name.to_os_string();
-        partial.push(".partial");
-        let partial = path.with_file_name(partial);
+        let partial = (!path.exists() || path.is_file()).then(|| {
+            let mut partial = name.to_os_string();
+            partial.push(".partial");
+            path.with_file_name(partial)
+        });
+        let at = partial.as_ref().unwrap_or(&path);
         #[expect(clippy::disallowed_methods, reason = "this is where files are written beside their place")]
-        let file = File::create(&partial).map_err(|e| format!("cannot write {}: {}", path.display(), why(&e)))?;
-        Ok(Self { path: path.to_path_buf(), partial, out: Some(BufWriter::new(file)) })
+        let file = File::create(at).map_err(|e| format!("cannot write {}: {}", path.display(), why(&e)))?;
+        Ok(Self { path, partial, out: Some(BufWriter::new(file)) })
     }
 
     /// Puts the file in its place.
@@ -35,11 +41,22 @@ impl Pending {
     /// What the machine says, with the path.
     pub(crate) fn finish(mut self) -> Result<(), String> {
         let Some(out) = self.out.take() else { return Ok(()) };
-        let done = out.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file| file.sync_all());
-        done.and_then(|()| fs::rename(&self.partial, &self.path)).map_err(|e| {
-            let _ = fs::remove_file(&self.partial);
+        let Self { path, partial, .. } = &self;
+        let written = out.into_inner().map_err(io::IntoInnerError::into_error);
+        let done = match partial {
+            Some(partial) => written.and_then(|file| file.sync_all()).and_then(|()| fs::rename(partial, path)),
+            None => written.map(drop),
+        };
+        done.map_err(|e| {
+            self.discard();
             format!("cannot write {}: {e}", self.path.display())
         })
+    }
+
+    fn discard(&self) {
+        if let Some(partial) = &self.partial {
+            let _ = fs::remove_file(partial);
+        }
     }
 }
 
@@ -56,7 +73,7 @@ impl Write for Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         if self.out.take().is_some() {
-            let _ = fs::remove_file(&self.partial);
+            self.discard();
         }
     }
 }

@@ -148,6 +148,20 @@ fn a_result_that_cannot_be_written_is_refused_before_the_run() {
 }
 
 #[test]
+fn a_result_goes_through_a_pipe_that_stays_one() {
+    use std::os::unix::fs::FileTypeExt as _;
+    let pipe = directory("pipe").join("results.csv");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("coreutils are there").success());
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::read_to_string(pipe).expect("squall opens its end")
+    });
+    squall(&["test", "shop/crash.yaml", "--csv", text(&pipe)]).ends_with_code(0);
+    assert!(reader.join().expect("it reads to the end").starts_with("scenario,seed,"));
+    assert!(fs::metadata(&pipe).expect("it is still there").file_type().is_fifo());
+}
+
+#[test]
 fn a_scenario_whose_expectations_hold_passes() {
     let ran = squall(&["test", "shop/crash.yaml", "--seeds", "1..2"]).ends_with_code(0);
     ran.says(&["1 scenario × 2 seeds, event engine", "PASS  crash  2/2", "amplification", "1 passed"]);
