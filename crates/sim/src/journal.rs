@@ -72,6 +72,11 @@ impl Journal {
         self.take(at, host, note.kind(), note.request(), note, words);
     }
 
+    /// The name of host number `host`.
+    pub(crate) fn host(&self, host: u32) -> Arc<str> {
+        Arc::clone(&self.pages().hosts[host as usize])
+    }
+
     /// A line for the story of the run.
     pub(crate) fn tell(&self, at: Instant, line: String) {
         self.pages().story.push((at, line));

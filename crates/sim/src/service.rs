@@ -189,6 +189,8 @@ impl App {
                 Err(Full) => {
                     self.shared.ledger.book().served[served].overflowed = true;
                     self.note(&Note::Overflows { request: number });
+                    let line = format!("{} queue full", self.shared.journal.host(self.id));
+                    self.shared.tell_once(self.now(), line);
                     Verdict { status: 503, why: "queue full".to_owned(), bytes: 0 }
                 }
                 Ok((_slot, waited)) => self.do_route(route, number, waited, passed_on).await,

@@ -13,6 +13,8 @@ mod equal;
 mod faults;
 #[path = "world/small.rs"]
 mod small;
+#[path = "world/worlds.rs"]
+mod worlds;
 
 use small::{Small, ran};
 

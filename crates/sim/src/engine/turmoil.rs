@@ -175,8 +175,9 @@ impl Engine for TurmoilEngine {
         let id = self.shared.add_host(&spec);
         let (shared, root, boot) = (Arc::clone(&self.shared), Arc::clone(&self.root), Arc::clone(&spec.boot));
         let name = format!("host {}", spec.name);
-        self.sim
-            .host(spec.address, move || host::supervise(Arc::clone(&shared), id, root.fork(&name), Arc::clone(&boot)));
+        self.sim.host(spec.address, move || {
+            host::supervise(Arc::clone(&shared), id, Arc::clone(&root), name.clone(), Arc::clone(&boot))
+        });
         self.hosts.push(spec);
         HostId(id)
     }

@@ -193,15 +193,22 @@ impl Shared {
     }
 }
 
-/// The software of a host: boots it, and boots it again after a crash.
-pub(super) async fn supervise(shared: Arc<Shared>, host: u32, rng: Rng, boot: Boot) -> ::turmoil::Result {
+/// The software of a host: boots it, and boots it again after a crash. Its dice are forked from `root` by its `name`, as on the
+/// other engines, so that one seed throws the same dice in every world.
+pub(super) async fn supervise(
+    shared: Arc<Shared>,
+    host: u32,
+    root: Arc<Rng>,
+    name: String,
+    boot: Boot,
+) -> ::turmoil::Result {
     loop {
         let number = std::future::poll_fn(|cx| shared.poll_boot(host, cx)).await;
         shared.note(host, "boot", u64::from(number), 0);
         let clock = Arc::new(SimClock(Arc::clone(&shared)));
         let net = Arc::new(SimNet::new(Arc::clone(&shared), host, number));
         let tasks = Arc::new(SimTasks { shared: Arc::clone(&shared), host, boot: number });
-        let handle = Host::new(net, Arc::clone(&clock) as Arc<dyn Clock>, clock, tasks, rng.fork("boot"));
+        let handle = Host::new(net, Arc::clone(&clock) as Arc<dyn Clock>, clock, tasks, root.fork(&name));
         let main = Arc::clone(&boot);
         let tasks = Arc::clone(handle.tasks());
         tasks.spawn("main", Box::pin(async move { main(handle).await }));

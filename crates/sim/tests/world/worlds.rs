@@ -1,0 +1,48 @@
+//! One scenario, three worlds: simulated by two engines, and real.
+
+use squall_sim::{EngineKind, Field, RunOptions, run};
+
+use crate::small::Small;
+
+/// What became of each call of `greeting`, in order: its status and how many tries it took.
+fn calls(small: &Small, engine: EngineKind) -> Vec<(u64, u64)> {
+    let options = RunOptions { engine, keep_history: true };
+    let outcome = run(&small.scenario(), 1, options).unwrap_or_else(|error| panic!("{error}"));
+    assert!(outcome.passed(), "{engine:?}: {:#?}\n{:#?}", outcome.verdict, outcome.story);
+    let history = outcome.history.expect("it was asked for");
+    let ended = history.entries().iter().filter(|entry| &*entry.host == "web-0" && entry.kind == "out-ended");
+    let number = |fields: &[(&'static str, Field)], name: &str| {
+        fields.iter().find_map(|(field, value)| match value {
+            Field::Number(number) if *field == name => Some(*number),
+            Field::Number(_) | Field::Text(_) => None,
+        })
+    };
+    ended
+        .map(|entry| {
+            let field = |name| number(&entry.fields, name).expect("every end has it");
+            (field("status"), field("attempts"))
+        })
+        .collect()
+}
+
+#[test]
+fn a_crash_between_two_requests_gives_the_same_answers_in_every_world() {
+    // Nothing in it depends on a clock: one client, round robin, a breaker that counts, a crash that stays.
+    let small = Small {
+        duration: "8s",
+        web: "{entry: true, routes: [{match: GET /, steps: [{call: greeting}]}]}",
+        greeting: "{replicas: 3}",
+        load: "{clients: 1, requests: 60, timeout: 20s}",
+        faults: "{afterRequest: 20, crash: 'greeting[1]'}",
+        policy: "retries: {attempts: 1, on: [connect-failure, reset], backoff: {base: 1ms, max: 1ms, jitter: none}}\n  \
+                 circuitBreaker: {consecutiveFailures: 3, open: {min: 60s, max: 60s}}",
+        expect: "overall: 'successRate == 1.0 && requests == 60'",
+        ..Small::default()
+    };
+    let event = calls(&small, EngineKind::Event);
+    assert_eq!(event.len(), 60);
+    assert_eq!(event.iter().filter(|(_, attempts)| *attempts == 2).count(), 3, "the breaker opens at the third: {event:?}");
+    assert!(event[..20].iter().all(|call| *call == (200, 1)), "the crash comes after the 20th answer: {event:?}");
+    assert_eq!(calls(&small, EngineKind::Turmoil), event);
+    assert_eq!(calls(&small, EngineKind::Real), event);
+}
