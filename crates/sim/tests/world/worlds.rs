@@ -41,7 +41,11 @@ fn a_crash_between_two_requests_gives_the_same_answers_in_every_world() {
     };
     let event = calls(&small, EngineKind::Event);
     assert_eq!(event.len(), 60);
-    assert_eq!(event.iter().filter(|(_, attempts)| *attempts == 2).count(), 3, "the breaker opens at the third: {event:?}");
+    assert_eq!(
+        event.iter().filter(|(_, attempts)| *attempts == 2).count(),
+        3,
+        "the breaker opens at the third: {event:?}"
+    );
     assert!(event[..20].iter().all(|call| *call == (200, 1)), "the crash comes after the 20th answer: {event:?}");
     assert_eq!(calls(&small, EngineKind::Turmoil), event);
     assert_eq!(calls(&small, EngineKind::Real), event);
