@@ -8,7 +8,7 @@ use squall_policy::Instant;
 use crate::campaign::Verification;
 use crate::check::{CheckResult, Verdict};
 
-use crate::engine::{Engine, EventEngine, RealEngine, Stopped, TurmoilEngine};
+use crate::engine::{Engine, EventEngine, RealEngine, Stopped, TurmoilEngine, Unsupported};
 use crate::evaluate::evaluate;
 use crate::fault::Schedule;
 use crate::note::Note;
@@ -103,12 +103,32 @@ fn make(kind: EngineKind, seed: u64, mode: Mode) -> Result<Box<dyn Engine>, RunE
     }
 }
 
+/// Refuses expectations that are finer than the engine's time.
+fn check_resolution(scenario: &Scenario, engine: EngineKind) -> Result<(), Unsupported> {
+    let (finest, why) = match engine {
+        EngineKind::Event => return Ok(()),
+        EngineKind::Turmoil => {
+            (Duration::from_millis(100), "its time moves in milliseconds, which every hop of a request rounds up to")
+        }
+        EngineKind::Real => (Duration::from_millis(100), "its time is this machine's, which does other things too"),
+    };
+    match scenario.resolution {
+        Some(wanted) if wanted < finest => Err(Unsupported {
+            engine: engine.name(),
+            knob: format!("resolution {wanted:?}"),
+            why: format!("{why}; it honours {finest:?} and more"),
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
 fn run_traced(
     scenario: &Arc<Scenario>,
     seed: u64,
     options: RunOptions,
     mode: Mode,
 ) -> Result<(Outcome, Arc<Trace>), RunError> {
+    check_resolution(scenario, options.engine)?;
     let mut engine = make(options.engine, seed, mode)?;
     let engine = engine.as_mut();
     let trace = Arc::clone(engine.trace());

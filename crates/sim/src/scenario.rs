@@ -66,6 +66,9 @@ pub struct Scenario {
     /// How long requests in flight may still take after `duration`, before they count as lost. Default: the longest
     /// time-out of `load` and 1 s more.
     pub drain: Duration,
+    /// How exact the world's time must be for the expectations to mean what they say, more than 0; `None`: no claim. An
+    /// engine that is coarser refuses the scenario.
+    pub resolution: Option<Duration>,
     /// Zones and links.
     pub network: Network,
     /// Where the control plane runs.

@@ -111,3 +111,15 @@ fn json_lines_carry_units_and_a_request_number() {
     assert!(begins["time_ns"].is_u64() && begins["at_ns"].is_i64(), "{begins}");
     assert_eq!(text.lines().count(), history.entries().len());
 }
+
+#[test]
+fn expectations_finer_than_an_engines_time_are_refused_by_name() {
+    let options = RunOptions { engine: EngineKind::Turmoil, keep_history: false };
+    let error = run(&shipped("isotope/chain.yaml"), 1, options).expect_err("turmoil's time is too coarse");
+    assert!(error.is_bad_input());
+    assert_eq!(
+        error.to_string(),
+        "the turmoil engine cannot do resolution 1ms: its time moves in milliseconds, which every hop of a request rounds \
+         up to; it honours 100ms and more"
+    );
+}

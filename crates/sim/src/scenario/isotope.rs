@@ -160,6 +160,7 @@ pub(super) fn scenario(documents: &[Node], load: &IsotopeLoad, mistakes: &Mistak
         mesh: vec![mesh],
         duration: load.duration,
         drain: Duration::from_secs(31),
+        resolution: None,
         network: Network { zones: zones.clone(), links: Vec::new() },
         control: ControlSpec { zone: zone_default() },
         services,

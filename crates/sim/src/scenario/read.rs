@@ -39,7 +39,18 @@ pub(super) fn zone_default() -> Arc<str> {
 }
 
 const SPEC: &[&str] = &[
-    "base", "isotope", "suite", "mesh", "duration", "drain", "network", "control", "services", "load", "faults",
+    "base",
+    "isotope",
+    "suite",
+    "mesh",
+    "duration",
+    "drain",
+    "resolution",
+    "network",
+    "control",
+    "services",
+    "load",
+    "faults",
     "expect",
 ];
 
@@ -130,6 +141,7 @@ pub(super) fn scenario(documents: &[Node], text: &str, reading: &Reading<'_>, mi
     let known = (faults.len() == given).then_some(faults.as_slice());
     let expect = expect::expectations(fields, duration, known, &names);
     let drain = fields.get("drain").and_then(|value| value.duration_within(Duration::ZERO, DURATION_MAX));
+    let resolution = fields.get("resolution").and_then(|value| value::duration_positive(value, DURATION_MAX));
     let longest = load.iter().map(|load| load.timeout).max().unwrap_or_default();
     let (name, place) = name?;
     Some(Scenario {
@@ -139,6 +151,7 @@ pub(super) fn scenario(documents: &[Node], text: &str, reading: &Reading<'_>, mi
         mesh,
         duration,
         drain: drain.unwrap_or(longest + Duration::from_secs(1)),
+        resolution,
         network: Network { zones, links },
         control: control?,
         services,
