@@ -55,7 +55,7 @@ pub struct Latency {
 /// Whether a run came back to its expected rate after its faults. Ordered from best to worst.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Recovery {
-    /// There was no fault to recover from.
+    /// There was no fault to recover from, or the last one did not end.
     #[default]
     NoFault,
     /// So long after the end of the last fault the expected rate was met, and stayed so.

@@ -133,7 +133,7 @@ impl Measures {
 
     /// From the end of the last fault to the first second from which success stays at 99 % or more.
     pub(crate) fn recovery(&self) -> Recovery {
-        let Some(faults) = self.faults else { return Recovery::NoFault };
+        let Some(faults) = self.faults.filter(|faults| faults.to < self.whole.to) else { return Recovery::NoFault };
         let second = Duration::from_secs(1);
         let seconds = self.whole.to.since(faults.to).as_nanos().div_ceil(second.as_nanos());
         let mut recovered = seconds;
@@ -146,7 +146,7 @@ impl Measures {
             }
             recovered = number;
         }
-        if recovered == seconds && seconds > 0 {
+        if recovered == seconds {
             Recovery::Never
         } else {
             Recovery::After(second * u32::try_from(recovered).unwrap_or(u32::MAX))
@@ -336,6 +336,10 @@ mod tests {
         assert_eq!(run(&[45, 61]), Recovery::After(Duration::from_secs(3)));
         assert_eq!(run(&[99]), Recovery::Never);
         assert_eq!(run(&[20]), Recovery::After(Duration::ZERO));
+
+        let to_the_end = Some(Span { from: at(1000), to: at(10_000) });
+        let all = (0..100).map(|tenth| asked(tenth * 100, 1, true)).collect();
+        assert_eq!(measures(all, to_the_end).recovery(), Recovery::NoFault);
     }
 
     #[test]

@@ -7,8 +7,6 @@ use std::time::Duration;
 use squall_sim::scenario::{Disk, IsotopeLoad, load_file};
 use squall_sim::{EngineKind, Outcome, RunOptions, Scenario, Verification, run, verify};
 
-#[path = "world/equal.rs"]
-mod equal;
 #[path = "world/faults.rs"]
 mod faults;
 #[path = "world/small.rs"]

@@ -1,13 +1,12 @@
 //! One scenario, three worlds: simulated by two engines, and real.
 
-use squall_sim::{EngineKind, Field, RunOptions, run};
+use squall_sim::{EngineKind, Field};
 
-use crate::small::Small;
+use crate::small::{Small, ran_in};
 
 /// What became of each call of `greeting`, in order: its status and how many tries it took.
 fn calls(small: &Small, engine: EngineKind) -> Vec<(u64, u64)> {
-    let options = RunOptions { engine, keep_history: true };
-    let outcome = run(&small.scenario(), 1, options).unwrap_or_else(|error| panic!("{error}"));
+    let outcome = ran_in(engine, small);
     assert!(outcome.passed(), "{engine:?}: {:#?}\n{:#?}", outcome.verdict, outcome.story);
     let history = outcome.history.expect("it was asked for");
     let ended = history.entries().iter().filter(|entry| &*entry.host == "web-0" && entry.kind == "out-ended");
@@ -49,4 +48,18 @@ fn a_crash_between_two_requests_gives_the_same_answers_in_every_world() {
     assert!(event[..20].iter().all(|call| *call == (200, 1)), "the crash comes after the 20th answer: {event:?}");
     assert_eq!(calls(&small, EngineKind::Turmoil), event);
     assert_eq!(calls(&small, EngineKind::Real), event);
+}
+
+#[test]
+fn under_open_load_the_verdicts_are_equal() {
+    for (faults, expect) in [
+        ("{at: 1s, for: 1s, crash: 'greeting[1]'}", "overall: 'successRate == 1.0'"),
+        ("{at: 1s, for: 1s, errors: {target: greeting, rate: 100%}}", "overall: 'successRate >= 0.9'"),
+        ("{at: 1s, for: 1s, slow: {target: greeting, add: 2s}}", "overall: 'successRate == 1.0'"),
+    ] {
+        let small = Small { duration: "3s", faults, expect, ..Small::default() };
+        let (simulated, real) = (ran_in(EngineKind::Event, &small), ran_in(EngineKind::Real, &small));
+        assert_eq!(simulated.passed(), real.passed(), "{faults}: {:#?}\n{:#?}", simulated.verdict, real.verdict);
+        assert!(simulated.faults.iter().chain(&real.faults).all(|fault| fault.touched > 0));
+    }
 }
