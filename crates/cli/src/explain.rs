@@ -9,6 +9,9 @@ use crate::table::same_twice;
 /// A story longer than this is cut; `squall replay` has all of it.
 const STORY_LINES_MAX: usize = 24;
 
+/// Questions are broken into lines of this width.
+pub(crate) const WIDTH: usize = 100;
+
 /// Whether there is anything to explain.
 pub(crate) fn failed(case: &Case) -> bool {
     !case.passed() || !same_twice(case)
@@ -27,14 +30,13 @@ pub(crate) fn failure(screen: &Screen, question: &str, cases: &[Case]) -> Vec<St
     };
     let title = format!("{}, seed {}", first.scenario, first.seed);
     let mut lines = vec![format!("{} {}{also}", screen.paint(Paint::Bad, "FAIL"), screen.paint(Paint::Strong, &title))];
-    if !question.is_empty() {
-        lines.extend(question.lines().map(|line| format!("  {}", screen.paint(Paint::Faint, line))));
-    }
+    lines.extend(wrap(question, WIDTH).iter().map(|line| format!("  {}", screen.paint(Paint::Faint, line))));
     match &first.result {
         Err(error) => lines.push(format!("  {error}")),
         Ok(outcome) => {
             lines.extend(checks(outcome, false));
-            lines.extend(faults(outcome));
+            // The story has the others.
+            lines.extend(faults(outcome, |fault| fault.touched == 0));
             lines.extend(story(outcome, STORY_LINES_MAX));
         }
     }
@@ -66,9 +68,25 @@ pub(crate) fn checks(outcome: &Outcome, all: bool) -> Vec<String> {
     lines.collect()
 }
 
-/// What each fault did.
-pub(crate) fn faults(outcome: &Outcome) -> Vec<String> {
-    outcome.faults.iter().map(|fault| format!("  fault  {}: {}", fault.what, effect(fault))).collect()
+/// What each of these faults did.
+pub(crate) fn faults(outcome: &Outcome, which: impl Fn(&FaultReport) -> bool) -> Vec<String> {
+    let faults = outcome.faults.iter().filter(|fault| which(fault));
+    faults.map(|fault| format!("  {}: {}", fault.what, effect(fault))).collect()
+}
+
+/// Lines of at most `width` characters, broken at spaces.
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut().filter(|line| line.chars().count() + 1 + word.chars().count() <= width) {
+            Some(line) => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            None => lines.push(word.to_string()),
+        }
+    }
+    lines
 }
 
 fn effect(fault: &FaultReport) -> String {
@@ -109,10 +127,24 @@ FAIL slow-replica, seed 7; also seed 9
   Does one slow replica take the shop down?
   always: inFlight(\"catalog\") <= 600      was 601 at 16.4 s
   afterFaults 10s: successRate >= 0.999   was 0.412 at 55.0 s
-  fault  catalog[0] slow ×20: 15.000 s to 45.000 s, touched 412 requests
    7.250 s  catalog[0] first retry
   16.400 s  catalog[1] queue full";
         assert_eq!(explain("Does one slow replica take the shop down?", &cases), want);
+    }
+
+    #[test]
+    fn a_fault_that_touched_nothing_is_named() {
+        let mut case = sample::failed(1);
+        let Ok(outcome) = &mut case.result else { panic!("the sample has an outcome") };
+        outcome.faults[0].touched = 0;
+        let text = explain("", &[case]);
+        assert!(text.contains("\n  catalog[0] slow ×20: 15.000 s to 45.000 s, touched 0 requests\n"), "{text}");
+    }
+
+    #[test]
+    fn a_long_question_is_broken_at_spaces() {
+        assert_eq!(wrap("one two  three\nfour", 8), ["one two", "three", "four"]);
+        assert_eq!(wrap("", 8), [""; 0]);
     }
 
     #[test]

@@ -79,7 +79,9 @@ fn of_hosts(history: &History, hosts: &BTreeSet<String>, screen: &mut Screen) {
 
 /// The story of the run, what went between whom, and the verdict.
 fn whole(question: &str, outcome: &Outcome, screen: &mut Screen) {
-    question.lines().for_each(|line| screen.say(&screen.paint(Paint::Faint, line)));
+    for line in explain::wrap(question, explain::WIDTH) {
+        screen.say(&screen.paint(Paint::Faint, &line));
+    }
     let mut section = |title: &str, lines: Vec<String>| {
         if !lines.is_empty() {
             screen.say(&format!("\n{}", screen.paint(Paint::Strong, title)));
@@ -87,7 +89,7 @@ fn whole(question: &str, outcome: &Outcome, screen: &mut Screen) {
         }
     };
     section("What happened", explain::story(outcome, usize::MAX));
-    section("Faults", explain::faults(outcome));
+    section("Faults", explain::faults(outcome, |_| true));
     section("Calls", edges(outcome));
     section("Services", services(outcome));
     section("Expectations", explain::checks(outcome, true));
