@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use squall_sim::{Campaign, Case, EngineKind, Verification};
+use squall_sim::{Campaign, Case, EngineKind, RunError, Verification};
 
 use crate::args::{Isotope, Test};
 use crate::exit::Exit;
@@ -130,6 +130,9 @@ impl State<'_> {
 
 fn explain_failures(inputs: &[Input], campaign: &Campaign, cases: &[Case], screen: &mut Screen) {
     for (input, cases) in inputs.iter().zip(cases.chunks(campaign.seeds.len())) {
+        if cases.iter().all(is_refused) {
+            continue;
+        }
         let lines = explain::failure(screen, &input.scenario.question, cases);
         if !lines.is_empty() {
             screen.say("");
@@ -142,18 +145,33 @@ fn explain_failures(inputs: &[Input], campaign: &Campaign, cases: &[Case], scree
 
 /// How many scenarios passed; then, if one did not, the command that replays it.
 fn total(inputs: &[Input], cases: &[Case], args: &Test, engine: EngineKind, screen: &mut Screen) {
-    let of_each = cases.chunks(args.seeds.0.len());
-    let failed = of_each.filter(|cases| cases.iter().any(explain::failed)).count();
-    let passed = inputs.len() - failed;
-    let text = match failed {
-        0 => screen.paint(Paint::Good, &format!("{passed} passed")),
-        _ => format!("{passed} passed, {}", screen.paint(Paint::Bad, &format!("{failed} failed"))),
-    };
-    screen.say(&format!("\n{text}"));
-    if let Some(number) = cases.iter().position(explain::failed) {
+    let (mut passed, mut failed, mut refused) = (0, 0, 0);
+    for cases in cases.chunks(args.seeds.0.len()) {
+        match (cases.iter().any(explain::failed), cases.iter().all(is_refused)) {
+            (_, true) => refused += 1,
+            (true, false) => failed += 1,
+            (false, false) => passed += 1,
+        }
+    }
+    let text = format!("{passed} passed");
+    let mut parts = vec![if failed + refused == 0 { screen.paint(Paint::Good, &text) } else { text }];
+    for (count, what) in [(failed, "failed"), (refused, "refused")] {
+        if count > 0 {
+            parts.push(screen.paint(Paint::Bad, &format!("{count} {what}")));
+        }
+    }
+    screen.say(&format!("\n{}", parts.join(", ")));
+    // A scenario that never ran teaches less than one that failed.
+    let ran = cases.iter().position(|case| explain::failed(case) && !is_refused(case));
+    if let Some(number) = ran.or_else(|| cases.iter().position(explain::failed)) {
         let file = &inputs[number / args.seeds.0.len()].file;
         screen.say(&replay(file, &cases[number], &args.isotope, engine));
     }
+}
+
+/// Whether a case never ran, because of its input. The line of the table says why.
+fn is_refused(case: &Case) -> bool {
+    case.result.as_ref().is_err_and(RunError::is_bad_input)
 }
 
 /// The command that shows a failure again.

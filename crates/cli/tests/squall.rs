@@ -260,7 +260,7 @@ fn a_scenario_beyond_an_engine_is_refused_by_the_name_of_the_setting() {
     let fault = "{at: 2s, for: 2s, crash: {target: \"stock[0]\"}}";
     let path = changed("beyond", "crash.yaml", fault, "{at: 2s, for: 2s, loss: {between: [front, stock], rate: 10%}}");
     let ran = squall(&["test", text(&path), "--engine", "turmoil"]).ends_with_code(2);
-    ran.says(&["ERROR crash", "turmoil engine cannot do", "loss", "--seed 1 --engine turmoil"]);
+    ran.says(&["ERROR crash", "turmoil engine cannot do", "loss", "0 passed, 1 refused", "--seed 1 --engine turmoil"]);
 }
 
 #[test]
