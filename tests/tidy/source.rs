@@ -68,7 +68,7 @@ pub(crate) fn parts(text: &str) -> Parts {
 fn after_word(chars: &[char], at: usize) -> bool {
     // `br"` is a raw byte string, so a single `b` before the `r` is no word.
     let word = |n: usize| at >= n && (chars[at - n].is_alphanumeric() || chars[at - n] == '_');
-    word(1) && !(chars[at - 1] == 'b' && !word(2))
+    word(1) && (chars[at - 1] != 'b' || word(2))
 }
 
 fn end_of_string(chars: &[char], start: usize) -> Option<usize> {
@@ -111,7 +111,8 @@ pub(crate) fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = us
         let (before, after) = (code[..*at].chars().next_back(), code[at + word.len()..].chars().next());
         let starts = word.chars().next().is_some_and(part);
         let ends = word.chars().next_back().is_some_and(part);
-        !(starts && before.is_some_and(part)) && !(ends && after.is_some_and(part))
+        let runs_on = starts && before.is_some_and(part) || ends && after.is_some_and(part);
+        !runs_on
     })
 }
 

@@ -152,12 +152,11 @@ fn a_result_goes_through_a_pipe_that_stays_one() {
     use std::os::unix::fs::FileTypeExt as _;
     let pipe = directory("pipe").join("results.csv");
     assert!(Command::new("mkfifo").arg(&pipe).status().expect("coreutils are there").success());
-    let reader = std::thread::spawn({
-        let pipe = pipe.clone();
-        move || fs::read_to_string(pipe).expect("squall opens its end")
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| fs::read_to_string(&pipe).expect("squall opens its end"));
+        squall(&["test", "shop/crash.yaml", "--csv", text(&pipe)]).ends_with_code(0);
+        assert!(reader.join().expect("it reads to the end").starts_with("scenario,seed,"));
     });
-    squall(&["test", "shop/crash.yaml", "--csv", text(&pipe)]).ends_with_code(0);
-    assert!(reader.join().expect("it reads to the end").starts_with("scenario,seed,"));
     assert!(fs::metadata(&pipe).expect("it is still there").file_type().is_fifo());
 }
 
