@@ -108,7 +108,7 @@ fn scenario(case: &Case, seconds: u64) -> Arc<Scenario> {
     let text = format!(
         "# What does it cost?\napiVersion: squall.dev/v1alpha1\nkind: Scenario\nmetadata: {{name: bench}}\nspec:\n  \
          mesh: [mesh.yaml]\n  duration: {seconds}s\n  services:\n    \
-         web: {{entry: true, replicas: {half}, protocol: {protocol}, response: 256}}\n  load:\n    \
+         web: {{entry: true, replicas: {half}, protocol: {protocol}, responseSize: 256}}\n  load:\n    \
          - {{rate: {arrivals}, arrivals: constant, hosts: {half}, http: {protocol}}}\n  expect:\n    \
          - {{overall: 'successRate == 1.0'}}\n",
         half = pods / 2

@@ -65,8 +65,11 @@ impl Node {
 /// A port where requests for the application come in, and the application's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InboundListener {
-    /// Where other sidecars connect: `POD:targetPort`. Mutual TLS if the proxy has an identity, else plain.
+    /// Where other sidecars connect: `POD:targetPort`.
     pub listen: SocketAddr,
+    /// Takes mutual TLS only, from the time the proxy has its identity; a proxy that is to have none takes plain connections
+    /// all the same. False: plain, for a Service whose policy says `tls: {mode: None}`.
+    pub mutual_tls: bool,
     /// Where the application listens: `LOCAL:targetPort`. Its port is the key into `Mesh::inbound`.
     pub app: SocketAddr,
 }

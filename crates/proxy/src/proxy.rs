@@ -76,7 +76,8 @@ impl Proxy {
         };
         let mut inbound = Vec::with_capacity(config.inbound.len());
         for listener in &config.inbound {
-            inbound.push((listen(host, listener.listen).await?, listener.app.port()));
+            let secure = secure && listener.mutual_tls;
+            inbound.push((listen(host, listener.listen).await?, listener.app.port(), secure));
         }
         let view = Arc::new(View::new(&core, config.inbound.clone(), &config.node.pod));
         let gate = || {
@@ -96,7 +97,7 @@ impl Proxy {
             host.spawn("proxy outbound", accept::accept(Arc::clone(&outbound_gate), listener, Purpose::Outbound));
             (at, outbound_gate)
         });
-        let inbound = inbound.into_iter().map(|(listener, port)| {
+        let inbound = inbound.into_iter().map(|(listener, port, secure)| {
             let at = listener.local();
             let purpose = Purpose::Inbound { port, secure };
             host.spawn("proxy inbound", accept::accept(Arc::clone(&inbound_gate), listener, purpose));

@@ -186,6 +186,8 @@ impl SidecarPlan {
 pub(crate) struct PodPlan {
     pub(crate) sidecar: SidecarPlan,
     pub(crate) pod: Pod,
+    /// Its sidecar takes mutual TLS only.
+    pub(crate) mutual_tls: bool,
     pub(crate) knobs: Knobs,
 }
 
@@ -212,7 +214,8 @@ impl PodPlan {
         let local = SocketAddr::new(sidecar.addresses.local, spec.port);
         app.serve(local, &stops).await.expect("a fresh host's ports are free");
         let listen = SocketAddr::new(sidecar.addresses.pod, spec.port);
-        let proxy = sidecar.start(&host, vec![InboundListener { listen, app: local }]).await;
+        let proxy =
+            sidecar.start(&host, vec![InboundListener { listen, mutual_tls: self.mutual_tls, app: local }]).await;
         sidecar.status.up();
         sidecar.note(&host, &Note::Ready);
         self.register(&host, true, false);

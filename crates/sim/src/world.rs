@@ -1,6 +1,6 @@
 //! Builds the world of a scenario on any engine: one host per pod, one per client of the load, one for the control plane.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -67,7 +67,7 @@ impl World {
                 })
                 .map(|(node, ())| entry(&node)),
         );
-        let targets = targets(scenario, &resources, &pods)?;
+        let (targets, plain) = targets(scenario, &resources, &pods)?;
         let shared = Arc::new(Shared {
             scenario: Arc::clone(scenario),
             ledger: Ledger::new(scenario.load.len(), scenario.faults.len()),
@@ -104,7 +104,12 @@ impl World {
                 Role::Pod(pod) => {
                     let spec = &scenario.services[pod.service];
                     let sidecar = sidecar(&control, id, node(scenario, plan, *addresses), *addresses, &status, plan);
-                    let pod = Arc::new(PodPlan { sidecar, pod: pod.clone(), knobs: Knobs::default() });
+                    let pod = Arc::new(PodPlan {
+                        sidecar,
+                        pod: pod.clone(),
+                        mutual_tls: !plain.contains(&plan.name),
+                        knobs: Knobs::default(),
+                    });
                     control.registry.put(pod.entry(false, false));
                     hosts.pods.insert(id, Arc::clone(&pod));
                     (booting(&pod, PodPlan::run), spec.clock_ahead, spec.cpu_per_poll)
@@ -256,7 +261,13 @@ fn mesh_error(mistakes: &[squall_control::Mistake]) -> RunError {
 }
 
 /// The workload behind every host name, from the mesh as each namespace sees it with all pods ready.
-fn targets(scenario: &Scenario, resources: &Resources, pods: &RegistrySnapshot) -> Result<Targets, RunError> {
+///
+/// Also the pods whose Services' policies say `tls: {mode: None}`, by name: their sidecars take plain connections.
+fn targets(
+    scenario: &Scenario,
+    resources: &Resources,
+    pods: &RegistrySnapshot,
+) -> Result<(Targets, BTreeSet<Arc<str>>), RunError> {
     let covered = coverage(resources, pods);
     if !covered.unserved.is_empty() {
         return Err(mesh_error(&covered.unserved));
@@ -271,10 +282,13 @@ fn targets(scenario: &Scenario, resources: &Resources, pods: &RegistrySnapshot) 
     namespaces.dedup();
     let by_name: BTreeMap<Arc<str>, Party> =
         plans(scenario).iter().filter_map(|plan| Some((Arc::clone(&plan.name), pod_party(plan)?))).collect();
-    let mut names = Vec::new();
+    let (mut names, mut plain) = (Vec::new(), BTreeSet::new());
     for namespace in namespaces {
         let node = NodeInfo { namespace: namespace.to_string(), pod: "nobody".to_owned() };
         let mesh = compile(resources, pods, &node).map_err(|mistakes| mesh_error(&mistakes))?;
+        let open = mesh.backends.iter().filter(|(_, policy)| !policy.mutual_tls);
+        let endpoints = open.filter_map(|(name, _)| mesh.endpoints.get(name)).flatten();
+        plain.extend(endpoints.map(|endpoint| Arc::clone(&endpoint.name)));
         for host in &mesh.hosts {
             let backends = host.routes.iter().flat_map(|route| &route.backends).map(|weighted| &weighted.backend);
             let mut endpoints = backends.filter_map(|backend| mesh.endpoints.get(backend)).flatten();
@@ -282,7 +296,7 @@ fn targets(scenario: &Scenario, resources: &Resources, pods: &RegistrySnapshot) 
             names.extend(host.domains.iter().map(|domain| ((Arc::clone(namespace), domain.clone()), *party)));
         }
     }
-    Ok(Targets::new(names))
+    Ok((Targets::new(names), plain))
 }
 
 /// The wall clock at the beginning of every simulated world, since 1970: 2026-01-01.

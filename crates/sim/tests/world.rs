@@ -121,3 +121,13 @@ fn expectations_finer_than_an_engines_time_are_refused_by_name() {
          up to; it honours 100ms and more"
     );
 }
+
+#[test]
+fn a_service_without_tls_is_as_plain_as_its_policy_says() {
+    let plain = ran(&Small { policy: "tls: {mode: None}", greeting: "{time: 2ms}", ..Small::default() });
+    assert!(plain.passed(), "{:#?}\n{:#?}", plain.verdict, plain.story);
+    let story = plain.history.expect("it was kept").story(1).expect("it was asked").join("\n");
+    assert!(story.contains("inbound GET / from nobody proven"), "{story}");
+    assert!(story.contains("inbound GET / from spiffe://cluster.local/ns/test/sa/load"), "{story}");
+    assert!(story.contains("try 1 connected in 2.00 ms"), "without a handshake it is one round trip: {story}");
+}

@@ -272,7 +272,7 @@ pub(crate) async fn inbound(
 ) -> (Proxy, SocketAddr, Arc<Story>) {
     let story = Arc::<Story>::default();
     let config = ProxyConfig {
-        inbound: vec![InboundListener { listen: ANY, app }],
+        inbound: vec![InboundListener { listen: ANY, mutual_tls: true, app }],
         identity,
         ..config(&story, inbound_mesh(app.port(), protocol))
     };

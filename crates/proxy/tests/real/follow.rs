@@ -67,7 +67,7 @@ fn two_followers_reach_each_other_by_the_identities_they_were_given() {
         let plane = Plane::new(&host, &Mesh::default(), HOUR_S);
         let at = plane.listen(ANY).await;
         let in_story = Arc::<Story>::default();
-        let listener = InboundListener { listen: ANY, app };
+        let listener = InboundListener { listen: ANY, mutual_tls: true, app };
         let config = ProxyConfig { inbound: vec![listener], outbound: None, ..followed(&plane, at, &in_story) };
         let callee = Proxy::start(&host, config).await.expect("starts");
         let mut mesh = mesh(Protocol::Http2, &[]);

@@ -15,6 +15,7 @@ pub(crate) struct Small {
     pub(crate) load: &'static str,
     pub(crate) faults: &'static str,
     pub(crate) expect: &'static str,
+    /// Of `greeting`.
     pub(crate) policy: &'static str,
 }
 
@@ -37,17 +38,18 @@ impl Small {
     pub(crate) fn scenario(&self) -> Arc<Scenario> {
         let service = |name: &str| {
             format!(
-                "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: test}}\nspec: \
-                 {{selector: {{app: {name}}}, ports: [{{name: http, port: 80}}]}}\n---\n"
+                "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: test}}\nspec: \
+                 {{selector: {{app: {name}}}, ports: [{{name: http, port: 80}}]}}\n"
             )
         };
-        let policy = format!(
-            "apiVersion: squall.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {{name: greeting, namespace: test}}\n\
-             spec:\n  targetRefs: [{{group: \"\", kind: Service, name: greeting}}]\n  \
-             loadBalancing: {{algorithm: RoundRobin}}\n  {}\n",
-            self.policy
-        );
-        let mesh = format!("{}{}{policy}", service("web"), service("greeting"));
+        let policy = |name: &str, fields: &str| {
+            format!(
+                "---\napiVersion: squall.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {{name: {name}, namespace: test}}\n\
+                 spec:\n  targetRefs: [{{group: \"\", kind: Service, name: {name}}}]\n  \
+                 loadBalancing: {{algorithm: RoundRobin}}\n  {fields}\n"
+            )
+        };
+        let mesh = [service("web"), service("greeting"), policy("web", ""), policy("greeting", self.policy)].concat();
         let Self { duration, network, web, greeting, load, faults, expect, .. } = self;
         let faults = if faults.is_empty() { String::new() } else { format!("  faults: [{faults}]\n") };
         let text = format!(
