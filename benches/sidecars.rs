@@ -2,7 +2,8 @@
 //!
 //! Half of the pods are clients, half are servers, each with its sidecar; 10 requests a second per pod go from an application
 //! through two sidecars to another, 1 ms away. CPU time of one thread. Each world runs twice, once twice as long, and the
-//! difference counts: starting pods and issuing certificates is not part of it.
+//! difference counts: starting pods, issuing certificates and (but for the shortest rows) opening connections is not part of
+//! it. Retries, breakers, budgets and time-outs are on.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -18,7 +19,7 @@ struct Case {
     pods: u32,
     protocol: &'static str,
     tls: bool,
-    /// Requests a second per pod, in thousandths.
+    /// Requests a second per pod, in thousandths; 0: a single request in all, the world stands idle.
     rate_permille: u64,
     /// Simulated seconds of the shorter run.
     seconds: u64,
@@ -51,18 +52,23 @@ fn cases() -> Vec<Case> {
         seconds,
     };
     let mut cases = Vec::new();
-    for (pods, seconds) in [(10, 60), (100, 6), (300, 3)] {
+    for (pods, seconds) in [(10, 60), (100, 60), (300, 40)] {
         for protocol in ["http1", "http2"] {
             cases.extend([true, false].map(|tls| event(pods, protocol, tls, seconds)));
         }
     }
-    cases.extend([10, 100].map(|pods| Case { rate_permille: 10, ..event(pods, "http1", true, 1000) }));
-    let turmoil = |pods, rate_permille, seconds| Case {
-        engine: EngineKind::Turmoil,
-        rate_permille,
-        ..event(pods, "http1", true, seconds)
-    };
-    cases.extend([turmoil(10, 10_000, 3), turmoil(100, 10_000, 1), turmoil(10, 10, 10), turmoil(100, 10, 1)]);
+    let on = |engine, case: Case| Case { engine, ..case };
+    let idle = |case: Case| Case { rate_permille: 0, ..case };
+    // So short that most requests still open a connection: what the reference engine can be measured at.
+    for (pods, seconds) in [(10, 3), (100, 1)] {
+        for engine in [EngineKind::Event, EngineKind::Turmoil] {
+            cases.push(on(engine, event(pods, "http1", true, seconds)));
+        }
+    }
+    for (pods, events, turmoil) in [(10, 100_000, 20), (100, 10_000, 2)] {
+        cases.push(on(EngineKind::Event, idle(event(pods, "http1", true, events))));
+        cases.push(on(EngineKind::Turmoil, idle(event(pods, "http1", true, turmoil))));
+    }
     cases
 }
 
@@ -71,12 +77,13 @@ fn measure(case: &Case) -> String {
     let (long, cpu_long) = timed(case, case.seconds * 2);
     let requests = long.summary.requests - short.summary.requests;
     let cpu = cpu_long.saturating_sub(cpu_short);
+    let per_request = cpu.as_secs_f64() * 1e6 / requests as f64;
     let Case { engine, pods, protocol, tls, rate_permille, seconds } = case;
     format!(
-        "{},{pods},{protocol},{tls},{},{seconds},{requests},{:.1},{:.2}\n",
+        "{},{pods},{protocol},{tls},{},{seconds},{requests},{},{:.2}\n",
         engine.name(),
         u64::from(*pods) * rate_permille / 1000,
-        cpu.as_secs_f64() * 1e6 / requests.max(1) as f64,
+        if requests == 0 { String::new() } else { format!("{per_request:.1}") },
         *seconds as f64 / cpu.as_secs_f64().max(1e-9),
     )
 }
@@ -103,13 +110,15 @@ fn scenario(case: &Case, seconds: u64) -> Arc<Scenario> {
          retries: {{attempts: 2, on: [connect-failure, reset, \"503\"], backoff: {{base: 25ms, max: 250ms, jitter: full}}}}\n  \
          circuitBreaker: {{consecutiveFailures: 7, open: {{min: 1s, max: 60s}}}}\n"
     );
-    let rate = u64::from(*pods) * rate_permille;
-    let arrivals = if rate.is_multiple_of(1000) { format!("{}/s", rate / 1000) } else { format!("0.{:03}/s", rate) };
+    let (rate, requests) = match rate_permille {
+        0 => (1, ", requests: 1"),
+        permille => (u64::from(*pods) * permille / 1000, ""),
+    };
     let text = format!(
         "# What does it cost?\napiVersion: squall.dev/v1alpha1\nkind: Scenario\nmetadata: {{name: bench}}\nspec:\n  \
          mesh: [mesh.yaml]\n  duration: {seconds}s\n  services:\n    \
          web: {{entry: true, replicas: {half}, protocol: {protocol}, responseSize: 256}}\n  load:\n    \
-         - {{rate: {arrivals}, arrivals: constant, hosts: {half}, http: {protocol}}}\n  expect:\n    \
+         - {{rate: {rate}/s, arrivals: constant, hosts: {half}, http: {protocol}{requests}}}\n  expect:\n    \
          - {{overall: 'successRate == 1.0'}}\n",
         half = pods / 2
     );
