@@ -114,6 +114,7 @@ fn backend_policy(port: &ServicePort, policy: Option<&TrafficPolicy>) -> Backend
         breaker: policy.breaker,
         outliers: policy.outliers,
         limits: policy.limits.unwrap_or(default.limits),
+        rate: None,
         budget: policy.retries.as_ref().and_then(|retries| retries.budget).unwrap_or(default.budget),
         connect_timeout: policy.timeouts.connect.unwrap_or(default.connect_timeout),
         pool_idle: policy.timeouts.pool_idle.or(default.pool_idle),
@@ -320,7 +321,7 @@ pub(crate) fn inbound(
         for port in &service.ports {
             let Some(number) = target_port(port, pod) else { continue };
             let limits = wanted.map_or_else(Limits::default, |(limits, _)| *limits);
-            let new = (Inbound { limits, protocol: port.protocol }, wanted.map(|(_, place)| place), port);
+            let new = (Inbound { limits, rate: None, protocol: port.protocol }, wanted.map(|(_, place)| place), port);
             let Some(known) = found.get_mut(&number) else {
                 found.insert(number, new);
                 continue;

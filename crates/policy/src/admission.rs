@@ -2,28 +2,66 @@
 //!
 //! ```text
 //!             a place is free and nobody waits
-//!   enter ─────────────────────────────────────▶ Placed ─ leave ─▶ (gone; the place goes to the first in the queue)
-//!     │ room in the queue                           ▲
+//!   enter ─────────────────────────────────────▶ Placed ─ leave ─▶ (gone; the place goes to the next in the queue)
+//!     │ room in the queue, or a worse one in it     ▲
 //!     ├──────────────────▶ Queued ── a place ──▶ Granted ─ claim ─┘
-//!     │                       └ withdraw ▶ (gone)   └ withdraw ▶ (gone; the place goes on)
-//!     └─ no room ─▶ Full
+//!     │                       ├ withdraw ▶ (gone)   └ withdraw ▶ (gone; the place goes on)
+//!     │                       └ preempted by a better one, waits too long (CoDel), would be late ▶ Shed ─ claim ▶ (gone)
+//!     └─ no room, would be late ─▶ Refused
 //! ```
 //!
-//! First come, first served, in the order of tickets; nobody overtakes the queue. A granted place counts as taken until it
-//! is claimed or withdrawn. Source: Envoy's `max_requests` and `max_pending_requests`.
+//! First come, first served, in the order of tickets; nobody overtakes the queue. With priorities, each class does so, before
+//! the classes below it; in overload, with an adaptive order, the last comer is first. A granted place counts as taken until it
+//! is claimed or withdrawn.
+//!
+//! **Would be late** (`deadline_aware`): the latest requests held their places for so long (mean plus twice the mean
+//! deviation, as TCP estimates a round trip, RFC 6298), and with as many ahead of it a request gets its place after (ahead + 1) ×
+//! mean ÷ places. A newcomer whose place and time together end after its deadline is refused at once; one that is next and
+//! whose time alone does is passed over, if somebody else waits. Without, a full queue under a steady overload serves those
+//! whose time is nearly up, and nobody in time (`evidence` in the tests).
+//!
+//! Sources: Envoy's `max_requests` and `max_pending_requests`; for the rest see `gradient`, `vegas`, `codel`, `priority`.
 
-use std::collections::{BTreeSet, VecDeque};
+mod limit;
+mod queue;
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+pub(crate) use self::limit::Left;
+use self::limit::Limit;
+use self::queue::{Queue, Waiting};
 use crate::backend::Ticket;
+use crate::codel::Codel;
+use crate::gradient::Moved;
 use crate::mesh::Limits;
+use crate::priority::Rank;
+use crate::reply::Reason;
+use crate::{Instant, Rng};
 
 /// The machine.
 #[derive(Debug)]
 pub(crate) struct Admission {
     in_flight: u32,
-    queue: BTreeSet<Ticket>,
+    limit: Limit,
+    queue: Queue,
+    codel: Codel,
     granted: BTreeSet<Ticket>,
+    /// Sent away from the queue, and not told yet.
+    shed: BTreeMap<Ticket, Reason>,
     to_wake: VecDeque<Ticket>,
+    held: Held,
+    /// What the limit did last, until it is told.
+    moved: Option<Moved>,
+    dice: Rng,
+}
+
+/// Who asks for a place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    pub(crate) ticket: Ticket,
+    pub(crate) rank: Rank,
+    pub(crate) deadline: Option<Instant>,
 }
 
 /// What became of a request at the door.
@@ -34,62 +72,190 @@ pub(crate) enum Entry {
     /// It waits.
     Queued,
     /// It is refused.
-    Full,
+    Refused(Reason),
+}
+
+/// What became of one that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// It waits still.
+    Waits,
+    /// It has a place.
+    Placed,
+    /// It was sent away.
+    Shed(Reason),
+}
+
+/// For how long places are held, in nanoseconds (RFC 6298: gains of an eighth and a quarter).
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    mean: u64,
+    deviation: u64,
+}
+
+impl Held {
+    fn observe(&mut self, span: Duration) {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        if self.mean == 0 {
+            *self = Self { mean: nanos, deviation: nanos / 2 };
+            return;
+        }
+        let away = self.mean.abs_diff(nanos);
+        self.deviation = self.deviation - self.deviation / 4 + away / 4;
+        self.mean = self.mean - self.mean / 8 + nanos / 8;
+    }
+
+    /// For how long nearly all are.
+    fn likely(self) -> Duration {
+        Duration::from_nanos(self.mean.saturating_add(self.deviation.saturating_mul(2)))
+    }
 }
 
 impl Admission {
-    pub(crate) fn new() -> Self {
-        Self { in_flight: 0, queue: BTreeSet::new(), granted: BTreeSet::new(), to_wake: VecDeque::new() }
+    pub(crate) fn new(now: Instant, limits: &Limits, mut dice: Rng) -> Self {
+        Self {
+            in_flight: 0,
+            limit: Limit::new(now, limits, &mut dice),
+            queue: Queue::default(),
+            codel: Codel::default(),
+            granted: BTreeSet::new(),
+            shed: BTreeMap::new(),
+            to_wake: VecDeque::new(),
+            held: Held::default(),
+            moved: None,
+            dice,
+        }
     }
 
-    pub(crate) fn enter(&mut self, ticket: Ticket, limits: &Limits) -> Entry {
-        if self.queue.is_empty() && self.in_flight < limits.in_flight {
+    /// Other limits hold from now on.
+    pub(crate) fn set_limits(&mut self, now: Instant, old: &Limits, limits: &Limits) {
+        if old.adaptive != limits.adaptive {
+            self.limit = Limit::new(now, limits, &mut self.dice);
+        }
+        self.grant(now, limits);
+    }
+
+    pub(crate) fn enter(&mut self, now: Instant, asker: Asker, limits: &Limits) -> Entry {
+        self.moved = self.limit.on_arrival(now, limits).or(self.moved);
+        let places = self.limit.now(limits);
+        if self.queue.is_empty() && self.in_flight < places {
             self.in_flight += 1;
             return Entry::Placed;
         }
-        if self.queue.len() < limits.pending as usize {
-            self.queue.insert(ticket);
-            return Entry::Queued;
+        let Asker { ticket, deadline, .. } = asker;
+        let rank = if limits.queue.priorities { asker.rank } else { Rank::default() };
+        if limits.queue.deadline_aware && self.comes_too_late(now, rank, deadline, places, limits) {
+            return Entry::Refused(Reason::WouldBeLate);
         }
-        Entry::Full
+        if self.queue.len() >= limits.pending as usize {
+            match self.queue.worst() {
+                Some((worst, loser)) if rank < worst && limits.pending > 0 => self.send_away(loser, Reason::Preempted),
+                Some(_) | None => return Entry::Refused(Reason::QueueFull),
+            }
+        }
+        self.queue.push(now, ticket, Waiting { rank, since: now, deadline });
+        Entry::Queued
     }
 
-    /// A place is handed back.
-    pub(crate) fn leave(&mut self, limits: &Limits) {
+    fn comes_too_late(
+        &self,
+        now: Instant,
+        rank: Rank,
+        deadline: Option<Instant>,
+        places: u32,
+        limits: &Limits,
+    ) -> bool {
+        let Some(deadline) = deadline else { return false };
+        let ahead = if self.queue.is_lifo(now, limits.queue.order) { 0 } else { self.queue.ahead(rank.class) };
+        let waits = u128::from(self.held.mean) * (ahead as u128 + 1) / u128::from(places.max(1));
+        let waits = Duration::from_nanos(u64::try_from(waits).unwrap_or(u64::MAX));
+        now + waits + self.held.likely() > deadline
+    }
+
+    /// A place is handed back that was held since `since`.
+    pub(crate) fn leave(&mut self, now: Instant, (since, left): (Instant, Left), limits: &Limits) {
+        if left != Left::Unused {
+            self.held.observe(now.since(since));
+            let moved = self.limit.on_leave(now, (since, left), self.in_flight, limits, &mut self.dice);
+            self.moved = moved.or(self.moved);
+        }
         self.in_flight = self.in_flight.checked_sub(1).expect("only who has a place hands one back");
-        self.grant(limits);
+        self.grant(now, limits);
     }
 
-    /// Gives free places to those who wait; also after the limits changed.
-    pub(crate) fn grant(&mut self, limits: &Limits) {
-        while self.in_flight < limits.in_flight {
-            let Some(ticket) = self.queue.pop_first() else { return };
+    /// Gives free places to those who wait.
+    fn grant(&mut self, now: Instant, limits: &Limits) {
+        while self.in_flight < self.limit.now(limits) {
+            let Some((oldest, waiting)) = self.queue.oldest() else {
+                self.codel.rest();
+                return;
+            };
+            if let Some(codel) = &limits.queue.codel
+                && self.codel.sheds(now, now.since(waiting.since), self.queue.len(), codel)
+            {
+                let worst = self.queue.worst().filter(|_| limits.queue.priorities);
+                self.send_away(worst.map_or(oldest, |(_, ticket)| ticket), Reason::QueueDelay);
+                continue;
+            }
+            let ticket = self.queue.next(now, limits.queue.order).expect("somebody waits");
+            if limits.queue.deadline_aware && self.queue.len() > 1 && self.takes_too_long(now, ticket) {
+                self.send_away(ticket, Reason::WouldBeLate);
+                continue;
+            }
+            self.queue.remove(ticket);
             self.in_flight += 1;
             self.granted.insert(ticket);
             self.to_wake.push_back(ticket);
         }
     }
 
-    /// Whether a waiting request has got its place; from then on it must `leave`.
-    pub(crate) fn claim(&mut self, ticket: Ticket) -> bool {
-        !self.granted.is_empty() && self.granted.remove(&ticket)
+    fn takes_too_long(&self, now: Instant, ticket: Ticket) -> bool {
+        let deadline = self.queue.find(ticket).and_then(|waiting| waiting.deadline);
+        deadline.is_some_and(|deadline| now + self.held.likely() > deadline)
     }
 
-    /// A waiting request gives up.
-    pub(crate) fn withdraw(&mut self, ticket: Ticket, limits: &Limits) {
-        if !self.queue.remove(&ticket) && self.granted.remove(&ticket) {
-            self.leave(limits);
+    fn send_away(&mut self, ticket: Ticket, reason: Reason) {
+        self.queue.remove(ticket).expect("it waits");
+        self.shed.insert(ticket, reason);
+        self.to_wake.push_back(ticket);
+    }
+
+    /// What became of a waiting request. Once it has its place it must `leave`; once it was sent away it is forgotten.
+    pub(crate) fn claim(&mut self, ticket: Ticket) -> Claim {
+        if !self.granted.is_empty() && self.granted.remove(&ticket) {
+            return Claim::Placed;
+        }
+        match self.shed.remove(&ticket) {
+            Some(reason) => Claim::Shed(reason),
+            None => Claim::Waits,
         }
     }
 
-    /// Next one to wake. Those that gave up meanwhile are skipped.
+    /// A waiting request gives up.
+    pub(crate) fn withdraw(&mut self, now: Instant, ticket: Ticket, limits: &Limits) {
+        if self.queue.remove(ticket).is_none() && self.shed.remove(&ticket).is_none() && self.granted.remove(&ticket) {
+            self.leave(now, (now, Left::Unused), limits);
+        }
+    }
+
+    /// Next one to wake: it got its place, or was sent away. Those that gave up meanwhile are skipped.
     pub(crate) fn poll_granted(&mut self) -> Option<Ticket> {
         while let Some(ticket) = self.to_wake.pop_front() {
-            if self.granted.contains(&ticket) {
+            if self.granted.contains(&ticket) || self.shed.contains_key(&ticket) {
                 return Some(ticket);
             }
         }
         None
+    }
+
+    /// What the limit did since it was last asked.
+    pub(crate) fn poll_moved(&mut self) -> Option<Moved> {
+        self.moved.take()
+    }
+
+    /// How many places there are now.
+    pub(crate) fn places(&self, limits: &Limits) -> u32 {
+        self.limit.now(limits)
     }
 
     pub(crate) fn load(&self) -> (u32, u32) {
@@ -98,117 +264,4 @@ impl Admission {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: Limits = Limits { in_flight: 2, pending: 2, queue_timeout: None };
-
-    fn full_house() -> Admission {
-        let mut admission = Admission::new();
-        let entries: Vec<_> = (1..=5).map(|n| admission.enter(Ticket(n), &LIMITS)).collect();
-        assert_eq!(entries, [Entry::Placed, Entry::Placed, Entry::Queued, Entry::Queued, Entry::Full]);
-        assert_eq!(admission.load(), (2, 2));
-        admission
-    }
-
-    #[test]
-    fn a_free_place_goes_to_the_first_in_the_queue() {
-        let mut admission = full_house();
-        admission.leave(&LIMITS);
-        assert_eq!(admission.poll_granted(), Some(Ticket(3)));
-        assert_eq!(admission.poll_granted(), None);
-        assert!(!admission.claim(Ticket(4)) && admission.claim(Ticket(3)) && !admission.claim(Ticket(3)));
-        assert_eq!(admission.load(), (2, 1));
-    }
-
-    #[test]
-    fn who_gives_up_leaves_the_queue_or_passes_the_place_on() {
-        let mut admission = full_house();
-        admission.leave(&LIMITS);
-        admission.withdraw(Ticket(3), &LIMITS);
-        assert_eq!(admission.poll_granted(), Some(Ticket(4)), "the place of 3 has gone on");
-        assert!(admission.claim(Ticket(4)));
-        assert_eq!(admission.load(), (2, 0));
-        admission.withdraw(Ticket(9), &LIMITS);
-        assert_eq!(admission.load(), (2, 0), "strangers change nothing");
-    }
-
-    #[test]
-    fn raised_limits_let_the_queue_in_and_lowered_ones_wait_for_leavers() {
-        let mut admission = full_house();
-        admission.grant(&Limits { in_flight: 4, ..LIMITS });
-        assert_eq!(admission.load(), (4, 0));
-        let low = Limits { in_flight: 1, ..LIMITS };
-        assert_eq!(admission.enter(Ticket(6), &low), Entry::Queued);
-        (0..3).for_each(|_| admission.leave(&low));
-        assert_eq!(admission.load(), (1, 1));
-        admission.leave(&low);
-        assert_eq!(admission.load(), (1, 0));
-    }
-
-    #[test]
-    fn without_a_queue_the_next_is_refused_at_once() {
-        let mut admission = Admission::new();
-        let limits = Limits { in_flight: 1, pending: 0, queue_timeout: None };
-        assert_eq!(admission.enter(Ticket(1), &limits), Entry::Placed);
-        assert_eq!(admission.enter(Ticket(2), &limits), Entry::Full);
-    }
-
-    mod properties {
-        use proptest::prelude::*;
-
-        use super::*;
-
-        proptest! {
-            /// The model is a line of people and a count.
-            #[test]
-            fn decides_as_a_line_of_people(
-                events in prop::collection::vec((0_u8..6, any::<u16>()), 1..200),
-                in_flight in 1_u32..5,
-                pending in 0_u32..5,
-            ) {
-                let mut limits = Limits { in_flight, pending, queue_timeout: None };
-                let mut admission = Admission::new();
-                let (mut inside, mut line): (Vec<Ticket>, Vec<Ticket>) = (Vec::new(), Vec::new());
-                for (number, (kind, die)) in events.into_iter().enumerate() {
-                    let die = usize::from(die);
-                    match kind {
-                        0..3 => {
-                            let ticket = Ticket(number as u64);
-                            let want = if line.is_empty() && (inside.len() as u32) < limits.in_flight {
-                                inside.push(ticket);
-                                Entry::Placed
-                            } else if (line.len() as u32) < limits.pending {
-                                line.push(ticket);
-                                Entry::Queued
-                            } else {
-                                Entry::Full
-                            };
-                            prop_assert_eq!(admission.enter(ticket, &limits), want);
-                        }
-                        3 if !inside.is_empty() => {
-                            inside.remove(die % inside.len());
-                            admission.leave(&limits);
-                        }
-                        4 if !line.is_empty() => {
-                            let ticket = line.remove(die % line.len());
-                            admission.withdraw(ticket, &limits);
-                        }
-                        _ => {
-                            limits.in_flight = 1 + die as u32 % 5;
-                            admission.grant(&limits);
-                        }
-                    }
-                    while (inside.len() as u32) < limits.in_flight && !line.is_empty() {
-                        let ticket = line.remove(0);
-                        inside.push(ticket);
-                        prop_assert_eq!(admission.poll_granted(), Some(ticket));
-                        prop_assert!(admission.claim(ticket));
-                    }
-                    prop_assert_eq!(admission.poll_granted(), None);
-                    prop_assert_eq!(admission.load(), (inside.len() as u32, line.len() as u32));
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -11,13 +11,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admission::{Admission, Entry};
+use crate::admission::{Admission, Asker, Claim, Entry, Left};
 use crate::balance::{Balancer, Cost};
 use crate::breaker::{self, Admits, Breaker, Verdict};
 use crate::budget::RetryBudget;
 use crate::ewma::{Decay, Estimate};
 use crate::mesh::{BackendName, BackendPolicy, Backoff, Balancing, Endpoint};
 use crate::outlier::{self, Crowd, Outlier};
+use crate::rate_limit::RateLimit;
 use crate::reply::Reason;
 use crate::{Instant, Rng};
 
@@ -33,6 +34,8 @@ pub struct Backend {
     next_ticket: u64,
     balancer: Balancer,
     admission: Admission,
+    /// Made by the first request, which brings the time.
+    rate: Option<RateLimit>,
     budget: Option<RetryBudget>,
     interval_ends: Option<Instant>,
     events: VecDeque<BackendEvent>,
@@ -82,6 +85,17 @@ pub enum BackendEvent {
     Returned {
         /// Who.
         endpoint: Arc<str>,
+    },
+    /// An adaptive limit on requests in flight has moved.
+    LimitMoved {
+        /// It was this.
+        from: u32,
+        /// It is this.
+        to: u32,
+        /// The least latency known.
+        least: Duration,
+        /// The latency now; `None`: the limit has gone down to measure the least.
+        latest: Option<Duration>,
     },
 }
 
@@ -169,7 +183,8 @@ impl Backend {
             next_slot: 0,
             next_ticket: 0,
             balancer: Balancer::new(rng.fork("balance")),
-            admission: Admission::new(),
+            admission: Admission::new(Instant::ZERO, &policy.limits, rng.fork("limits")),
+            rate: None,
             budget: policy.budget.map(RetryBudget::new),
             interval_ends: None,
             events: VecDeque::new(),
@@ -201,7 +216,11 @@ impl Backend {
         if self.policy.budget != self.budget.as_ref().map(RetryBudget::config) {
             self.budget = self.policy.budget.map(RetryBudget::new);
         }
-        self.admission.grant(&self.policy.limits);
+        if self.policy.rate != old.rate {
+            self.rate = None;
+        }
+        self.admission.set_limits(now, &old.limits, &self.policy.limits);
+        self.tell_limit();
     }
 
     /// Replaces the endpoints. Those that stay (same address and identity) keep their state; of several that are the same
@@ -262,7 +281,7 @@ impl Backend {
         self.events.pop_front()
     }
 
-    /// A request that got its place and must be woken: the shell calls its [`Exchange::step`](crate::Exchange::step)
+    /// A request in the queue that got its place, or was sent away, and must be woken: the shell calls its [`Exchange::step`](crate::Exchange::step)
     /// again. Drained by the shell after every call on this backend.
     pub fn poll_granted(&mut self) -> Option<Ticket> {
         self.admission.poll_granted()
@@ -290,6 +309,12 @@ impl Backend {
         self.interval_ends = marked.then(|| now + config.interval);
     }
 
+    /// The most requests in flight that are let in now.
+    #[must_use]
+    pub fn places(&self) -> u32 {
+        self.admission.places(&self.policy.limits)
+    }
+
     /// Requests with a place now, and requests waiting for one.
     #[must_use]
     pub fn load(&self) -> (u32, u32) {
@@ -307,20 +332,43 @@ impl Backend {
         Ticket(self.next_ticket)
     }
 
-    pub(crate) fn enter(&mut self, ticket: Ticket) -> Entry {
-        self.admission.enter(ticket, &self.policy.limits)
+    /// Takes a request of `caller` from the rate. `Err`: one too many, and when to come again.
+    pub(crate) fn take_rate(&mut self, now: Instant, caller: Option<&str>) -> Result<(), Duration> {
+        let Some(config) = &self.policy.rate else { return Ok(()) };
+        match &mut self.rate {
+            Some(rate) => rate.take(now, caller),
+            rate @ None => rate.insert(RateLimit::new(now, config.clone())).take(now, caller),
+        }
     }
 
-    pub(crate) fn claim(&mut self, ticket: Ticket) -> bool {
+    pub(crate) fn enter(&mut self, now: Instant, asker: Asker) -> Entry {
+        let entry = self.admission.enter(now, asker, &self.policy.limits);
+        self.tell_limit();
+        entry
+    }
+
+    pub(crate) fn claim(&mut self, ticket: Ticket) -> Claim {
         self.admission.claim(ticket)
     }
 
-    pub(crate) fn withdraw_from_queue(&mut self, ticket: Ticket) {
-        self.admission.withdraw(ticket, &self.policy.limits);
+    pub(crate) fn withdraw_from_queue(&mut self, now: Instant, ticket: Ticket) {
+        self.admission.withdraw(now, ticket, &self.policy.limits);
     }
 
-    pub(crate) fn leave(&mut self) {
-        self.admission.leave(&self.policy.limits);
+    /// A request gives the place back that it had since `since`.
+    pub(crate) fn leave(&mut self, now: Instant, since: Instant, left: Left) {
+        self.admission.leave(now, (since, left), &self.policy.limits);
+        self.tell_limit();
+    }
+
+    fn tell_limit(&mut self) {
+        let Some(moved) = self.admission.poll_moved().filter(|moved| moved.from != moved.to) else { return };
+        self.events.push_back(BackendEvent::LimitMoved {
+            from: moved.from,
+            to: moved.to,
+            least: Duration::from_nanos(moved.least),
+            latest: moved.latest.map(Duration::from_nanos),
+        });
     }
 
     /// A request's first try is sent: the budget grows.

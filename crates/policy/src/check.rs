@@ -2,12 +2,14 @@
 //!
 //! The machines rely on checked settings. What no limit forbids is obeyed to the letter; nothing is clamped in silence.
 
+mod overload;
+
 use std::fmt::Debug;
 use std::time::Duration;
 
 use crate::mesh::{
-    BackendPolicy, Backoff, Balancing, Breaker, Budget, Endpoint, Inbound, Limits, Outliers, RetryOn, RetryPolicy,
-    RouteTimeouts,
+    Adaptive, BackendPolicy, Backoff, Balancing, Breaker, Budget, Endpoint, Inbound, Limits, Outliers, RateLimit,
+    RetryOn, RetryPolicy, RouteTimeouts,
 };
 
 /// A setting outside its limits.
@@ -159,7 +161,12 @@ impl Limits {
     /// The first field outside its limits.
     pub fn check(&self) -> Result<(), Invalid> {
         require(self.in_flight >= 1, "in_flight", self.in_flight, "1 or more")?;
-        positive(self.queue_timeout, "queue_timeout")
+        positive(self.queue_timeout, "queue_timeout")?;
+        within(
+            "adaptive",
+            self.adaptive.as_ref().map_or(Ok(()), |adaptive| Adaptive::check(adaptive, self.in_flight)),
+        )?;
+        within("queue", self.queue.check())
     }
 }
 
@@ -173,6 +180,7 @@ impl BackendPolicy {
         within("breaker", self.breaker.as_ref().map_or(Ok(()), Breaker::check))?;
         within("outliers", self.outliers.as_ref().map_or(Ok(()), Outliers::check))?;
         within("limits", self.limits.check())?;
+        within("rate", self.rate.as_ref().map_or(Ok(()), RateLimit::check))?;
         within("budget", self.budget.as_ref().map_or(Ok(()), Budget::check))?;
         positive(Some(self.connect_timeout), "connect_timeout")?;
         positive(self.pool_idle, "pool_idle")
@@ -185,7 +193,8 @@ impl Inbound {
     /// # Errors
     /// The first field outside its limits.
     pub fn check(&self) -> Result<(), Invalid> {
-        within("limits", self.limits.check())
+        within("limits", self.limits.check())?;
+        within("rate", self.rate.as_ref().map_or(Ok(()), RateLimit::check))
     }
 }
 

@@ -19,10 +19,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Instant;
-use crate::admission::Entry;
+use crate::admission::{Asker, Claim, Entry, Left};
 use crate::backend::{Backend, Permit, SlotId, Ticket};
 use crate::breaker::Verdict;
 use crate::mesh::{RetryPolicy, RouteTimeouts};
+use crate::priority::Rank;
 use crate::reply::{LocalReply, Reason};
 use crate::retry::{Fault, Rules, judge_grpc, judge_head};
 
@@ -30,12 +31,16 @@ use crate::retry::{Fault, Rules, judge_grpc, judge_head};
 pub type AttemptNumber = u32;
 
 /// What must be known of a request to decide about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RequestFacts {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestFacts<'r> {
     /// Its method may be repeated (GET, HEAD, OPTIONS, TRACE, PUT, DELETE: RFC 9110 §9.2.2).
     pub idempotent: bool,
     /// The deadline it came with (`grpc-timeout`, or a deadline header of an upstream proxy), if any.
     pub deadline: Option<Instant>,
+    /// How much it matters, where a queue asks. By default: as much as any, without a key.
+    pub rank: Rank,
+    /// The SPIFFE id that its caller proved, for rate limits.
+    pub caller: Option<&'r str>,
 }
 
 /// One request. Made by [`Exchange::begin`], driven with the [`Backend`] it was begun on, and over when `step` answers
@@ -45,6 +50,9 @@ pub struct Exchange {
     ticket: Ticket,
     idempotent: bool,
     deadline: Option<Instant>,
+    rank: Rank,
+    /// When it got its place.
+    placed_at: Instant,
     per_try: Option<Duration>,
     rules: Option<Rules>,
     state: State,
@@ -177,22 +185,28 @@ pub enum Ended {
 
 impl Exchange {
     /// A request arrives for `backend` over a route with these time-outs and this retry policy. Admission is decided by
-    /// the first [`Exchange::step`]. `ticket` wakes it from the queue.
+    /// the first [`Exchange::step`], but for the rate, which the request counts against now. `ticket` wakes it from the queue.
     #[must_use]
     pub fn begin(
         now: Instant,
         backend: &mut Backend,
-        facts: RequestFacts,
+        facts: RequestFacts<'_>,
         timeouts: RouteTimeouts,
         retry: Option<&RetryPolicy>,
     ) -> Self {
+        let state = match backend.take_rate(now, facts.caller) {
+            Ok(()) => State::Arrived,
+            Err(wait) => State::Replying(LocalReply { retry_after: Some(wait), ..LocalReply::of(Reason::RateLimited) }),
+        };
         Self {
             ticket: backend.issue_ticket(),
             idempotent: facts.idempotent,
             deadline: earlier(timeouts.request.map(|span| now + span), facts.deadline),
+            rank: facts.rank,
+            placed_at: now,
             per_try: timeouts.per_try,
             rules: retry.map(Rules::new),
-            state: State::Arrived,
+            state,
             number: 0,
             waited: Duration::ZERO,
             tried: Vec::new(),
@@ -221,18 +235,28 @@ impl Exchange {
         loop {
             match std::mem::replace(&mut self.state, State::Done) {
                 State::Arrived if self.is_late(now) => self.reply(Reason::DeadlineExceeded),
-                State::Arrived => match backend.enter(self.ticket) {
-                    Entry::Placed => self.state = State::Ready,
+                State::Arrived => match backend.enter(now, self.asker()) {
+                    Entry::Placed => self.place(now),
                     Entry::Queued => self.state = self.queued(now, backend),
-                    Entry::Full => self.reply(Reason::QueueFull),
+                    Entry::Refused(reason) => self.reply(reason),
                 },
-                State::Queued { .. } if backend.claim(self.ticket) => self.state = State::Ready,
                 State::Queued { until, then } => {
+                    match backend.claim(self.ticket) {
+                        Claim::Waits => {}
+                        Claim::Placed => {
+                            self.place(now);
+                            continue;
+                        }
+                        Claim::Shed(reason) => {
+                            self.reply(reason);
+                            continue;
+                        }
+                    }
                     if until.is_none_or(|until| now < until) {
                         self.state = State::Queued { until, then };
                         return Step::Wait { until, why: "queue" };
                     }
-                    backend.withdraw_from_queue(self.ticket);
+                    backend.withdraw_from_queue(now, self.ticket);
                     self.reply(then);
                 }
                 State::BackingOff { until } if now < until => {
@@ -294,7 +318,7 @@ impl Exchange {
             Failure::RefusedStream => Reason::RefusedStream,
             Failure::CallerGone => {
                 backend.end(permit);
-                backend.leave();
+                self.leave(now, backend, Left::CallerGone);
                 return;
             }
         };
@@ -315,7 +339,12 @@ impl Exchange {
                     backend.judge(now, &permit, end, Duration::ZERO);
                 }
                 backend.end(permit);
-                backend.leave();
+                let left = match (verdict, end) {
+                    (_, Verdict::Nothing) => Left::CallerGone,
+                    (Verdict::Success | Verdict::Nothing, Verdict::Success) => Left::Served,
+                    (_, _) => Left::Failed,
+                };
+                self.leave(now, backend, left);
             }
             other @ (State::Arrived
             | State::Queued { .. }
@@ -336,7 +365,7 @@ impl Exchange {
                 if self.is_late(now) {
                     backend.judge(now, &permit, Verdict::Failure, now.since(permit.started()));
                     backend.end(permit);
-                    backend.leave();
+                    self.leave(now, backend, Left::TimedOut);
                     self.reply(Reason::DeadlineExceeded);
                 } else {
                     self.fail(now, backend, permit, Fault::PerTryTimeout, replayable, Reason::PerTryTimeout);
@@ -356,15 +385,16 @@ impl Exchange {
     }
 
     /// The caller went away: hands everything back.
-    pub fn cancel(&mut self, _now: Instant, backend: &mut Backend) {
+    pub fn cancel(&mut self, now: Instant, backend: &mut Backend) {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Arrived | State::Replying(_) | State::Done => {}
-            State::Queued { .. } => backend.withdraw_from_queue(self.ticket),
-            State::Ready | State::BackingOff { .. } => backend.leave(),
+            State::Queued { .. } => backend.withdraw_from_queue(now, self.ticket),
+            State::Ready => self.leave(now, backend, Left::Unused),
+            State::BackingOff { .. } => self.leave(now, backend, Left::CallerGone),
             State::Trying { permit, .. } | State::Deciding { permit, .. } | State::Answering { permit, .. } => {
                 self.cancel = Some(self.number);
                 backend.end(permit);
-                backend.leave();
+                self.leave(now, backend, Left::CallerGone);
             }
         }
     }
@@ -373,6 +403,20 @@ impl Exchange {
     /// by reading.
     pub fn poll_note(&mut self) -> Option<RetryNote> {
         self.note.take()
+    }
+
+    fn asker(&self) -> Asker {
+        Asker { ticket: self.ticket, rank: self.rank, deadline: self.deadline }
+    }
+
+    fn place(&mut self, now: Instant) {
+        self.placed_at = now;
+        self.state = State::Ready;
+    }
+
+    /// Hands the place back.
+    fn leave(&self, now: Instant, backend: &mut Backend, left: Left) {
+        backend.leave(now, self.placed_at, left);
     }
 
     fn queued(&self, now: Instant, backend: &Backend) -> State {
@@ -389,7 +433,7 @@ impl Exchange {
     /// Starts a try, or settles on a reply.
     fn try_next(&mut self, now: Instant, backend: &mut Backend) -> Option<Attempt> {
         if self.is_late(now) {
-            backend.leave();
+            self.leave(now, backend, if self.number == 0 { Left::Unused } else { Left::TimedOut });
             self.reply(Reason::DeadlineExceeded);
             return None;
         }
@@ -414,7 +458,7 @@ impl Exchange {
                 Some(attempt)
             }
             Err(reason) => {
-                backend.leave();
+                self.leave(now, backend, if self.number == 0 { Left::Unused } else { Left::Failed });
                 self.reply(reason);
                 None
             }
@@ -435,7 +479,8 @@ impl Exchange {
         let again = self.retries(now, backend, &permit, fault, replayable);
         backend.end(permit);
         if !again {
-            backend.leave();
+            let left = if reason == Reason::PerTryTimeout { Left::TimedOut } else { Left::Failed };
+            self.leave(now, backend, left);
             self.reply(reason);
         }
     }

@@ -10,24 +10,31 @@ mod balance;
 mod breaker;
 mod budget;
 mod check;
+mod codel;
 mod ewma;
 mod exchange;
+mod gradient;
 mod mesh;
 mod outlier;
+mod priority;
+mod rate_limit;
 mod reply;
 mod retry;
 mod rng;
 mod route;
 mod time;
+mod vegas;
 
 pub use backend::{Backend, BackendEvent, Ticket};
 pub use check::Invalid;
 pub use exchange::{Answer, Attempt, AttemptNumber, Ended, Exchange, Failure, RequestFacts, RetryNote, Step};
 pub use mesh::{
-    BackendName, BackendPolicy, Backoff, Balancing, Breaker as BreakerConfig, Budget, Endpoint, HeaderChange,
+    Adaptive, BackendName, BackendPolicy, Backoff, Balancing, Breaker as BreakerConfig, Budget, Endpoint, HeaderChange,
     HeaderMatch, Inbound, Jitter, Limits, Mesh, Outliers as OutlierConfig, PathMatch, Protocol, QueryMatch, RetryOn,
     RetryPolicy, Route, RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
 };
+pub use mesh::{Codel, Gradient, Queue, QueueOrder, Rate, RateLimit, Vegas};
+pub use priority::{Class, Rank};
 pub use reply::{LocalReply, Reason};
 pub use rng::Rng;
 pub use route::{RequestLine, RouteTable, pick_backend};

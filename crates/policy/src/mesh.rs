@@ -6,6 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod overload;
+
+pub use overload::{Adaptive, Codel, Gradient, Queue, QueueOrder, Rate, RateLimit, Vegas};
+
 /// All that one proxy knows of the mesh. Immutable once built; a new version replaces the old one whole.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Mesh {
@@ -241,6 +245,8 @@ pub struct BackendPolicy {
     pub outliers: Option<Outliers>,
     /// How much at once.
     pub limits: Limits,
+    /// How many requests per time; `None`: any. On the outbound side only `total` has a meaning.
+    pub rate: Option<RateLimit>,
     /// How many retries; `None`: no budget, as the peers have it.
     pub budget: Option<Budget>,
     /// The longest wait for a connection (TCP and TLS), more than 0. Default 1 s.
@@ -260,6 +266,7 @@ impl Default for BackendPolicy {
             breaker: None,
             outliers: None,
             limits: Limits::default(),
+            rate: None,
             budget: Some(Budget::default()),
             connect_timeout: Duration::from_secs(1),
             pool_idle: Some(Duration::from_secs(90)),
@@ -368,17 +375,21 @@ impl Default for Outliers {
 /// How much at once, per proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests in flight, at least 1. Default 1024 (Envoy's).
+    /// Requests in flight, at least 1. Default 1024 (Envoy's). The most that an adaptive limit comes to; its default is 1000.
     pub in_flight: u32,
     /// Requests waiting for a place; one more is refused with 503. Default 1024 (Envoy's). 0: refuse at once.
     pub pending: u32,
     /// The longest wait for a place; `None`: until the request's deadline.
     pub queue_timeout: Option<Duration>,
+    /// The limit on requests in flight follows the latency; `None`: it is `in_flight`.
+    pub adaptive: Option<Adaptive>,
+    /// The queue's discipline.
+    pub queue: Queue,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { in_flight: 1024, pending: 1024, queue_timeout: None }
+        Self { in_flight: 1024, pending: 1024, queue_timeout: None, adaptive: None, queue: Queue::default() }
     }
 }
 
@@ -419,10 +430,12 @@ pub struct Endpoint {
 }
 
 /// How requests for the own workload are treated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inbound {
     /// How much at once.
     pub limits: Limits,
+    /// How many requests per time; `None`: any.
+    pub rate: Option<RateLimit>,
     /// What the application speaks.
     pub protocol: Protocol,
 }

@@ -1,16 +1,19 @@
 //! What the proxy answers by itself.
 
 use std::fmt;
+use std::time::Duration;
 
 /// A response of the proxy's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalReply {
-    /// 404, 500, 503 or 504. For gRPC requests the shell turns it into trailers with [`LocalReply::grpc`].
+    /// 404, 429, 500, 503 or 504. For gRPC requests the shell turns it into trailers with [`LocalReply::grpc`].
     pub status: u16,
     /// 4 DEADLINE_EXCEEDED, 8 RESOURCE_EXHAUSTED, 12 UNIMPLEMENTED, 13 INTERNAL or 14 UNAVAILABLE.
     pub grpc: u8,
     /// Why, also sent in the `squall-reason` header and the access log.
     pub reason: Reason,
+    /// When to come again, sent in whole seconds as `retry-after`.
+    pub retry_after: Option<Duration>,
 }
 
 /// Why the proxy answered by itself.
@@ -28,6 +31,14 @@ pub enum Reason {
     QueueFull,
     /// Waited too long for a place.
     QueueTimeout,
+    /// Would have waited, or taken, longer than its deadline allows.
+    WouldBeLate,
+    /// Sent away because all had been waiting too long (CoDel).
+    QueueDelay,
+    /// Gave its place in a full queue to a request that matters more.
+    Preempted,
+    /// One too many per time: 429, with `retry-after`.
+    RateLimited,
     /// The request's time ran out.
     DeadlineExceeded,
     /// The last try's own time ran out and no retry was left.
@@ -52,14 +63,21 @@ impl LocalReply {
             | Reason::ConnectFailure
             | Reason::Reset
             | Reason::RefusedStream => (503, 14),
-            Reason::QueueFull | Reason::QueueTimeout => (503, 8),
+            Reason::QueueFull | Reason::QueueTimeout | Reason::WouldBeLate | Reason::QueueDelay | Reason::Preempted => {
+                (503, 8)
+            }
+            Reason::RateLimited => (429, 8),
             Reason::DeadlineExceeded | Reason::PerTryTimeout => (504, 4),
         };
-        Self { status, grpc, reason }
+        Self { status, grpc, reason, retry_after: None }
     }
 }
 
 impl Reason {
+    /// Those by which a limit refuses a request, before any try.
+    pub const OVERLOAD: [Self; 6] =
+        [Self::QueueFull, Self::QueueTimeout, Self::WouldBeLate, Self::QueueDelay, Self::Preempted, Self::RateLimited];
+
     /// The word for headers, logs and metrics: `queue-full`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -70,6 +88,10 @@ impl Reason {
             Self::NoneAvailable => "none-available",
             Self::QueueFull => "queue-full",
             Self::QueueTimeout => "queue-timeout",
+            Self::WouldBeLate => "would-be-late",
+            Self::QueueDelay => "queue-delay",
+            Self::Preempted => "preempted",
+            Self::RateLimited => "rate-limited",
             Self::DeadlineExceeded => "deadline-exceeded",
             Self::PerTryTimeout => "per-try-timeout",
             Self::ConnectFailure => "connect-failure",
@@ -98,6 +120,10 @@ mod tests {
             (Reason::NoneAvailable, "none-available 503 14"),
             (Reason::QueueFull, "queue-full 503 8"),
             (Reason::QueueTimeout, "queue-timeout 503 8"),
+            (Reason::WouldBeLate, "would-be-late 503 8"),
+            (Reason::QueueDelay, "queue-delay 503 8"),
+            (Reason::Preempted, "preempted 503 8"),
+            (Reason::RateLimited, "rate-limited 429 8"),
             (Reason::DeadlineExceeded, "deadline-exceeded 504 4"),
             (Reason::PerTryTimeout, "per-try-timeout 504 4"),
             (Reason::ConnectFailure, "connect-failure 503 14"),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use squall_policy::{
-    Answer, Attempt, Backend, BackendName, BackendPolicy, Backoff, Ended, Endpoint, Exchange, Failure, Instant, Jitter,
-    Limits, LocalReply, Reason, RequestFacts, RetryNote, RetryOn, RetryPolicy, Rng, RouteTimeouts, Step,
+    Answer, Attempt, Backend, BackendName, BackendPolicy, Backoff, Class, Ended, Endpoint, Exchange, Failure, Instant,
+    Jitter, Limits, LocalReply, Rank, Reason, RequestFacts, RetryNote, RetryOn, RetryPolicy, Rng, RouteTimeouts, Step,
 };
 
 const fn ms(millis: u64) -> Instant {
@@ -44,8 +44,9 @@ fn retry(retries: u32) -> RetryPolicy {
     }
 }
 
-const GET: RequestFacts = RequestFacts { idempotent: true, deadline: None };
-const POST: RequestFacts = RequestFacts { idempotent: false, deadline: None };
+const RANK: Rank = Rank { class: Class::Default, key: 0 };
+const GET: RequestFacts<'_> = RequestFacts { idempotent: true, deadline: None, rank: RANK, caller: None };
+const POST: RequestFacts<'_> = RequestFacts { idempotent: false, ..GET };
 
 fn head(status: u16) -> Answer {
     Answer { status, grpc: None, retry_after: None, replayable: true }
@@ -123,7 +124,7 @@ fn the_deadline_stops_a_try_and_is_answered_with_504() {
     assert_eq!(attempt.until, Some(ms(50)));
     exchange.on_deadline(ms(50), &mut backend, true);
     assert_eq!(exchange.step(ms(50), &mut backend), Step::Cancel(1));
-    let reply = LocalReply { status: 504, grpc: 4, reason: Reason::DeadlineExceeded };
+    let reply = LocalReply { status: 504, grpc: 4, reason: Reason::DeadlineExceeded, retry_after: None };
     assert_eq!(exchange.step(ms(50), &mut backend), Step::Reply(reply));
     assert_eq!(exchange.step(ms(50), &mut backend), Step::Done);
     assert_eq!(backend.load(), (0, 0));
@@ -131,7 +132,8 @@ fn the_deadline_stops_a_try_and_is_answered_with_504() {
 
 #[test]
 fn a_request_waits_for_a_place_and_is_woken_by_its_ticket() {
-    let limits = Limits { in_flight: 1, pending: 1, queue_timeout: Some(Duration::from_millis(20)) };
+    let limits =
+        Limits { in_flight: 1, pending: 1, queue_timeout: Some(Duration::from_millis(20)), ..Limits::default() };
     let mut backend = backend(BackendPolicy { limits, ..BackendPolicy::default() }, 2);
     let begin = |backend: &mut Backend| Exchange::begin(ms(0), backend, GET, RouteTimeouts::default(), None);
     let (mut first, mut second, mut third) = (begin(&mut backend), begin(&mut backend), begin(&mut backend));
@@ -151,7 +153,12 @@ fn a_request_waits_for_a_place_and_is_woken_by_its_ticket() {
 #[test]
 fn who_waits_too_long_for_a_place_is_refused() {
     for (queue_ms, request_ms, reason) in [(20, 50, Reason::QueueTimeout), (50, 20, Reason::DeadlineExceeded)] {
-        let limits = Limits { in_flight: 1, pending: 1, queue_timeout: Some(Duration::from_millis(queue_ms)) };
+        let limits = Limits {
+            in_flight: 1,
+            pending: 1,
+            queue_timeout: Some(Duration::from_millis(queue_ms)),
+            ..Limits::default()
+        };
         let mut backend = backend(BackendPolicy { limits, ..BackendPolicy::default() }, 2);
         let timeouts = RouteTimeouts { request: Some(Duration::from_millis(request_ms)), ..RouteTimeouts::default() };
         let mut first = Exchange::begin(ms(0), &mut backend, GET, RouteTimeouts::default(), None);

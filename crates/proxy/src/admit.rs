@@ -149,7 +149,7 @@ impl Held {
     pub(crate) fn begin(
         cell: &Arc<Cell>,
         log: Log,
-        facts: RequestFacts,
+        facts: RequestFacts<'_>,
         timeouts: RouteTimeouts,
         retry: Option<&RetryPolicy>,
     ) -> Self {

@@ -9,12 +9,14 @@ use http::header::{
     CONNECTION, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
     TE, TRANSFER_ENCODING, UPGRADE,
 };
-use squall_policy::{HeaderChange, Rng};
+use squall_policy::{Class, HeaderChange, Rank, Rng};
 
 pub(crate) const REASON: HeaderName = HeaderName::from_static("squall-reason");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 pub(crate) const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+/// How much a request matters ([`Class`]); set by applications, or by a route, and passed on like `traceparent`.
+pub(crate) const PRIORITY: HeaderName = HeaderName::from_static("squall-priority");
 pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub(crate) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -116,6 +118,13 @@ pub(crate) fn ensure_request_id(headers: &mut HeaderMap, rng: impl FnOnce() -> [
         *byte = if matches!(place, 8 | 13 | 18 | 23) { b'-' } else { digits.next().unwrap_or(b'0') };
     }
     headers.insert(REQUEST_ID, HeaderValue::from_bytes(&id).expect("hexadecimal digits and dashes"));
+}
+
+/// How much the request matters, by `squall-priority` and `x-request-id`. What is no class is the default one.
+pub(crate) fn rank(headers: &HeaderMap) -> Rank {
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let class = text(&PRIORITY).and_then(Class::parse).unwrap_or_default();
+    Rank::new(class, text(&REQUEST_ID).unwrap_or_default())
 }
 
 /// The `nth` hexadecimal digit of `word`, from the highest.
@@ -289,6 +298,17 @@ mod tests {
             &[],
             &[("x-request-id", "ffffffff-ffff-4fff-8000-000000000000")],
         );
+    }
+
+    #[test]
+    fn a_request_ranks_by_its_class_and_then_by_its_id() {
+        let of = |lines: &[(&str, &str)]| rank(&map(lines));
+        let plain = of(&[("x-request-id", "7")]);
+        assert_eq!(plain, Rank::new(Class::Default, "7"));
+        for (value, class) in [("critical", Class::Critical), ("Sheddable", Class::Sheddable), ("u=0", Class::Default)]
+        {
+            assert_eq!(of(&[("squall-priority", value), ("x-request-id", "7")]), Rank { class, ..plain });
+        }
     }
 
     #[test]

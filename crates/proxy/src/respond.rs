@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use squall_net::BoxFuture;
@@ -28,28 +28,34 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) grpc: u8,
     pub(crate) reason: &'static str,
+    /// When to come again.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl Reply {
     /// There is no mesh yet.
-    pub(crate) const NOT_READY: Self = Self { status: 503, grpc: 14, reason: "not-ready" };
+    pub(crate) const NOT_READY: Self = Self::new(503, 14, "not-ready");
     /// The mesh does not know the application's port.
-    pub(crate) const UNKNOWN_PORT: Self = Self { status: 404, grpc: 12, reason: "unknown-port" };
+    pub(crate) const UNKNOWN_PORT: Self = Self::new(404, 12, "unknown-port");
     /// The caller's body stood still for longer than the route's idle time-out.
-    pub(crate) const IDLE: Self = Self { status: 408, grpc: 4, reason: "idle-timeout" };
+    pub(crate) const IDLE: Self = Self::new(408, 4, "idle-timeout");
+
+    const fn new(status: u16, grpc: u8, reason: &'static str) -> Self {
+        Self { status, grpc, reason, retry_after: None }
+    }
 }
 
 impl From<LocalReply> for Reply {
     fn from(reply: LocalReply) -> Self {
-        Self { status: reply.status, grpc: reply.grpc, reason: reply.reason.as_str() }
+        Self { retry_after: reply.retry_after, ..Self::new(reply.status, reply.grpc, reply.reason.as_str()) }
     }
 }
 
 impl From<Unfit> for Reply {
     fn from(unfit: Unfit) -> Self {
         match unfit {
-            Unfit::NoAuthority => Self { status: 400, grpc: 13, reason: "no-authority" },
-            Unfit::Connect => Self { status: 501, grpc: 12, reason: "connect" },
+            Unfit::NoAuthority => Self::new(400, 13, "no-authority"),
+            Unfit::Connect => Self::new(501, 12, "connect"),
         }
     }
 }
@@ -94,6 +100,10 @@ pub(crate) fn local(core: &Core, grpc: bool, reply: Reply) -> Response<AnswerBod
     let headers = response.headers_mut();
     headers.insert(DATE, core.date());
     headers.insert(REASON, HeaderValue::from_static(reply.reason));
+    if let Some(wait) = reply.retry_after {
+        // In whole seconds (RFC 9110 §10.2.3): rounded up, or it would be too early.
+        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_nanos().div_ceil(1_000_000_000) as u64));
+    }
     if grpc {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(reply.grpc)));

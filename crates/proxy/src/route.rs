@@ -51,9 +51,14 @@ pub(crate) fn with_line<T>(head: &Parts, authority: &str, look: impl FnOnce(&Req
     })
 }
 
+/// When the caller wants its answer.
+pub(crate) fn deadline(head: &Parts, now: Instant) -> Option<Instant> {
+    deadline::read(&head.headers, now)
+}
+
 /// What the policy must know of a head.
-pub(crate) fn facts(head: &Parts, now: Instant) -> RequestFacts {
-    RequestFacts { idempotent: head.method.is_idempotent(), deadline: deadline::read(&head.headers, now) }
+pub(crate) fn facts<'p>(head: &Parts, deadline: Option<Instant>, caller: Option<&'p str>) -> RequestFacts<'p> {
+    RequestFacts { idempotent: head.method.is_idempotent(), deadline, rank: headers::rank(&head.headers), caller }
 }
 
 /// Makes the head one that can be sent to a peer of `protocol`: target and `Host` in the form it needs.

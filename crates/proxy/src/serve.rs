@@ -152,8 +152,10 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
         Ok(found) => found,
         Err(reply) => return Ok(refuse(log, grpc, reply)),
     };
-    let facts = route::facts(&head, started);
+    let deadline = route::deadline(&head, started);
     prepare(&site, &mut head, &way);
+    // After the route's changes, so that a route can set the class.
+    let facts = route::facts(&head, deadline, site.peer());
     let timeouts = way.timeouts();
     let clock = timeouts.idle.map(|_| Arc::clone(core.host.clock()));
     let source = Source::new(body, way.retry().map_or(0, |retry| retry.buffer_bytes), clock);
@@ -161,7 +163,7 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
     Drive { site: &site, way: &way, grpc, head: Some(head), source }.run(held).await
 }
 
-fn begin(cell: &Arc<Cell>, mut log: Log, way: &Way, facts: RequestFacts, source: &Source) -> Held {
+fn begin(cell: &Arc<Cell>, mut log: Log, way: &Way, facts: RequestFacts<'_>, source: &Source) -> Held {
     log.meter = source.meter().map(Arc::clone);
     let (core, request, started) = (Arc::clone(&log.core), log.request, log.started);
     let held = Held::begin(cell, log, facts, way.timeouts(), way.retry());
@@ -196,7 +198,7 @@ fn refuse(mut log: Log, grpc: bool, reply: Reply) -> Response<AnswerBody> {
 fn tell_reply(log: &mut Log, now: Instant, grpc: bool, reply: Reply) {
     log.status = if grpc { 200 } else { reply.status };
     log.grpc = grpc.then_some(reply.grpc);
-    let Reply { status, grpc, reason } = reply;
+    let Reply { status, grpc, reason, .. } = reply;
     log.core.record(now, &Record::Replied { request: log.request, status, grpc, reason });
 }
 

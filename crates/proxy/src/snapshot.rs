@@ -74,7 +74,7 @@ impl View {
         for listener in &self.listeners {
             let port = listener.app.port();
             let Some(settings) = mesh.inbound.get(&port) else { continue };
-            let policy = application_policy(*settings);
+            let policy = application_policy(settings);
             let cell = match old.and_then(|old| old.inbound.get(&port)) {
                 Some(cell) => Arc::clone(cell),
                 None => {
@@ -106,12 +106,13 @@ impl View {
 }
 
 /// The own application is one endpoint: there is nothing to balance, to eject or to retry elsewhere, only a limit.
-fn application_policy(inbound: Inbound) -> BackendPolicy {
+fn application_policy(inbound: &Inbound) -> BackendPolicy {
     BackendPolicy {
         balancing: Balancing::RoundRobin,
         breaker: None,
         outliers: None,
         limits: inbound.limits,
+        rate: inbound.rate.clone(),
         budget: None,
         protocol: inbound.protocol,
         mutual_tls: false,

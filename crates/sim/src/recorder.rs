@@ -102,8 +102,8 @@ impl Listener {
         } else if let Record::Retry { request, note: RetryNote::OverBudget } = record {
             self.line(*request, |line| line.over_budget = true);
         } else if let Record::Replied { request, reason, .. } = record {
-            let refusals = [Reason::QueueFull, Reason::QueueTimeout, Reason::NoneAvailable];
-            let refused = refusals.iter().any(|refusal| refusal.as_str() == *reason);
+            let refusals = Reason::OVERLOAD.iter().chain(&[Reason::NoneAvailable]);
+            let refused = refusals.into_iter().any(|refusal| refusal.as_str() == *reason);
             self.line(*request, |line| line.refused = refused);
         } else if let Record::Ended { request, status, grpc, how, .. } = record {
             let whole = matches!(how, HowEnded::Complete | HowEnded::Local);
@@ -120,6 +120,11 @@ impl Listener {
     /// Tells the story of the run what a person wants to know of: what is rare, and the first of what is not.
     fn story(&self, at: Instant, record: &Record<'_>) {
         match record {
+            // Too many to tell; the first says that it moves.
+            Record::Backend { backend, event: BackendEvent::LimitMoved { .. } } => {
+                let whose = self.shared.party_name(self.party);
+                self.shared.tell_once(at, format!("{whose}: {backend} moves its limit on requests in flight"));
+            }
             Record::Backend { backend, event } => self.shared.tell_backend(at, self.ahead, self.party, backend, event),
             Record::Retry { request, note: RetryNote::Retry { .. } } => {
                 self.shared.tell_once(at, format!("{} retries start", self.edge(*request)));

@@ -45,7 +45,7 @@ impl PassedOn {
 }
 
 /// Headers of a request that an application passes on with every call it makes for it.
-const PASSED_ON: [&str; 4] = ["x-request-id", "traceparent", "tracestate", "baggage"];
+const PASSED_ON: [&str; 5] = ["x-request-id", "traceparent", "tracestate", "baggage", "squall-priority"];
 
 impl App {
     /// Runs the steps in order, up to the first fatal failure.

@@ -249,6 +249,12 @@ pub(crate) fn backend_event(at: Instant, event: &BackendEvent) -> String {
         BackendEvent::Ejected { endpoint, until } => format!("{endpoint} ejected for {}", Span(until.since(at))),
         BackendEvent::EjectionRefused { endpoint } => format!("{endpoint} not ejected: too few would be left"),
         BackendEvent::Returned { endpoint } => format!("{endpoint} back from ejection"),
+        BackendEvent::LimitMoved { from, to, least, latest: Some(latest) } => {
+            format!("limit {from} becomes {to} (latency {}, at best {})", Span(*latest), Span(*least))
+        }
+        BackendEvent::LimitMoved { from, to, latest: None, .. } => {
+            format!("limit {from} becomes {to} to measure the least latency")
+        }
     }
 }
 

@@ -247,8 +247,8 @@ fn inbound_port(port: &squall::InboundPort) -> Result<(u16, Inbound), String> {
         other => return Err(format!("protocol {other} is unknown")),
     };
     let queue_timeout = span(port.queue_timeout)?;
-    let inbound =
-        Inbound { limits: Limits { in_flight: port.in_flight, pending: port.pending, queue_timeout }, protocol };
+    let limits = Limits { in_flight: port.in_flight, pending: port.pending, queue_timeout, ..Limits::default() };
+    let inbound = Inbound { limits, rate: None, protocol };
     inbound.check().map_err(|invalid| invalid.to_string())?;
     Ok((number, inbound))
 }
@@ -280,6 +280,7 @@ fn cluster(wire: &[u8]) -> Result<(BackendName, Cluster), Nack> {
             .map_err(|why| bad("metadata.breaker", why))?,
         outliers: outliers(&cluster, extension.as_ref()).map_err(|(field, why)| bad(field, why))?,
         limits: Limits::default(),
+        rate: None,
         budget: Some(Budget::default()),
         // Envoy's default.
         connect_timeout: span(cluster.connect_timeout)

@@ -261,6 +261,7 @@ fn read_limits(value: Value<'_>, what: &'static str) -> Option<Limits> {
         in_flight: in_flight?.unwrap_or(default.in_flight),
         pending: pending?.unwrap_or(default.pending),
         queue_timeout: queue_timeout?,
+        ..default
     })
 }
 

@@ -78,6 +78,7 @@ fn limits() -> impl Strategy<Value = Limits> {
         in_flight,
         pending,
         queue_timeout: queue.map(Duration::from_millis),
+        ..Limits::default()
     })
 }
 
@@ -233,7 +234,7 @@ impl World {
             Op::Begin { idempotent, deadline_ms, route: kind } => {
                 let (timeouts, retry) = route(kind);
                 let deadline = deadline_ms.map(|ms| self.now + Duration::from_millis(ms));
-                let facts = RequestFacts { idempotent, deadline };
+                let facts = RequestFacts { idempotent, deadline, ..RequestFacts::default() };
                 let exchange = Exchange::begin(self.now, &mut self.backend, facts, timeouts, retry.as_ref());
                 let ticket = exchange.ticket();
                 let live = Live {
@@ -447,6 +448,7 @@ impl World {
                     assert!(self.ejected.remove(&endpoint), "only the ejected return");
                 }
                 BackendEvent::EjectionRefused { .. } => {}
+                BackendEvent::LimitMoved { from, to, .. } => assert_ne!(from, to, "a move moves"),
             }
         }
     }

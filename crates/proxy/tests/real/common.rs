@@ -206,7 +206,10 @@ pub(crate) fn mesh(protocol: Protocol, endpoints: &[SocketAddr]) -> Mesh {
 
 /// A mesh in which the application at `port` is served.
 pub(crate) fn inbound_mesh(port: u16, protocol: Protocol) -> Mesh {
-    Mesh { inbound: BTreeMap::from([(port, Inbound { limits: Limits::default(), protocol })]), ..Mesh::default() }
+    Mesh {
+        inbound: BTreeMap::from([(port, Inbound { limits: Limits::default(), rate: None, protocol })]),
+        ..Mesh::default()
+    }
 }
 
 /// The one route of [`mesh`].

@@ -74,7 +74,7 @@ fn a_full_queue_refuses_and_a_free_place_wakes_the_next() {
         })
         .await;
         let mut mesh = mesh(Protocol::Http1, &[at]);
-        policy(&mut mesh).limits = Limits { in_flight: 1, pending: 1, queue_timeout: None };
+        policy(&mut mesh).limits = Limits { in_flight: 1, pending: 1, ..Limits::default() };
         let (_proxy, proxy_at, story) = outbound(&host, mesh).await;
         let ask = |n: u32| {
             let host = host.clone();
@@ -147,7 +147,7 @@ fn a_port_that_the_mesh_does_not_know_is_refused() {
         let app = origin(&host, echo).await;
         let (proxy, at, _) = inbound(&host, app, Protocol::Http1, squall_proxy::IdentitySource::None).await;
         assert_eq!(get(&host, at, "/").await.status(), 200);
-        let other = Inbound { limits: Limits::default(), protocol: Protocol::Http1 };
+        let other = Inbound { limits: Limits::default(), rate: None, protocol: Protocol::Http1 };
         proxy.update(&Mesh { inbound: [(1, other)].into(), ..Mesh::default() });
         let response = get(&host, at, "/").await;
         assert_eq!((response.status().as_u16(), header(&response, "squall-reason")), (404, "unknown-port"));

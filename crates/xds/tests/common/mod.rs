@@ -27,6 +27,7 @@ fn limits() -> impl Strategy<Value = Limits> {
         in_flight,
         pending,
         queue_timeout,
+        ..Limits::default()
     })
 }
 
@@ -88,6 +89,7 @@ pub fn backend_policy() -> impl Strategy<Value = BackendPolicy> {
                     breaker,
                     outliers,
                     limits,
+                    rate: None,
                     budget,
                     connect_timeout,
                     pool_idle,
@@ -199,7 +201,7 @@ pub fn mesh() -> impl Strategy<Value = Mesh> {
     let backends = btree_map(name, (backend_policy(), endpoints()), 0..4);
     let inbound = btree_map(
         any::<u16>(),
-        (limits(), protocol()).prop_map(|(limits, protocol)| Inbound { limits, protocol }),
+        (limits(), protocol()).prop_map(|(limits, protocol)| Inbound { limits, rate: None, protocol }),
         0..3,
     );
     (backends, inbound).prop_flat_map(|(backends, inbound)| {

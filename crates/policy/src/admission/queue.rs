@@ -1,0 +1,85 @@
+//! Those who wait, by class and in order of arrival.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::Instant;
+use crate::backend::Ticket;
+use crate::mesh::QueueOrder;
+use crate::priority::{Class, Rank};
+
+/// The queue. One line for each class, and all of them by rank.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    lines: [BTreeMap<Ticket, Waiting>; Class::ALL.len()],
+    by_rank: BTreeSet<(Rank, Ticket)>,
+    /// Since when there has been somebody all the time.
+    busy_since: Option<Instant>,
+}
+
+/// One who waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) rank: Rank,
+    pub(super) since: Instant,
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Queue {
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_rank.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_rank.len()
+    }
+
+    pub(super) fn push(&mut self, now: Instant, ticket: Ticket, waiting: Waiting) {
+        self.busy_since.get_or_insert(now);
+        self.by_rank.insert((waiting.rank, ticket));
+        self.lines[waiting.rank.class as usize].insert(ticket, waiting);
+    }
+
+    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Waiting> {
+        let waiting = self.lines.iter_mut().find_map(|line| line.remove(&ticket))?;
+        self.by_rank.remove(&(waiting.rank, ticket));
+        if self.by_rank.is_empty() {
+            self.busy_since = None;
+        }
+        Some(waiting)
+    }
+
+    pub(super) fn find(&self, ticket: Ticket) -> Option<&Waiting> {
+        self.lines.iter().find_map(|line| line.get(&ticket))
+    }
+
+    /// Who is served next.
+    pub(super) fn next(&self, now: Instant, order: QueueOrder) -> Option<Ticket> {
+        let line = self.lines.iter().find(|line| !line.is_empty())?;
+        let ends = if self.is_lifo(now, order) { line.last_key_value() } else { line.first_key_value() };
+        ends.map(|(ticket, _)| *ticket)
+    }
+
+    /// Whether the last comer is first now.
+    pub(super) fn is_lifo(&self, now: Instant, order: QueueOrder) -> bool {
+        match order {
+            QueueOrder::Fifo => false,
+            QueueOrder::AdaptiveLifo { after } => self.busy_since.is_some_and(|since| now.since(since) >= after),
+        }
+    }
+
+    /// Who has waited longest.
+    pub(super) fn oldest(&self) -> Option<(Ticket, Waiting)> {
+        let firsts = self.lines.iter().filter_map(BTreeMap::first_key_value);
+        firsts.min_by_key(|(ticket, _)| **ticket).map(|(ticket, waiting)| (*ticket, *waiting))
+    }
+
+    /// Who matters least.
+    pub(super) fn worst(&self) -> Option<(Rank, Ticket)> {
+        self.by_rank.last().copied()
+    }
+
+    /// How many would be served before a newcomer of this class.
+    pub(super) fn ahead(&self, class: Class) -> usize {
+        self.lines[..=class as usize].iter().map(BTreeMap::len).sum()
+    }
+}
