@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use crate::admission::{Admission, Asker, Claim, Entry, Left};
 use crate::balance::{Balancer, Cost};
-use crate::breaker::{self, Admits, Breaker, Verdict};
+use crate::breaker::{self, Admits, Breaker};
 use crate::budget::RetryBudget;
 use crate::ewma::{Decay, Estimate};
 use crate::mesh::{BackendName, BackendPolicy, Backoff, Balancing, Endpoint};
 use crate::outlier::{self, Crowd, Outlier};
 use crate::rate_limit::RateLimit;
 use crate::reply::Reason;
+use crate::verdict::Verdict;
 use crate::{Instant, Rng};
 
 /// The shared state of one backend in one proxy: balancer, breakers, outlier ejection, budget, admission queue.
@@ -429,13 +430,13 @@ impl Backend {
     pub(crate) fn on_head(&mut self, now: Instant, permit: &mut Permit, verdict: Verdict) {
         let Some(slot) = find(&mut self.slots, permit) else { return };
         if let Some(permit) = &mut permit.breaker
-            && verdict != Verdict::Failure
+            && !verdict.is_failure()
         {
             slot.breaker.head(permit);
         }
         match verdict {
             Verdict::Success => slot.estimate.observe(now, self.decay, now.since(permit.started)),
-            Verdict::Failure => self.judge(now, permit, Verdict::Failure, now.since(permit.started)),
+            Verdict::Failure(_) => self.judge(now, permit, verdict, now.since(permit.started)),
             Verdict::Nothing => {}
         }
     }
@@ -444,13 +445,13 @@ impl Backend {
     /// lived before it broke is no latency).
     pub(crate) fn judge(&mut self, now: Instant, permit: &Permit, verdict: Verdict, waited: Duration) {
         // Counting the crowd costs a look at every endpoint.
-        let crowd = if verdict == Verdict::Failure && self.policy.outliers.is_some() {
+        let crowd = if verdict.is_failure() && self.policy.outliers.is_some() {
             self.crowd()
         } else {
             Crowd { all: 0, ejected: 0 }
         };
         let Some(slot) = find(&mut self.slots, permit) else { return };
-        if verdict == Verdict::Failure {
+        if verdict.is_failure() {
             let default_rtt = estimate_settings(&self.policy.balancing).1;
             slot.estimate.penalise(now, self.decay, default_rtt, waited);
         }

@@ -19,18 +19,8 @@
 use std::time::Duration;
 
 use crate::mesh::Breaker as Config;
+use crate::verdict::Verdict;
 use crate::{Instant, Rng};
-
-/// What one request says about its endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It answered properly.
-    Success,
-    /// It did not.
-    Failure,
-    /// Neither: the caller went away, for example.
-    Nothing,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -158,11 +148,11 @@ impl Breaker {
                 self.enter(State::Closed);
                 Some(Transition::Closed)
             }
-            (Verdict::Failure, State::Closed) => {
+            (Verdict::Failure(_), State::Closed) => {
                 self.failures = self.failures.saturating_add(1);
                 (self.failures >= config.consecutive_failures).then(|| self.open(now, config.open_min, config, rng))
             }
-            (Verdict::Failure, State::HalfOpen { .. }) => {
+            (Verdict::Failure(_), State::HalfOpen { .. }) => {
                 self.failures = self.failures.saturating_add(1);
                 let doubled = self.open_for.saturating_mul(2).max(config.open_min);
                 Some(self.open(now, doubled, config, rng))
@@ -215,7 +205,7 @@ mod tests {
             let now = Instant::from_nanos(second * 1_000_000_000);
             let verdict = match word.trim_start_matches("late-") {
                 "ok" => Verdict::Success,
-                "fail" => Verdict::Failure,
+                "fail" => Verdict::NO_ANSWER,
                 "gone" | "ask" => Verdict::Nothing,
                 other => panic!("what is {other}?"),
             };
@@ -305,7 +295,7 @@ mod tests {
         let now = Instant::from_nanos(1);
         for _ in 0..2 {
             let (permit, _) = breaker.take(now, &CONFIG);
-            let _ = breaker.judge(now, &permit, Verdict::Failure, &CONFIG, &mut rng);
+            let _ = breaker.judge(now, &permit, Verdict::NO_ANSWER, &CONFIG, &mut rng);
             breaker.end(permit);
         }
         let later = now + CONFIG.open_min;
@@ -363,7 +353,7 @@ mod tests {
                         continue;
                     }
                     let (permit, _) = breaker.take(now, &CONFIG);
-                    let verdict = if kind < 2 { Verdict::Success } else { Verdict::Failure };
+                    let verdict = if kind < 2 { Verdict::Success } else { Verdict::NO_ANSWER };
                     let transition = breaker.judge(now, &permit, verdict, &CONFIG, &mut rng);
                     breaker.end(permit);
                     let was_open = open_until.is_some();
@@ -373,7 +363,7 @@ mod tests {
                             open_until = None;
                             prop_assert_eq!(transition, was_open.then_some(Transition::Closed));
                         }
-                        Verdict::Failure | Verdict::Nothing => {
+                        Verdict::Failure(_) | Verdict::Nothing => {
                             run += 1;
                             if was_open || run >= CONFIG.consecutive_failures {
                                 let power = run - CONFIG.consecutive_failures;

@@ -21,11 +21,11 @@ use std::time::Duration;
 use crate::Instant;
 use crate::admission::{Asker, Claim, Entry, Left};
 use crate::backend::{Backend, Permit, SlotId, Ticket};
-use crate::breaker::Verdict;
 use crate::mesh::{RetryPolicy, RouteTimeouts};
 use crate::priority::Rank;
 use crate::reply::{LocalReply, Reason};
-use crate::retry::{Fault, Rules, judge_grpc, judge_head};
+use crate::retry::{Fault, Rules};
+use crate::verdict::{Verdict, judge_grpc, judge_head};
 
 /// The number of a try within its request, from 1.
 pub type AttemptNumber = u32;
@@ -331,7 +331,7 @@ impl Exchange {
             State::Answering { permit, verdict } => {
                 let end = match ended {
                     Ended::Complete { grpc } => judge_grpc(grpc),
-                    Ended::Broken => Verdict::Failure,
+                    Ended::Broken => Verdict::NO_ANSWER,
                     Ended::CallerGone => Verdict::Nothing,
                 };
                 // A failed head has been counted when it came.
@@ -363,7 +363,7 @@ impl Exchange {
             State::Trying { permit, until } if until.is_some_and(|until| now >= until) => {
                 self.cancel = Some(self.number);
                 if self.is_late(now) {
-                    backend.judge(now, &permit, Verdict::Failure, now.since(permit.started()));
+                    backend.judge(now, &permit, Verdict::NO_ANSWER, now.since(permit.started()));
                     backend.end(permit);
                     self.leave(now, backend, Left::TimedOut);
                     self.reply(Reason::DeadlineExceeded);
@@ -475,7 +475,7 @@ impl Exchange {
         replayable: bool,
         reason: Reason,
     ) {
-        backend.judge(now, &permit, Verdict::Failure, now.since(permit.started()));
+        backend.judge(now, &permit, Verdict::NO_ANSWER, now.since(permit.started()));
         let again = self.retries(now, backend, &permit, fault, replayable);
         backend.end(permit);
         if !again {

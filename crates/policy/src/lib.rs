@@ -24,6 +24,7 @@ mod rng;
 mod route;
 mod time;
 mod vegas;
+mod verdict;
 
 pub use backend::{Backend, BackendEvent, Ticket};
 pub use check::Invalid;

@@ -13,8 +13,8 @@
 //! the last endpoints turns an ill service into an absent one.
 
 use crate::Instant;
-use crate::breaker::Verdict;
 use crate::mesh::Outliers as Config;
+use crate::verdict::Verdict;
 
 /// The machine.
 #[derive(Debug, Default)]
@@ -90,8 +90,8 @@ impl Outlier {
                 self.failures = 0;
                 None
             }
-            Verdict::Failure if self.until.is_some() => None,
-            Verdict::Failure => {
+            Verdict::Failure(_) if self.until.is_some() => None,
+            Verdict::Failure(_) => {
                 self.failures += 1;
                 if self.failures < config.consecutive_5xx {
                     return None;
@@ -143,7 +143,7 @@ mod tests {
     }
 
     fn fail(outlier: &mut Outlier, now: Instant, times: u32, crowd: Crowd) -> Option<Transition> {
-        (0..times).map(|_| outlier.judge(now, Verdict::Failure, crowd, &CONFIG)).last().flatten()
+        (0..times).map(|_| outlier.judge(now, Verdict::NO_ANSWER, crowd, &CONFIG)).last().flatten()
     }
 
     #[test]
@@ -221,14 +221,14 @@ mod tests {
                     let verdict = match kind {
                         0 | 1 => Verdict::Success,
                         2 => Verdict::Nothing,
-                        _ => Verdict::Failure,
+                        _ => Verdict::NO_ANSWER,
                     };
                     let transition = outlier.judge(at(0), verdict, FEW, &CONFIG);
                     if verdict != Verdict::Nothing {
                         story.push(kind);
                     }
                     let run = story.iter().rev().take_while(|kind| **kind > 2).count();
-                    let due = verdict == Verdict::Failure && run == 3;
+                    let due = verdict == Verdict::NO_ANSWER && run == 3;
                     prop_assert_eq!(matches!(transition, Some(Transition::Ejected { .. })), due);
                     if due {
                         prop_assert_eq!(outlier.on_interval(at(1000)), Some(Transition::Returned));

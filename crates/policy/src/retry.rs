@@ -10,7 +10,6 @@
 
 use std::time::Duration;
 
-use crate::breaker::Verdict;
 use crate::exchange::{Answer, Failure};
 use crate::mesh::{Backoff, RetryOn, RetryPolicy};
 
@@ -118,19 +117,6 @@ impl Fault {
     }
 }
 
-/// What a head says about its endpoint.
-pub(crate) fn judge_head(answer: Answer) -> Verdict {
-    if answer.status >= 500 { Verdict::Failure } else { judge_grpc(answer.grpc) }
-}
-
-/// What a gRPC status says about its endpoint.
-pub(crate) fn judge_grpc(status: Option<u8>) -> Verdict {
-    match status {
-        Some(4 | 8 | 13 | 14) => Verdict::Failure,
-        Some(_) | None => Verdict::Success,
-    }
-}
-
 fn bit(status: u16) -> Option<usize> {
     (400..600).contains(&status).then(|| usize::from(status) - 400)
 }
@@ -187,25 +173,6 @@ mod tests {
             for on in ALL {
                 assert_eq!(rules(&[on]).lists(fault), listed_by.contains(&on), "{on:?} {fault:?}");
             }
-        }
-    }
-
-    #[test]
-    fn only_a_server_s_own_failures_count_against_the_endpoint() {
-        for (status, grpc, want) in [
-            (200, None, Verdict::Success),
-            (404, None, Verdict::Success),
-            (429, None, Verdict::Success),
-            (500, None, Verdict::Failure),
-            (200, Some(0), Verdict::Success),
-            (200, Some(5), Verdict::Success),
-            (200, Some(4), Verdict::Failure),
-            (200, Some(8), Verdict::Failure),
-            (200, Some(13), Verdict::Failure),
-            (200, Some(14), Verdict::Failure),
-        ] {
-            let answer = Answer { status, grpc, retry_after: None, replayable: true };
-            assert_eq!(judge_head(answer), want, "{status} {grpc:?}");
         }
     }
 
