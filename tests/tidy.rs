@@ -1,6 +1,8 @@
 //! What clippy cannot check about this workspace: who may depend on whom, what the sources may say, and that every file
 //! in it is used. Each rule is also fed a planted mistake, so that a rule that stopped looking is noticed.
 
+#[path = "tidy/mutants.rs"]
+mod mutants;
 #[path = "tidy/packages.rs"]
 mod packages;
 #[path = "tidy/scenarios.rs"]

@@ -310,3 +310,15 @@ fn the_first_scenario_of_the_readme_passes() {
     squall(&["check", text(&dir)]).ends_with_code(0).says(&["1 scenario"]);
     squall(&["test", text(&dir.join("crash.yaml")), "--seeds", "1..3"]).ends_with_code(0).says(&["PASS  crash  3/3"]);
 }
+
+/// Planted bugs are compiled only under `--cfg squall_mutants`; their names are where they are looked up.
+#[test]
+fn the_binary_has_none_of_the_planted_bugs() {
+    let binary = fs::read(env!("CARGO_BIN_EXE_squall")).expect("the binary can be read");
+    let has = |name: &str| memchr::memmem::find(&binary, name.as_bytes()).is_some();
+    assert!(has("none-available"), "text of the decision core is found in the binary");
+    let list = read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/mutants/mutants.csv")));
+    for name in list.lines().skip(1).filter_map(|line| line.split(',').next()).chain(["SQUALL_MUTANT"]) {
+        assert!(!has(name), "{name} is in the binary");
+    }
+}

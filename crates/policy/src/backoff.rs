@@ -18,14 +18,20 @@ impl Backoff {
     /// The wait before repetition `nth` (from 1); `before` is the wait before the previous one, zero at first.
     #[must_use]
     pub fn wait(&self, nth: u32, before: Duration, rng: &mut Rng) -> Duration {
-        let doubling = 1_u32.checked_shl(nth.saturating_sub(1)).unwrap_or(u32::MAX);
+        let doubling =
+            1_u32.checked_shl(mutant!("back-off-doubles-too-early", nth.saturating_sub(1), nth)).unwrap_or(u32::MAX);
         let ceiling = self.first.saturating_mul(doubling).min(self.last);
         match self.jitter {
             Jitter::None => ceiling,
-            Jitter::Full => rng.between(Duration::ZERO, ceiling),
+            Jitter::Full => mutant!(
+                "jitter-does-not-spread",
+                rng.between(Duration::ZERO, ceiling),
+                Duration::from_secs(rng.between(Duration::ZERO, ceiling).as_secs()),
+            ),
             Jitter::Equal => rng.between(ceiling / 2, ceiling),
             Jitter::Decorrelated => {
-                let most = before.max(self.first).saturating_mul(3).min(self.last);
+                let most = before.max(self.first).saturating_mul(3);
+                let most = mutant!("decorrelated-without-a-limit", most.min(self.last), most);
                 rng.between(self.first, most)
             }
         }

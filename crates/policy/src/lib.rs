@@ -3,6 +3,9 @@
 //! Callers tell each machine the time ([`Instant`]) and give it dice ([`Rng`]). The same code decides in production, in
 //! the simulator and in the fast model.
 
+#[macro_use]
+mod mutant;
+
 mod admission;
 mod backend;
 mod backoff;

@@ -111,7 +111,11 @@ impl Fault {
     /// The wait that the endpoint asks for.
     pub(crate) fn retry_after(self) -> Duration {
         match self {
-            Self::Head(answer) => answer.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX),
+            Self::Head(answer) => mutant!(
+                "retry-after-without-a-limit",
+                answer.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX),
+                answer.retry_after.unwrap_or_default(),
+            ),
             Self::Broke(_) | Self::PerTryTimeout => Duration::ZERO,
         }
     }

@@ -36,11 +36,11 @@ impl Rng {
         let nth = {
             let mut forks = self.forks.lock().unwrap_or_else(PoisonError::into_inner);
             let count = forks.entry((self.key, name.to_owned())).or_insert(0);
-            *count += 1;
+            *count += mutant!("second-fork-repeats-the-first", 1, 0);
             *count
         };
         let mut key = self.key ^ 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(nth);
-        for byte in name.bytes() {
+        for byte in mutant!("one-die-for-everybody", name, "").bytes() {
             key = (key ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
             key ^= key >> 29;
         }

@@ -83,7 +83,7 @@ impl RouteTable {
         let bare = without_port(&authority);
         look_up(&self.exact, &authority)
             .or_else(|| look_up(&self.exact, bare))
-            .or_else(|| self.longest_suffix(&authority))
+            .or_else(|| mutant!("suffix-domains-unknown", self.longest_suffix(&authority), None))
             .or_else(|| self.longest_suffix(bare))
             .or(self.any)
     }
@@ -106,7 +106,7 @@ pub fn pick_backend<'r>(route: &'r Route, rng: &mut Rng) -> Option<&'r BackendNa
     if total == 0 {
         return None;
     }
-    let mut left = rng.below(total);
+    let mut left = mutant!("first-backend-gets-all", rng.below(total), 0);
     for backend in &route.backends {
         let weight = u64::from(backend.weight);
         if left < weight {
@@ -145,7 +145,8 @@ fn matches(wanted: &RouteMatch, request: &RequestLine<'_>) -> bool {
 /// Whether `path` begins with the segments of `prefix`.
 fn has_prefix(path: &str, prefix: &str) -> bool {
     let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| mutant!("prefix-cuts-a-segment", rest.is_empty() || rest.starts_with('/'), true))
 }
 
 /// The first parameter of that name.
