@@ -113,8 +113,8 @@ fn backend_policy(port: &ServicePort, policy: Option<&TrafficPolicy>) -> Backend
         balancing: policy.balancing.clone().unwrap_or(default.balancing),
         breaker: policy.breaker,
         outliers: policy.outliers,
-        limits: policy.limits.unwrap_or(default.limits),
-        rate: None,
+        limits: policy.limits.as_ref().map_or(default.limits, |wanted| wanted.limits),
+        rate: policy.limits.as_ref().and_then(|wanted| wanted.rate.clone()),
         budget: policy.retries.as_ref().and_then(|retries| retries.budget).unwrap_or(default.budget),
         connect_timeout: policy.timeouts.connect.unwrap_or(default.connect_timeout),
         pool_idle: policy.timeouts.pool_idle.or(default.pool_idle),
@@ -320,8 +320,10 @@ pub(crate) fn inbound(
         let wanted = resources.policy(&service.id).and_then(|policy| policy.inbound.as_ref());
         for port in &service.ports {
             let Some(number) = target_port(port, pod) else { continue };
-            let limits = wanted.map_or_else(Limits::default, |(limits, _)| *limits);
-            let new = (Inbound { limits, rate: None, protocol: port.protocol }, wanted.map(|(_, place)| place), port);
+            let limits = wanted.map_or_else(Limits::default, |wanted| wanted.limits);
+            let rate = wanted.and_then(|wanted| wanted.rate.clone());
+            let inbound = Inbound { limits, rate, protocol: port.protocol };
+            let new = (inbound, wanted.map(|wanted| &wanted.place), port);
             let Some(known) = found.get_mut(&number) else {
                 found.insert(number, new);
                 continue;
@@ -333,7 +335,7 @@ pub(crate) fn inbound(
             match (known.1, new.1) {
                 (_, None) => {}
                 (None, Some(_)) => *known = new,
-                (Some(_), Some(_)) if known.0.limits == new.0.limits => {}
+                (Some(_), Some(_)) if (known.0.limits, &known.0.rate) == (new.0.limits, &new.0.rate) => {}
                 (Some(first), Some(second)) => {
                     let message = format!("port {number} of pod `{}` has two inbound limits", node.id());
                     mistakes.push(Mistake::new(second, message).label(first, "the first"));

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use squall_policy::{
-    Backoff, Balancing, BreakerConfig, Budget, HeaderChange, Limits, OutlierConfig, Protocol, RetryOn, RouteMatch,
+    Backoff, Balancing, BreakerConfig, Budget, HeaderChange, Limits, OutlierConfig, Protocol, RateLimit, RetryOn,
+    RouteMatch,
 };
 
 use crate::{Mistake, Place, check, read};
@@ -149,10 +150,18 @@ pub(crate) struct TrafficPolicy {
     pub(crate) retries: Option<Retries>,
     pub(crate) breaker: Option<BreakerConfig>,
     pub(crate) outliers: Option<OutlierConfig>,
-    pub(crate) limits: Option<Limits>,
+    pub(crate) limits: Option<LimitsSpec>,
     pub(crate) timeouts: PolicyTimeouts,
-    pub(crate) inbound: Option<(Limits, Place)>,
+    pub(crate) inbound: Option<LimitsSpec>,
     pub(crate) mutual_tls: Option<bool>,
+}
+
+/// How much at once and per time, and where it is said.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LimitsSpec {
+    pub(crate) limits: Limits,
+    pub(crate) rate: Option<RateLimit>,
+    pub(crate) place: Place,
 }
 
 /// Outer `None`: nothing said; `Some(None)`: no budget.

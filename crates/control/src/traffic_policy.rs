@@ -79,9 +79,44 @@
 //! # `limits`
 //! | field | meaning | range | default |
 //! |---|---|---|---|
-//! | `inFlight` | requests at once | 1 or more | 1024 |
+//! | `inFlight` | requests at once: a number, or an adaptive limit (see there) | 1 or more | 1024 |
 //! | `pending` | requests that wait for a place; one more is refused with 503 | 0 or more | 1024 |
 //! | `queueTimeout` | the longest wait for a place | more than 0 | the request's deadline |
+//! | `queue.order` | `Fifo`; `AdaptiveLifo`: the last comer first, once somebody has been waiting all the time for `queue.lifoAfter` | | `Fifo` |
+//! | `queue.lifoAfter` | see `queue.order` | 1ms to 1h | 100ms |
+//! | `queue.priorities` | serve higher classes first, and give them the places of lower ones in a full queue (see there) | | `false` |
+//! | `queue.codel.target`, `.interval` | when nobody has waited less than `target` for `interval`, requests are sent away, ever faster, until somebody has (RFC 8289) | 1ms to `interval`; to 1h | 5ms, 100ms; without `codel` nobody is |
+//! | `queue.deadlineAware` | refuse a request that would be answered after its deadline, by what the latest took | | `false` |
+//! | `rateLimit.total` | requests per time: `{requests: 100, per: 1s, burst: 100}`; one too many is answered with 429 and `retry-after` | | none; `per` 1s, `burst` as `requests` |
+//! | `rateLimit.perCaller` | the same for each caller by its SPIFFE id; those without share one rate; `inbound` only | | none |
+//! | `rateLimit.overrides` | callers with a rate of their own in place of `perCaller`: `[{caller: spiffe://…, requests: 10}]`; `inbound` only | | none |
+//!
+//! ## Adaptive limits
+//! `inFlight: {adaptive: Gradient, min: 3, max: 1000}` finds the limit by the latency it measures, from a request's place to its
+//! end. `Gradient` is Envoy's adaptive concurrency: every `window` the limit L becomes gL + √(gL), where g is (1 + `buffer`) ×
+//! least latency ÷ latency now, within ½ and 2. With c places behind it that are all that slows requests down it rests at (1 +
+//! `buffer`)c + √((1 + `buffer`)c). The least latency is measured at the limit `min` first, and again after every
+//! `minRtt.interval`: give the requests that come then a queue. `Vegas` is Netflix' (TCP Vegas): it keeps a queue of 3 to 6 ×
+//! log10(L), shrinks after failures, and measures nothing at a low limit.
+//!
+//! | field | meaning | range | default |
+//! |---|---|---|---|
+//! | `min`, `max` | the limit stays within | 1 or more | 3 (`Vegas`: 1), 1000 |
+//! | `window` | how often it is set anew | 1ms to 1h | 100ms |
+//! | `buffer` | `Gradient`: how much slower than at best is fine | 0% to 1000% | 25% |
+//! | `percentile` | `Gradient`: which of the latencies counts | 0.1% to 100% | 50% |
+//! | `minRtt.interval` | `Gradient`: how often the least latency is measured anew | 1ms to 24h | 60s |
+//! | `minRtt.jitter` | `Gradient`: spreads that up by this share | 0% to 100% | 15% |
+//! | `minRtt.requests` | `Gradient`: how many answers measure it | 1 to 1000 | 50 |
+//! | `initial` | `Vegas`: the first limit | `min` to `max` | 20 |
+//! | `probe` | `Vegas`: the least latency is forgotten after so many windows × limit | 1 to 10000 | 30 |
+//!
+//! ## Classes of requests
+//! The header `squall-priority` says how much a request matters: `critical`, `default` (what says nothing) or `sheddable`. An
+//! application, or an HTTPRoute's RequestHeaderModifier, sets it; applications pass it on with the calls they make, as they do
+//! `x-request-id` and `traceparent`. In a queue with `priorities` higher classes are served first. When it is full, a newcomer
+//! takes the place of whoever ranks lowest: by class, then by a hash of `x-request-id`, which is the same at every service that a
+//! request reaches. So overloaded services all send the same requests away, and do no work for one that fails elsewhere.
 //!
 //! # `timeouts`
 //! | field | meaning | default |

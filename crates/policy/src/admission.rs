@@ -17,8 +17,9 @@
 //! **Would be late** (`deadline_aware`): the latest requests held their places for so long (mean plus twice the mean
 //! deviation, as TCP estimates a round trip, RFC 6298), and with as many ahead of it a request gets its place after (ahead + 1) ×
 //! mean ÷ places. A newcomer whose place and time together end after its deadline is refused at once; one that is next and
-//! whose time alone does is passed over, if somebody else waits. Without, a full queue under a steady overload serves those
-//! whose time is nearly up, and nobody in time (`evidence` in the tests).
+//! whose time alone does is passed over, if somebody else waits. Without, a queue under a steady overload serves those whose
+//! time is nearly up, and nobody in time. Measured at twice the load and exponential services (`tests/overload.rs`), answers in
+//! time for each that could be: without .01; at the door alone .06, before the place alone .93, both .96; by the mean alone .83.
 //!
 //! Sources: Envoy's `max_requests` and `max_pending_requests`; for the rest see `gradient`, `vegas`, `codel`, `priority`.
 

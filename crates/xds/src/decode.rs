@@ -13,7 +13,7 @@ use squall_policy::{
 
 use crate::encode::UPSTREAM_HTTP_KEY;
 use crate::proto::{self, Span, squall};
-use crate::{Kind, Nack, Resources, SQUALL_KEY, decode_route, tables, wire};
+use crate::{Kind, Nack, Resources, SQUALL_KEY, decode_route, overload, tables, wire};
 
 /// Decodes a whole mesh.
 pub(crate) fn mesh(resources: &Resources) -> Result<Mesh, Nack> {
@@ -247,8 +247,9 @@ fn inbound_port(port: &squall::InboundPort) -> Result<(u16, Inbound), String> {
         other => return Err(format!("protocol {other} is unknown")),
     };
     let queue_timeout = span(port.queue_timeout)?;
-    let limits = Limits { in_flight: port.in_flight, pending: port.pending, queue_timeout, ..Limits::default() };
-    let inbound = Inbound { limits, rate: None, protocol };
+    let mut limits = Limits { in_flight: port.in_flight, pending: port.pending, queue_timeout, ..Limits::default() };
+    let rate = overload::decode(port.overload.as_ref(), &mut limits)?;
+    let inbound = Inbound { limits, rate, protocol };
     inbound.check().map_err(|invalid| invalid.to_string())?;
     Ok((number, inbound))
 }
@@ -294,6 +295,8 @@ fn cluster(wire: &[u8]) -> Result<(BackendName, Cluster), Nack> {
     if let Some(extension) = &extension {
         policy.limits.queue_timeout =
             span(extension.queue_timeout).map_err(|why| bad("metadata.queue_timeout", why))?;
+        policy.rate = overload::decode(extension.overload.as_ref(), &mut policy.limits)
+            .map_err(|why| bad("metadata.overload", why))?;
         policy.budget = extension.budget.as_ref().map(budget).transpose().map_err(|why| bad("metadata.budget", why))?;
     }
     policy.check().map_err(|wrong| invalid(Kind::Cluster, name, &wrong.field, &wrong))?;

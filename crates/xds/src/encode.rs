@@ -13,7 +13,7 @@ use squall_policy::{
 
 use crate::proto::{self, Span, squall};
 use crate::wire::TYPE_PREFIX;
-use crate::{Kind, LISTENER, ROUTES, Resources, SQUALL_KEY, retry_on, tables};
+use crate::{Kind, LISTENER, ROUTES, Resources, SQUALL_KEY, overload, retry_on, tables};
 
 /// The methods that may be repeated (RFC 9110 §9.2.2), as Envoy is told them.
 pub(crate) const IDEMPOTENT: [&str; 6] = ["DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"];
@@ -53,7 +53,7 @@ fn metadata(table: &tables::Table, extension: &impl Message) -> Option<proto::Me
     Some(proto::Metadata { typed: BTreeMap::from([(SQUALL_KEY.to_owned(), any(table, extension))]) })
 }
 
-fn span(span: Duration) -> Option<Span> {
+pub(crate) fn span(span: Duration) -> Option<Span> {
     Some(Span {
         seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
         nanos: i32::try_from(span.subsec_nanos()).expect("less than a billion"),
@@ -124,6 +124,7 @@ fn listener(inbound: &BTreeMap<u16, Inbound>) -> Bytes {
         pending: inbound.limits.pending,
         queue_timeout: inbound.limits.queue_timeout.and_then(span),
         protocol: protocol_number(inbound.protocol),
+        overload: overload::encode(&inbound.limits, inbound.rate.as_ref()),
     });
     let listener = proto::Listener {
         name: LISTENER.to_owned(),
@@ -369,6 +370,7 @@ fn backend(policy: &BackendPolicy) -> squall::Backend {
             window: span(budget.window),
         }),
         queue_timeout: policy.limits.queue_timeout.and_then(span),
+        overload: overload::encode(&policy.limits, policy.rate.as_ref()),
     }
 }
 

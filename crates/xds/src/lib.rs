@@ -3,7 +3,7 @@
 //!
 //! [`encode`] fills Envoy's fields with what they can say, so that Envoy can follow the same control plane, and puts beside
 //! them, as typed metadata in the package `squall.v1alpha1`, what they cannot: the breaker with half-open probes, the token
-//! budget, peak EWMA, kinds of jitter, queue time-outs, inbound limits, names and identities of endpoints. Where both are
+//! budget, peak EWMA, kinds of jitter, queue time-outs, adaptive limits, queue disciplines, rates, inbound limits, names and identities of endpoints. Where both are
 //! there, Squall obeys the extension. What Envoy does instead:
 //!
 //! | Squall | Envoy |
@@ -14,6 +14,7 @@
 //! | jitter other than full | full jitter |
 //! | only idempotent methods are repeated | the same, but not even connect failures of others |
 //! | retry on a time-out of the try | retry on reset, which includes it |
+//! | adaptive limits, queue disciplines and rates of a cluster | a fixed limit of as many requests as the adaptive one comes to at most, a queue first come first served, no rate: its filters for them hold for a listener or a route, not for a cluster |
 //! | floor of endpoints never ejected, queue time-out, inbound limits | nothing |
 //! | each endpoint's identity is checked | any identity of the cluster's endpoints will do |
 //!
@@ -26,6 +27,7 @@ mod decode_route;
 mod encode;
 mod feed;
 mod frame;
+mod overload;
 mod proto;
 pub mod retry_on;
 mod sign;

@@ -308,6 +308,7 @@ pub(crate) mod squall {
             outliers: Option<Outliers> => (message, optional, tag = "3"),
             budget: Option<Budget> => (message, optional, tag = "4"),
             queue_timeout: Option<Span> => (message, optional, tag = "5"),
+            overload: Option<Overload> => (message, optional, tag = "20"),
         }
         Balancing {
             /// 1 peak EWMA, 2 least request, 3 round robin, 4 random.
@@ -343,6 +344,63 @@ pub(crate) mod squall {
             queue_timeout: Option<Span> => (message, optional, tag = "4"),
             /// 1 HTTP/1.1, 2 HTTP/2.
             protocol: u32 => (uint32, tag = "5"),
+            overload: Option<Overload> => (message, optional, tag = "20"),
+        }
+    }
+
+    messages! {
+        /// Beside a cluster and an inbound port. Not there: a fixed limit, first come first served, any rate.
+        Overload {
+            /// This or the next: the limit on requests in flight follows the latency, up to the fixed one.
+            gradient: Option<Gradient> => (message, optional, tag = "1"),
+            vegas: Option<Vegas> => (message, optional, tag = "2"),
+            queue: Option<Queue> => (message, optional, tag = "3"),
+            rate: Option<RateLimit> => (message, optional, tag = "4"),
+        }
+        #[derive(Copy)]
+        Gradient {
+            min: u32 => (uint32, tag = "1"),
+            buffer_permille: u32 => (uint32, tag = "2"),
+            percentile_permille: u32 => (uint32, tag = "3"),
+            window: Option<Span> => (message, optional, tag = "4"),
+            min_rtt_interval: Option<Span> => (message, optional, tag = "5"),
+            min_rtt_jitter_permille: u32 => (uint32, tag = "6"),
+            min_rtt_requests: u32 => (uint32, tag = "7"),
+        }
+        #[derive(Copy)]
+        Vegas {
+            min: u32 => (uint32, tag = "1"),
+            initial: u32 => (uint32, tag = "2"),
+            window: Option<Span> => (message, optional, tag = "3"),
+            probe: u32 => (uint32, tag = "4"),
+        }
+        #[derive(Copy)]
+        Queue {
+            /// There: the last comer is first after so long; not there: first come, first served.
+            lifo_after: Option<Span> => (message, optional, tag = "1"),
+            priorities: bool => (bool, tag = "2"),
+            codel: Option<Codel> => (message, optional, tag = "3"),
+            deadline_aware: bool => (bool, tag = "4"),
+        }
+        #[derive(Copy)]
+        Codel {
+            target: Option<Span> => (message, optional, tag = "1"),
+            interval: Option<Span> => (message, optional, tag = "2"),
+        }
+        RateLimit {
+            total: Option<Rate> => (message, optional, tag = "1"),
+            per_caller: Option<Rate> => (message, optional, tag = "2"),
+            overrides: Vec<NamedRate> => (message, repeated, tag = "3"),
+        }
+        NamedRate {
+            identity: String => (string, tag = "1"),
+            rate: Option<Rate> => (message, optional, tag = "2"),
+        }
+        #[derive(Copy)]
+        Rate {
+            requests: u32 => (uint32, tag = "1"),
+            per: Option<Span> => (message, optional, tag = "2"),
+            burst: u32 => (uint32, tag = "3"),
         }
     }
 }

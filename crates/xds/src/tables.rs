@@ -2,6 +2,8 @@
 //!
 //! Names and numbers are those of Envoy's API as of Envoy 1.40; a number that is in neither list is shown as `field 77`.
 
+mod overload;
+
 use Shape::{Any, AnyMap, Leaf, Message};
 
 /// One message.
@@ -549,6 +551,7 @@ pub(crate) static BACKEND: Table = Table {
         (3, "outliers", Message(&OUTLIERS)),
         (4, "budget", Message(&BUDGET)),
         (5, "queue_timeout", Message(&SPAN)),
+        (20, "overload", Message(&overload::OVERLOAD)),
     ],
     refused: "",
 };
@@ -599,6 +602,7 @@ pub(crate) static INBOUND_PORT: Table = Table {
         (3, "pending", Leaf),
         (4, "queue_timeout", Message(&SPAN)),
         (5, "protocol", Leaf),
+        (20, "overload", Message(&overload::OVERLOAD)),
     ],
     refused: "",
 };

@@ -1,5 +1,6 @@
 //! Documents of Kubernetes YAML as resources.
 
+mod limits;
 mod policy;
 mod route;
 mod service;

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use squall_policy::{Backoff, Balancing, BreakerConfig, Budget, Jitter, Limits, OutlierConfig, RetryOn};
+use squall_policy::{Backoff, Balancing, BreakerConfig, Budget, Jitter, OutlierConfig, RetryOn};
 use squall_xds::retry_on;
 
+use super::limits::{self, Side};
 use super::{Metadata, each, optional, service_ref};
 use crate::resources::{PolicyTimeouts, Retries, ServiceRef, TrafficPolicy};
 use crate::yaml::{Fields, Value};
 use crate::{Mistake, units};
 
-const MILLISECOND: Duration = Duration::from_millis(1);
-const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 pub(super) fn read(metadata: Metadata, spec: Value<'_>) -> Option<TrafficPolicy> {
     let known = &[
@@ -34,9 +35,9 @@ pub(super) fn read(metadata: Metadata, spec: Value<'_>) -> Option<TrafficPolicy>
     let retries = optional(&fields, "retries", retries);
     let breaker = optional(&fields, "circuitBreaker", breaker);
     let outliers = optional(&fields, "outlierDetection", outliers);
-    let limits = optional(&fields, "limits", |value| read_limits(value, "limits"));
+    let limits = optional(&fields, "limits", |value| limits::read(value, Side::Outbound));
     let timeouts = optional(&fields, "timeouts", timeouts);
-    let inbound = optional(&fields, "inbound", |value| Some((read_limits(value, "inbound")?, value.place().clone())));
+    let inbound = optional(&fields, "inbound", |value| limits::read(value, Side::Inbound));
     let mutual_tls = optional(&fields, "tls", |value| {
         value.fields("tls", &["mode"])?.required("mode")?.choice(&[("Mutual", true), ("None", false)])
     });
@@ -61,13 +62,17 @@ fn target(value: Value<'_>, namespace: &str) -> Option<ServiceRef> {
     service_ref(&fields, namespace, ("", "Service"))
 }
 
-fn above_zero(value: Value<'_>) -> Option<Duration> {
+pub(super) fn above_zero(value: Value<'_>) -> Option<Duration> {
     let span = value.duration()?;
     if span.is_zero() { value.refuse("must be more than 0") } else { Some(span) }
 }
 
 /// Refuses `least` over `most`, showing both.
-fn ordered(fields: &Fields<'_>, (least, low): (&str, Duration), (most, high): (&str, Duration)) -> Option<()> {
+pub(super) fn ordered(
+    fields: &Fields<'_>,
+    (least, low): (&str, Duration),
+    (most, high): (&str, Duration),
+) -> Option<()> {
     if low <= high {
         return Some(());
     }
@@ -248,20 +253,6 @@ fn outliers(value: Value<'_>) -> Option<OutlierConfig> {
         max_ejection,
         max_ejection_percent: percent?.unwrap_or(default.max_ejection_percent),
         floor: floor?.unwrap_or(default.floor),
-    })
-}
-
-fn read_limits(value: Value<'_>, what: &'static str) -> Option<Limits> {
-    let fields = value.fields(what, &["inFlight", "pending", "queueTimeout"])?;
-    let default = Limits::default();
-    let in_flight = optional(&fields, "inFlight", |value| value.integer_u32(1, u32::MAX));
-    let pending = optional(&fields, "pending", |value| value.integer_u32(0, u32::MAX));
-    let queue_timeout = optional(&fields, "queueTimeout", above_zero);
-    Some(Limits {
-        in_flight: in_flight?.unwrap_or(default.in_flight),
-        pending: pending?.unwrap_or(default.pending),
-        queue_timeout: queue_timeout?,
-        ..default
     })
 }
 

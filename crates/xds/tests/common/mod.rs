@@ -1,6 +1,8 @@
 //! Arbitrary valid meshes.
 #![expect(unreachable_pub, reason = "shared by several tests")]
 
+mod overload;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,12 +25,12 @@ fn protocol() -> impl Strategy<Value = Protocol> {
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    (1_u32.., any::<u32>(), option::of(span(1, 60_000))).prop_map(|(in_flight, pending, queue_timeout)| Limits {
-        in_flight,
-        pending,
-        queue_timeout,
-        ..Limits::default()
-    })
+    (1_u32.., any::<u32>(), option::of(span(1, 60_000)), overload::adaptive(), overload::queue()).prop_map(
+        |(most, pending, queue_timeout, adaptive, queue)| {
+            let in_flight = most.max(if adaptive.is_some() { 200 } else { 1 });
+            Limits { in_flight, pending, queue_timeout, adaptive, queue }
+        },
+    )
 }
 
 fn balancing() -> impl Strategy<Value = Balancing> {
@@ -80,16 +82,26 @@ fn budget() -> impl Strategy<Value = Budget> {
 pub fn backend_policy() -> impl Strategy<Value = BackendPolicy> {
     (
         (balancing(), option::of(breaker()), option::of(outliers()), limits()),
-        (option::of(budget()), span(1, 60_000), option::of(span(1, 60_000)), protocol(), any::<bool>()),
+        (
+            option::of(overload::rate()),
+            option::of(budget()),
+            span(1, 60_000),
+            option::of(span(1, 60_000)),
+            protocol(),
+            any::<bool>(),
+        ),
     )
         .prop_map(
-            |((balancing, breaker, outliers, limits), (budget, connect_timeout, pool_idle, protocol, mutual_tls))| {
+            |(
+                (balancing, breaker, outliers, limits),
+                (rate, budget, connect_timeout, pool_idle, protocol, mutual_tls),
+            )| {
                 BackendPolicy {
                     balancing,
                     breaker,
                     outliers,
                     limits,
-                    rate: None,
+                    rate,
                     budget,
                     connect_timeout,
                     pool_idle,
@@ -201,7 +213,11 @@ pub fn mesh() -> impl Strategy<Value = Mesh> {
     let backends = btree_map(name, (backend_policy(), endpoints()), 0..4);
     let inbound = btree_map(
         any::<u16>(),
-        (limits(), protocol()).prop_map(|(limits, protocol)| Inbound { limits, rate: None, protocol }),
+        (limits(), option::of(overload::rate()), protocol()).prop_map(|(limits, rate, protocol)| Inbound {
+            limits,
+            rate,
+            protocol,
+        }),
         0..3,
     );
     (backends, inbound).prop_flat_map(|(backends, inbound)| {
