@@ -40,6 +40,7 @@ Examples:
   squall replay shop.yaml --seed 7                   what happened on seed 7
   squall replay shop.yaml --seed 7 --request 311     what happened to one request, and why
   squall check scenarios/ mesh/                      only read the files
+  squall validate                                    is the simulator right where the answer is known?
 
 Exit codes:
   0  every expectation held
@@ -53,6 +54,7 @@ pub(crate) enum Command {
     Test(Test),
     Replay(Replay),
     Check(Check),
+    Validate(Validate),
     /// Print the version
     Version,
 }
@@ -190,6 +192,86 @@ pub(crate) struct Check {
     /// Scenario or mesh files, or directories of them
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+}
+
+/// Measure what is known from formulas and published experiments
+///
+/// Runs every scenario of `suite: validate` under each PATH and compares what it measures with the answers it states: in two
+/// layers, `fast` (policy core and service model, without bytes) and `full` (the whole thing, real proxies over the event
+/// engine), so that a mismatch says which is wrong.
+///
+/// Replications run on the fixed seeds 1, 2, 3 … An answer passes when the mean is off by at most 1.5 × its tolerance plus
+/// the error that its source states; the 99 % confidence half-width must be within the tolerance, or it is `imprecise`. What
+/// is exact (`tolerance: exact`, `pathwise`, `littlesLaw`) must hold in every replication.
+///
+/// How scenarios state answers is in scenarios/README.md.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  squall validate                                    all known answers, on all cores
+  squall validate --quick                            without those marked `slow`
+  squall validate --filter mm1 --layer full          some of them, in one layer
+  squall validate my/answers.yaml                    answers of your own
+
+Result files (written by default if nothing is left out; name them to have them anyway):
+  --csv FILE    one row per answer and layer: case, layer, source, expected, measured, half_width_99,
+                sigmas_off, verdict (pass, fail, imprecise, exempt), reason, replications
+  --table FILE  the same as a Markdown table
+
+Exit codes:
+  0  every answer is as known
+  1  one is not, or could not be measured
+  2  the arguments or the files are wrong")]
+pub(crate) struct Validate {
+    /// Scenario files, or directories to look for them in [default: scenarios/known-answers]
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+
+    /// Leave out what is marked `slow`
+    #[arg(long)]
+    pub(crate) quick: bool,
+
+    /// Only this layer
+    #[arg(long, value_enum)]
+    pub(crate) layer: Option<Layer>,
+
+    /// Only scenarios with this text in their name
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+
+    /// Worlds to run at once. Default: one per core. The results do not depend on it
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) jobs: Option<u16>,
+
+    /// Write the results as CSV [default: reports/known_answers.csv]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+
+    /// Write the results as a Markdown table [default: reports/known_answers.md]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) table: Option<PathBuf>,
+
+    /// Say how long each scenario took, on stderr
+    #[arg(long)]
+    pub(crate) times: bool,
+}
+
+/// The layers of a validation.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Layer {
+    /// Policy core and service model, without bytes
+    Fast,
+    /// Real proxies over the event engine
+    Full,
+}
+
+impl From<Layer> for squall_sim::scenario::Layer {
+    fn from(layer: Layer) -> Self {
+        match layer {
+            Layer::Fast => Self::Fast,
+            Layer::Full => Self::Full,
+        }
+    }
 }
 
 /// How an isotope file is asked; it has no load of its own.

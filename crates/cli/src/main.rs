@@ -19,6 +19,7 @@ mod seeds;
 mod table;
 mod test;
 mod threads;
+mod validate;
 
 use clap::Parser;
 
@@ -42,6 +43,7 @@ fn main() -> std::process::ExitCode {
         Command::Test(test) => test::run(&test, &mut screen),
         Command::Replay(replay) => replay::run(&replay, &mut screen),
         Command::Check(check) => check::run(&check, &mut screen),
+        Command::Validate(validate) => validate::run(&validate, &mut screen),
         Command::Version => version(&mut screen),
     };
     exit.into()

@@ -36,6 +36,7 @@ pub(crate) fn passed(seed: u64) -> Case {
         seed,
         engine: EngineKind::Event,
         verdict: Verdict { checks: vec![check("overall", "amplification <= 1.2", true, &[])] },
+        answers: Vec::new(),
         summary,
         faults: vec![FaultReport {
             what: "catalog[0] slow ×20".into(),

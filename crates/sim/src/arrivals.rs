@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use squall_policy::Rng;
 
-use crate::scenario::{Arrivals, Load, Phase, Request, Spacing};
+use crate::scenario::{Arrivals, Load, Phase, Request, Spacing, Spread, standard_gamma};
 
 /// One arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,11 @@ pub(crate) struct Schedule {
     spacing: Spacing,
     gaps: Rng,
     kinds: Rng,
+    /// Which host an arrival goes to, if not to the next.
+    hosts: Option<Rng>,
+    batch: u32,
+    /// The arrivals of a batch that are not dealt yet.
+    pending: Option<(Duration, u32)>,
     weights: Vec<u32>,
     left: Option<u64>,
     until: Duration,
@@ -55,6 +60,12 @@ impl Schedule {
             spacing,
             gaps: rng.fork("gaps"),
             kinds: rng.fork("kinds"),
+            hosts: match load.spread {
+                Spread::Turn => None,
+                Spread::Random => Some(rng.fork("hosts")),
+            },
+            batch: load.batch,
+            pending: None,
             weights: load.mix.iter().map(|request| request.weight).collect(),
             left: load.requests,
             until: load.until,
@@ -68,7 +79,11 @@ impl Schedule {
         while self.hands[host].is_empty() {
             let arrival = self.draw()?;
             let hands = self.hands.len();
-            self.hands[self.dealt % hands].push_back(arrival);
+            let hand = match &mut self.hosts {
+                None => self.dealt % hands,
+                Some(dice) => dice.below(hands as u64) as usize,
+            };
+            self.hands[hand].push_back(arrival);
             self.dealt += 1;
         }
         self.hands[host].pop_front()
@@ -78,15 +93,15 @@ impl Schedule {
         if self.left == Some(0) {
             return None;
         }
-        let at = match &mut self.source {
-            Source::Trace(instants) => instants.pop_front()?,
-            Source::Phases { phases, used, first } => {
-                let gap = match self.spacing {
-                    Spacing::Poisson => -(1.0 - self.gaps.unit()).ln(),
-                    Spacing::Constant if std::mem::take(first) => 0.0,
-                    Spacing::Constant => 1.0,
-                };
-                advance(phases, used, gap)?
+        let at = match self.pending.take() {
+            Some((at, left)) => {
+                self.pending = (left > 1).then_some((at, left - 1));
+                at
+            }
+            None => {
+                let at = self.draw_instant()?;
+                self.pending = (self.batch > 1).then_some((at, self.batch - 1));
+                at
             }
         };
         if at >= self.until {
@@ -97,6 +112,27 @@ impl Schedule {
             *left -= 1;
         }
         Some(Arrival { at, kind: pick(&self.weights, &mut self.kinds) })
+    }
+}
+
+impl Schedule {
+    /// When the next arrival, or batch of them, is due.
+    fn draw_instant(&mut self) -> Option<Duration> {
+        match &mut self.source {
+            Source::Trace(instants) => instants.pop_front(),
+            Source::Phases { phases, used, first } => {
+                let gap = match self.spacing {
+                    Spacing::Poisson => -(1.0 - self.gaps.unit()).ln(),
+                    Spacing::Constant if std::mem::take(first) => 0.0,
+                    Spacing::Constant => 1.0,
+                    Spacing::Gamma { shape_ppm } => {
+                        let shape = shape_ppm as f64 / 1e6;
+                        standard_gamma(shape, &mut self.gaps) / shape
+                    }
+                };
+                advance(phases, used, gap)
+            }
+        }
     }
 }
 

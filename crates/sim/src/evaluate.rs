@@ -44,39 +44,69 @@ fn check(expectation: &Expectation, measures: &Arc<Measures>, turns: &[Instant])
         was,
         at: at.map(|at| Instant::ZERO + at.since(whole.from)),
     };
-    let span = match expectation.window {
-        Window::Always => {
-            let mut instants: Vec<Instant> = (0..)
-                .map(|nth| whole.from + ALWAYS_EVERY * nth)
-                .take_while(|at| *at <= whole.to)
-                .chain(turns.iter().copied())
-                .collect();
-            instants.sort_unstable();
-            let mut was = Vec::new();
-            for at in instants {
-                let passed;
-                (passed, was) = scope.holds(&program, Look::At(at)).map_err(broken)?;
-                if !passed {
-                    return Ok(result(false, was, Some(at)));
-                }
+    if expectation.window == Window::Always {
+        let mut instants: Vec<Instant> = (0..)
+            .map(|nth| whole.from + ALWAYS_EVERY * nth)
+            .take_while(|at| *at <= whole.to)
+            .chain(turns.iter().copied())
+            .collect();
+        instants.sort_unstable();
+        let mut was = Vec::new();
+        for at in instants {
+            let passed;
+            (passed, was) = scope.holds(&program, Look::At(at)).map_err(broken)?;
+            if !passed {
+                return Ok(result(false, was, Some(at)));
             }
-            return Ok(result(true, was, None));
         }
+        return Ok(result(true, was, None));
+    }
+    let Some(span) = span_of(expectation.window, measures) else {
+        let text = "the window is empty: faults leave no time for it".to_owned();
+        return Ok(result(false, vec![("window".to_owned(), text)], Some(whole.to)));
+    };
+    let (passed, was) = scope.holds(&program, Look::Over(span)).map_err(broken)?;
+    let at = (expectation.window != Window::Overall).then_some(span.to);
+    Ok(result(passed, was, at))
+}
+
+/// The span of a window; `None`: it is empty, or no window.
+fn span_of(window: Window, measures: &Measures) -> Option<Span> {
+    let whole = measures.whole;
+    let span = match window {
+        Window::Always => return None,
         Window::Overall => whole,
         Window::Between(from, to) => Span { from: whole.from + from, to: (whole.from + to).min(whole.to) },
-        Window::DuringFaults => measures.faults.unwrap_or(Span { from: whole.from, to: whole.from }),
+        Window::DuringFaults => measures.faults?,
         Window::AfterFaults(after) => {
             let end = measures.faults.map_or(whole.from, |faults| faults.to);
             Span { from: end + after, to: whole.to }
         }
     };
-    if span.from >= span.to {
-        let text = "the window is empty: faults leave no time for it".to_owned();
-        return Ok(result(false, vec![("window".to_owned(), text)], Some(span.to)));
+    (span.from < span.to).then_some(span)
+}
+
+/// The value of a measure over a window: a number, the seconds of a duration, or 1 for true.
+///
+/// # Errors
+/// [`RunError::Check`]: the expression fails to evaluate, or the window is empty.
+pub(crate) fn value_of(that: &str, window: Window, measures: &Arc<Measures>) -> Result<f64, RunError> {
+    let broken = |why: String| RunError::Check { that: that.to_owned(), why };
+    let program = Program::compile(that).map_err(|error| broken(error.to_string()))?;
+    let span = span_of(window, measures).ok_or_else(|| broken("its window is empty".to_owned()))?;
+    let value = Scope::new(&program, measures).value(&program, Look::Over(span)).map_err(broken)?;
+    if let Value::Float(number) = value {
+        Ok(number)
+    } else if let Value::Int(number) = value {
+        Ok(number as f64)
+    } else if let Value::Bool(holds) = value {
+        Ok(f64::from(holds))
+    } else if let Value::Duration(span) = value {
+        let nanos = span.num_nanoseconds().ok_or_else(|| broken("a duration of more than 292 years".to_owned()))?;
+        Ok(nanos as f64 / 1e9)
+    } else {
+        Err(broken(format!("it gives {value:?}, which is no number")))
     }
-    let (passed, was) = scope.holds(&program, Look::Over(span)).map_err(broken)?;
-    let at = (expectation.window != Window::Overall).then_some(span.to);
-    Ok(result(passed, was, at))
 }
 
 fn when(window: Window) -> String {
@@ -106,6 +136,22 @@ struct Seer {
     look: Mutex<Look>,
     /// What was looked at, as written, and its value for people.
     seen: Mutex<Vec<(String, String)>>,
+}
+
+/// Spans inside an application.
+#[derive(Clone, Copy)]
+enum List {
+    Waits,
+    Stays,
+}
+
+/// The arguments of a call.
+#[derive(Default)]
+struct Asked {
+    parties: Vec<Party>,
+    number: Option<i64>,
+    share: Option<f64>,
+    span: Option<Duration>,
 }
 
 struct Scope {
@@ -144,15 +190,20 @@ impl Scope {
         Self { context, seer, plain }
     }
 
-    /// Whether the program says true, and the values it was about.
-    fn holds(&mut self, program: &Program, look: Look) -> Result<(bool, Vec<(String, String)>), String> {
+    /// What the program gives.
+    fn value(&mut self, program: &Program, look: Look) -> Result<Value, String> {
         *self.seer.look.lock().unwrap_or_else(PoisonError::into_inner) = look;
         self.seer.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
         for name in &self.plain {
             let value = self.seer.call(name, &[])?;
             self.context.add_variable_from_value(*name, value);
         }
-        let value = program.execute(&self.context).map_err(|error| error.to_string())?;
+        program.execute(&self.context).map_err(|error| error.to_string())
+    }
+
+    /// Whether the program says true, and the values it was about.
+    fn holds(&mut self, program: &Program, look: Look) -> Result<(bool, Vec<(String, String)>), String> {
+        let value = self.value(program, look)?;
         let mut seen = std::mem::take(&mut *self.seer.seen.lock().unwrap_or_else(PoisonError::into_inner));
         seen.dedup();
         let Value::Bool(holds) = value else { return Err(format!("it gives {value:?}, not true or false")) };
@@ -162,23 +213,28 @@ impl Scope {
 
 impl Seer {
     fn call(&self, name: &str, given: &[Value]) -> Result<Value, String> {
-        let mut parties = Vec::new();
-        let mut status = None;
+        let mut asked = Asked::default();
         for value in given {
             if let Value::String(text) = value {
-                parties.push(self.measures.party(text).ok_or_else(|| format!("`{text}` is no service"))?);
-            } else if let Value::Int(code) = value {
-                status = Some(*code);
+                asked.parties.push(self.measures.party(text).ok_or_else(|| format!("`{text}` is no service"))?);
+            } else if let Value::Int(number) = value {
+                asked.number = Some(*number);
+            } else if let Value::Float(share) = value {
+                asked.share = Some(*share);
+            } else if let Value::Duration(span) = value {
+                asked.span = Some(span.to_std().map_err(|error| error.to_string())?);
             } else {
-                return Err(format!("{value:?} is neither a name nor a status"));
+                return Err(format!("{value:?} is no argument"));
             }
         }
+        let parties = &asked.parties;
         let look = *self.look.lock().unwrap_or_else(PoisonError::into_inner);
         let value = match look {
-            Look::At(at) => self.gauge(name, &parties, |gauge| self.measures.gauge_at(gauge, at)),
+            Look::At(at) => self.gauge(name, parties, |gauge| self.measures.gauge_at(gauge, at)),
             Look::Over(span) => self
-                .gauge(name, &parties, |gauge| self.measures.gauge_max(gauge, span))
-                .or_else(|| self.measure(name, &parties, status, span)),
+                .gauge(name, parties, |gauge| self.measures.gauge_max(gauge, span))
+                .or_else(|| self.inside(name, &asked, span))
+                .or_else(|| self.measure(name, parties, asked.number, span)),
         };
         let value = value.ok_or_else(|| format!("`{name}` cannot be asked like this here"))?;
         let arguments: Vec<String> = given.iter().map(shown).collect();
@@ -198,6 +254,70 @@ impl Seer {
             _ => return None,
         };
         Some(Value::Int(value(gauge)))
+    }
+
+    /// Measures of what happened inside applications, of averages over time, and of breakers.
+    fn inside(&self, name: &str, asked: &Asked, span: Span) -> Option<Value> {
+        let measures = &self.measures;
+        let one = || asked.parties.first().copied();
+        let share = |part: usize, whole: usize| Value::Float(if whole == 0 { 0.0 } else { part as f64 / whole as f64 });
+        let of = |list: List| self.latency(one()?, list, span);
+        Some(match name {
+            "slower" => Value::Float(measures.slower(span, asked.span?)),
+            "regained" => {
+                let row = u64::try_from(asked.number?).ok()?;
+                let rest = || measures.faults.map_or(Duration::ZERO, |faults| measures.whole.to.since(faults.to));
+                duration(measures.regained(asked.share?, row).unwrap_or_else(rest))
+            }
+            "seconds" => Value::Float(span.length().as_secs_f64()),
+            "arrivals" => int(measures.served(span, one()?).count() as u64),
+            "waited" => {
+                let waits = measures.waits(span, one()?);
+                share(waits.iter().filter(|wait| !wait.is_zero()).count(), waits.len())
+            }
+            "lost" => {
+                let service = one()?;
+                let lost = measures.served(span, service).filter(|line| line.overflowed).count();
+                share(lost, measures.served(span, service).count())
+            }
+            "conflicts" => int(measures.served(span, one()?).filter(|line| line.conflict).count() as u64),
+            "waitMean" => duration(of(List::Waits)?.mean),
+            "waitP50" => duration(of(List::Waits)?.p50),
+            "waitP90" => duration(of(List::Waits)?.p90),
+            "waitP99" => duration(of(List::Waits)?.p99),
+            "waitP999" => duration(of(List::Waits)?.p999),
+            "waitMax" => duration(of(List::Waits)?.max),
+            "stayMean" => duration(of(List::Stays)?.mean),
+            "stayP50" => duration(of(List::Stays)?.p50),
+            "stayP90" => duration(of(List::Stays)?.p90),
+            "stayP99" => duration(of(List::Stays)?.p99),
+            "stayP999" => duration(of(List::Stays)?.p999),
+            "stayMax" => duration(of(List::Stays)?.max),
+            "inFlightMean" => {
+                let gauge = match asked.parties.as_slice() {
+                    [] => Gauge::Asked,
+                    [service] => Gauge::Inside(*service),
+                    [from, to] => Gauge::Between(*from, *to),
+                    _ => return None,
+                };
+                Value::Float(measures.gauge_mean(gauge, span))
+            }
+            "queuedMean" => Value::Float(measures.gauge_mean(Gauge::Queued(one()?), span)),
+            "trips" => int(measures.trips(span, one()?).0),
+            "requestsPerTrip" => {
+                let (trips, attempts) = measures.trips(span, one()?);
+                Value::Float(if trips == 0 { 0.0 } else { attempts as f64 / trips as f64 })
+            }
+            _ => return None,
+        })
+    }
+
+    /// The percentiles of a list of spans.
+    fn latency(&self, of: Party, list: List, span: Span) -> Option<Latency> {
+        Some(latency(match list {
+            List::Waits => self.measures.waits(span, of),
+            List::Stays => self.measures.stays(span, of),
+        }))
     }
 
     fn measure(&self, name: &str, parties: &[Party], status: Option<i64>, span: Span) -> Option<Value> {

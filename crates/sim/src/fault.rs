@@ -13,7 +13,7 @@ use crate::links::{Links, ends};
 use crate::note::Note;
 use crate::outcome::FaultReport;
 use crate::pod::{PodPlan, Status};
-use crate::scenario::{Fault, FaultKind, Group, Restart, Start, Target};
+use crate::scenario::{Fault, FaultKind, Group, OutageArrivals, Restart, Start, Target};
 use crate::shared::Shared;
 
 /// How long it takes until the registry knows that a pod is gone, or stands still, or goes on: a readiness probe every second.
@@ -260,6 +260,11 @@ impl Schedule {
                     pod.knobs.slow(index, *strike);
                 }
             }
+            FaultKind::Outage { target, arrivals } => {
+                for pod in self.pods(target) {
+                    pod.knobs.shut(index, *arrivals);
+                }
+            }
             FaultKind::RollingRestart(_) => self.drain(now, index, 0),
         }
         Ok(())
@@ -294,7 +299,12 @@ impl Schedule {
             }
             FaultKind::Errors { target, .. } | FaultKind::Slow { target, .. } => {
                 for pod in self.pods(target) {
-                    pod.knobs.lift(index);
+                    pod.knobs.lift(index, false);
+                }
+            }
+            FaultKind::Outage { target, arrivals } => {
+                for pod in self.pods(target) {
+                    pod.knobs.lift(index, *arrivals == OutageArrivals::Lost);
                 }
             }
             FaultKind::RollingRestart(_) => {}
@@ -353,7 +363,9 @@ impl Schedule {
                 self.hosts.of(&crash.target).iter().map(|id| engine.crash_count(HostId(*id))).sum()
             }
             FaultKind::Pause { target } => self.hosts.of(target).iter().map(|id| engine.pause_count(HostId(*id))).sum(),
-            FaultKind::Errors { .. } | FaultKind::Slow { .. } => self.shared.ledger.book().touched[index],
+            FaultKind::Errors { .. } | FaultKind::Slow { .. } | FaultKind::Outage { .. } => {
+                self.shared.ledger.book().touched[index]
+            }
             FaultKind::RollingRestart(_) => 0,
         }
     }
@@ -368,7 +380,7 @@ fn unit(kind: &FaultKind) -> &'static str {
         | FaultKind::Partition { .. } => "packets",
         FaultKind::Crash(_) => "tasks and connections",
         FaultKind::Pause { .. } => "polls",
-        FaultKind::Errors { .. } | FaultKind::Slow { .. } => "requests",
+        FaultKind::Errors { .. } | FaultKind::Slow { .. } | FaultKind::Outage { .. } => "requests",
         FaultKind::RollingRestart(_) => "pods",
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use squall_policy::Rng;
 
 use crate::ledger::Ledger;
-use crate::scenario::Strike;
+use crate::scenario::{OutageArrivals, Strike};
 
 /// The knobs of one pod.
 #[derive(Clone, Default)]
@@ -18,6 +18,16 @@ pub(crate) struct Knobs(Arc<Mutex<Turned>>);
 struct Turned {
     slow: Vec<(usize, Strike)>,
     errors: Vec<(usize, u32, u16)>,
+    shut: Vec<(usize, Shut)>,
+}
+
+/// What an outage does to a request that arrives.
+#[derive(Clone)]
+pub(crate) enum Shut {
+    /// It arrives when this opens.
+    Held(Gate<()>),
+    /// It is answered with this status, at once.
+    Refused(u16),
 }
 
 impl Knobs {
@@ -31,12 +41,37 @@ impl Knobs {
         self.turned(|turned| turned.errors.push((fault, ppm, status)));
     }
 
-    /// Fault number `fault` is over.
-    pub(crate) fn lift(&self, fault: usize) {
+    /// Fault number `fault` shuts its door.
+    pub(crate) fn shut(&self, fault: usize, arrivals: OutageArrivals) {
+        let shut = match arrivals {
+            OutageArrivals::Held | OutageArrivals::Lost => Shut::Held(Gate::default()),
+            OutageArrivals::Refused(status) => Shut::Refused(status),
+        };
+        self.turned(|turned| turned.shut.push((fault, shut)));
+    }
+
+    /// What the latest outage at work does to a request that arrives now; counts it for that fault.
+    pub(crate) fn outage(&self, ledger: &Ledger) -> Option<Shut> {
         self.turned(|turned| {
+            let (fault, shut) = turned.shut.last()?;
+            ledger.book().touched[*fault] += 1;
+            Some(shut.clone())
+        })
+    }
+
+    /// Fault number `fault` is over. What it held up goes on; what it lost stays lost.
+    pub(crate) fn lift(&self, fault: usize, lost: bool) {
+        let shut = self.turned(|turned| {
             turned.slow.retain(|(of, _)| *of != fault);
             turned.errors.retain(|(of, _, _)| *of != fault);
+            turned.shut.extract_if(.., |(of, _)| *of == fault).collect::<Vec<_>>()
         });
+        for (_, shut) in shut {
+            match shut {
+                Shut::Held(end) if !lost => end.open(()),
+                Shut::Held(_) | Shut::Refused(_) => {}
+            }
+        }
     }
 
     /// What a request that would take `time` takes now; counts it for each fault at work.
@@ -50,6 +85,7 @@ impl Knobs {
                         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
                     }
                     Strike::Add(span) => time.saturating_add(*span),
+                    Strike::To(span) => *span,
                 }
             })
         })

@@ -1,5 +1,6 @@
 //! The raw numbers of a run: one line per request, per call and per change of a gauge. [`crate::measure`] reads them.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub(crate) struct Call {
     pub(crate) from: Party,
     /// The workload it went to; `None`: not known (no route matched).
     pub(crate) to: Option<Party>,
+    /// The workload behind the name asked for, before a route chose; the gauge [`Gauge::Between`] counts by it.
+    pub(crate) meant: Option<Party>,
     /// The load's request it is made for, from 1; `None`: for none, or unknown.
     pub(crate) request: Option<u64>,
     /// When its head was read.
@@ -71,16 +74,43 @@ pub(crate) struct AppCall {
 pub(crate) struct Served {
     /// Whose.
     pub(crate) service: Party,
+    /// On which host, by its number.
+    pub(crate) pod: u32,
     /// The load's request it is made for.
     pub(crate) request: Option<u64>,
-    /// When it arrived.
+    /// When it arrived, to the last byte; held up by an outage, when that ended.
     pub(crate) arrived: Instant,
+    /// When it got a slot; `None`: it did not.
+    pub(crate) began: Option<Instant>,
+    /// Its own time, from then on.
+    pub(crate) time: Duration,
     /// When it was answered; `None`: it is not yet, or never was.
     pub(crate) ended: Option<Instant>,
     /// Answered without error.
     pub(crate) success: bool,
     /// The queue was full.
     pub(crate) overflowed: bool,
+    /// Another request committed before it.
+    pub(crate) conflict: bool,
+}
+
+/// What a breaker did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BreakerTurn {
+    Opened,
+    HalfOpened,
+    Closed,
+}
+
+/// A breaker of an endpoint changed its state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BreakerLine {
+    /// When.
+    pub(crate) at: Instant,
+    /// The service of the endpoint.
+    pub(crate) service: Party,
+    /// What it did.
+    pub(crate) turn: BreakerTurn,
 }
 
 /// Something that goes up and down.
@@ -92,6 +122,8 @@ pub(crate) enum Gauge {
     Inside(Party),
     /// Requests waiting for a slot in a service.
     Queued(Party),
+    /// Requests in the sidecars of the first on their way to the second, as it was meant.
+    Between(Party, Party),
 }
 
 /// One step of a gauge.
@@ -122,6 +154,10 @@ pub(crate) struct Book {
     pub(crate) served: Vec<Served>,
     /// In order of time.
     pub(crate) changes: Vec<Change>,
+    /// In order of time.
+    pub(crate) breakers: Vec<BreakerLine>,
+    /// Commits under optimistic contention so far, by service and row.
+    pub(crate) commits: BTreeMap<(Party, u32), u64>,
     /// What each fault touched inside hosts (requests slowed, requests failed), by the fault's index.
     pub(crate) touched: Vec<u64>,
 }

@@ -27,6 +27,7 @@ mod service;
 mod shared;
 mod slots;
 pub mod trace;
+pub mod validate;
 mod window;
 mod words;
 mod workload;

@@ -107,6 +107,7 @@ impl Links {
                 | FaultKind::Pause { .. }
                 | FaultKind::Errors { .. }
                 | FaultKind::Slow { .. }
+                | FaultKind::Outage { .. }
                 | FaultKind::RollingRestart(_) => {}
             }
         }
@@ -126,6 +127,7 @@ pub(crate) fn ends(kind: &FaultKind) -> Option<&Ends> {
         | FaultKind::Pause { .. }
         | FaultKind::Errors { .. }
         | FaultKind::Slow { .. }
+        | FaultKind::Outage { .. }
         | FaultKind::RollingRestart(_) => None,
     }
 }

@@ -8,6 +8,7 @@ use crate::check::Verdict;
 use crate::engine::{EngineError, Unsupported};
 use crate::history::{History, StoryLine};
 use crate::measure::Summary;
+use crate::validate::Found;
 
 /// Which world a scenario runs in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +55,9 @@ pub struct Outcome {
     pub engine: EngineKind,
     /// Whether each expectation held and each fault took effect.
     pub verdict: Verdict,
+    /// What was found for each of the scenario's known answers, in its order. Their verdict is over all replications;
+    /// what is exact is in `verdict` too.
+    pub answers: Vec<Found>,
     /// The measures over the whole run.
     pub summary: Summary,
     /// What each fault did, in the scenario's order.

@@ -9,7 +9,7 @@ use squall_policy::{BackendEvent, Instant, Reason, RetryNote};
 use squall_proxy::{HowEnded, Record, Recorder, RequestNumber, Side};
 
 use crate::journal::Words;
-use crate::ledger::{Call, Party};
+use crate::ledger::{BreakerLine, BreakerTurn, Call, Change, Gauge, Party};
 use crate::shared::Shared;
 use crate::words;
 
@@ -72,10 +72,15 @@ impl Listener {
         let Record::Started { request, side, authority, request_id, .. } = record else { return };
         let number = request_id.parse().ok();
         let call = (*side == Side::Outbound).then(|| {
+            let to = self.shared.targets.find(&self.namespace, authority);
             let mut book = self.shared.ledger.book();
+            if let Some(to) = to {
+                book.changes.push(Change { at, gauge: Gauge::Between(self.party, to), up: true });
+            }
             book.calls.push(Call {
                 from: self.party,
-                to: self.shared.targets.find(&self.namespace, authority),
+                to,
+                meant: to,
                 request: number,
                 arrived: at,
                 ended: None,
@@ -112,8 +117,31 @@ impl Listener {
                 line.status = *status;
                 line.success = whole && (200..400).contains(status) && grpc.unwrap_or(0) == 0;
             });
+            let mut meant = None;
+            self.line(*request, |line| meant = line.meant);
+            if let Some(to) = meant {
+                let gauge = Gauge::Between(self.party, to);
+                self.shared.ledger.book().changes.push(Change { at, gauge, up: false });
+            }
+        } else if let Record::Backend { event, .. } = record {
+            self.breaker(at, event);
         } else if let Record::MeshApplied { .. } = record {
             self.shared.mesh_applied(at);
+        }
+    }
+
+    /// Writes what breakers do into the book.
+    fn breaker(&self, at: Instant, event: &BackendEvent) {
+        let (endpoint, turn) = match event {
+            BackendEvent::BreakerOpened { endpoint, .. } => (endpoint, BreakerTurn::Opened),
+            BackendEvent::BreakerHalfOpen { endpoint } => (endpoint, BreakerTurn::HalfOpened),
+            BackendEvent::BreakerClosed { endpoint } => (endpoint, BreakerTurn::Closed),
+            BackendEvent::Ejected { .. } | BackendEvent::EjectionRefused { .. } | BackendEvent::Returned { .. } => {
+                return;
+            }
+        };
+        if let Some(service) = self.shared.pod_party(endpoint) {
+            self.shared.ledger.book().breakers.push(BreakerLine { at, service, turn });
         }
     }
 

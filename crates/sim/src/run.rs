@@ -13,7 +13,7 @@ use crate::evaluate::evaluate;
 use crate::fault::Schedule;
 use crate::note::Note;
 use crate::outcome::{Checkpoint, EngineKind, Outcome, RunError, RunOptions};
-use crate::scenario::Scenario;
+use crate::scenario::{Layer, Scenario};
 use crate::trace::{Mode, Trace, first_difference};
 use crate::window::{Measures, Span};
 use crate::world::{EPOCH, World, next_second};
@@ -148,6 +148,8 @@ fn run_traced(
     let book = std::mem::take(&mut *shared.ledger.book());
     let measures = Arc::new(Measures::new(book, whole, faults, shared.parties.clone()));
     let mut checks = evaluate(&scenario.expect, &measures, &schedule.turns())?;
+    let answers = crate::validate::find(scenario, Layer::Full, &measures, ended)?;
+    checks.extend(crate::validate::exact_checks(scenario, Layer::Full, &answers));
     let reports = schedule.reports(start);
     for report in reports.iter().filter(|report| report.touched == 0) {
         let was = match report.began {
@@ -188,6 +190,7 @@ fn run_traced(
         seed,
         engine: options.engine,
         verdict: Verdict { checks },
+        answers,
         summary: measures.summary(scenario.services.len()),
         faults: reports,
         story: told.story,

@@ -3,6 +3,7 @@
 //! These are the types of a *checked* scenario: every name in it refers to something, every number is in its range,
 //! every default is filled in. The world runs them as they are. Nothing here depends on a seed.
 
+mod answer;
 mod discover;
 mod distribution;
 mod expect;
@@ -22,15 +23,17 @@ use std::time::Duration;
 
 pub use squall_control::{Mistake, Place};
 
+pub use answer::{Answer, Expected, Layer, PerLayer, Question, Sample, Sampling, Tolerance};
 pub use discover::{load_dir, load_file};
 pub use distribution::Distribution;
+pub(crate) use distribution::standard_gamma;
 pub use expect::{Expectation, Window};
-pub use fault::{Crashing, Ends, Fault, FaultKind, Restart, Start, Strike, Target};
+pub use fault::{Crashing, Ends, Fault, FaultKind, OutageArrivals, Restart, Start, Strike, Target};
 pub use files::{Disk, Files, Memory, Refusal};
 pub use isotope::IsotopeLoad;
-pub use load::{Arrivals, Load, Phase, Rate, Request, Spacing};
+pub use load::{Arrivals, Drawn, Load, Phase, Rate, Request, Spacing, Spread};
 pub use network::{Between, Group, LinkRule, LinkSetting, Network};
-pub use service::{Call, Pod, RequestMatch, RouteScript, ServiceSpec, Step, Version, Work};
+pub use service::{Call, Contention, Pod, RequestMatch, RouteScript, ServiceSpec, Step, Version, Work};
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,8 +82,12 @@ pub struct Scenario {
     pub load: Vec<Load>,
     /// What goes wrong, in the order of the file.
     pub faults: Vec<Fault>,
-    /// What must hold. At least one.
+    /// What must hold. At least one, unless there are answers.
     pub expect: Vec<Expectation>,
+    /// How often it runs under `squall validate`.
+    pub layers: PerLayer<Sampling>,
+    /// What is known of it. Only in [`Suite::Validate`].
+    pub answers: Vec<Answer>,
 }
 
 impl Scenario {
@@ -88,6 +95,26 @@ impl Scenario {
     #[must_use]
     pub fn service(&self, name: &str) -> Option<&ServiceSpec> {
         self.services.iter().find(|service| service.name.value == name)
+    }
+
+    /// The same scenario, ended after `duration`, which is not longer: loads that would go on end then.
+    #[must_use]
+    pub fn lasting(&self, duration: Duration) -> Self {
+        let mut scenario = self.clone();
+        scenario.duration = duration;
+        for load in &mut scenario.load {
+            load.until = load.until.min(duration);
+            if let Arrivals::Open { phases, .. } = &mut load.arrivals {
+                phases.retain(|phase| phase.from < duration);
+                for phase in phases {
+                    phase.cut(duration);
+                }
+            }
+            if let Arrivals::Trace(instants) = &mut load.arrivals {
+                instants.retain(|at| *at < duration);
+            }
+        }
+        scenario
     }
 
     /// The end of the last scheduled fault; `None` if there is none, or if one lasts to the end. Faults that start

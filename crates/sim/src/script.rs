@@ -137,6 +137,7 @@ impl App {
             Protocol::Http2 => &self.clients[1],
         };
         let mut question = question(call, grpc, passed_on);
+        self.draw_headers(&call.drawn, &mut question);
         let arrived = self.now();
         let mut failure = String::new();
         for try_number in 1..=call.tries {

@@ -13,15 +13,16 @@ use squall_net::{Host, Listener, after};
 use squall_policy::{Instant, Protocol, Rng};
 use tokio::sync::oneshot;
 
-use crate::client::{Client, drain};
-use crate::knobs::{Gate, Knobs};
+use crate::client::{Client, Question, drain};
+use crate::knobs::{Gate, Knobs, Shut};
 use crate::ledger::{Gauge, Party, Served};
 use crate::note::Note;
 use crate::payload::Payload;
-use crate::scenario::{RouteScript, ServiceSpec};
+use crate::scenario::{Drawn, RouteScript, ServiceSpec};
 use crate::script::PassedOn;
 use crate::shared::Shared;
 use crate::slots::{Entry, Full, Slot, Slots};
+use crate::workload::drawn_headers;
 
 /// What an answer says in plain text about why it is an error.
 const WHY: HeaderName = HeaderName::from_static("x-application-error");
@@ -46,6 +47,17 @@ struct Dice {
     errors: Rng,
     faults: Rng,
     calls: Rng,
+    rows: Rng,
+    headers: Rng,
+}
+
+/// Where a request is written down.
+#[derive(Clone, Copy)]
+struct Line {
+    /// The number of the load's request it is made for.
+    number: Option<u64>,
+    /// Its line in the book.
+    served: usize,
 }
 
 /// What a request in an application came to.
@@ -82,6 +94,8 @@ impl App {
                 errors: host.rng("application errors"),
                 faults: host.rng("application faults"),
                 calls: host.rng("application calls"),
+                rows: host.rng("application rows"),
+                headers: host.rng("application headers"),
             }),
         })
     }
@@ -138,6 +152,13 @@ impl App {
         self.dice(|dice| span.draw(&mut dice.time))
     }
 
+    /// Headers drawn for one call.
+    pub(crate) fn draw_headers(&self, drawn: &[(String, Drawn)], question: &mut Question) {
+        if !drawn.is_empty() {
+            self.dice(|dice| question.headers.extend(drawn_headers(drawn, &mut dice.headers)));
+        }
+    }
+
     fn dice<T>(&self, throw: impl FnOnce(&mut Dice) -> T) -> T {
         throw(&mut self.dice.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -158,34 +179,40 @@ impl App {
     }
 
     async fn work(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Payload>, BodyError> {
-        let arrived = self.now();
         let (head, body) = request.into_parts();
         let number = request_number(&head.headers);
         let passed_on = PassedOn::of(&head.headers, self.host.now());
-        let spec_ahead = self.spec().clock_ahead;
-        let _inside = self.shared.ledger.hold(self.host.clock(), spec_ahead, Gauge::Inside(self.service));
         self.note(&Note::Arrived { request: number, method: head.method.as_str(), path: head.uri.path() });
+        if !body.is_end_stream() && !drain(body, &mut None).await.1 {
+            return Err("the caller went away before the end of its request".into());
+        }
+        let refused = self.outage().await;
+        let arrived = self.now();
+        let _inside = self.shared.ledger.hold(self.host.clock(), self.spec().clock_ahead, Gauge::Inside(self.service));
         let served = {
             let mut book = self.shared.ledger.book();
             let line = Served {
                 service: self.service,
+                pod: self.id,
                 request: number,
                 arrived,
+                began: None,
+                time: Duration::ZERO,
                 ended: None,
                 success: false,
                 overflowed: false,
+                conflict: false,
             };
             book.served.push(line);
             book.served.len() - 1
         };
-        if !body.is_end_stream() && !drain(body, &mut None).await.1 {
-            return Err("the caller went away before the end of its request".into());
-        }
         let path = head.uri.path();
         let routes = &self.spec().versions[self.version].routes;
-        let verdict = match routes.iter().find(|route| route.matches.matches(head.method.as_str(), path)) {
-            None => Verdict { status: 404, why: format!("no route for {} {path}", head.method), bytes: 0 },
-            Some(route) => match self.slot(number).await {
+        let route = routes.iter().find(|route| route.matches.matches(head.method.as_str(), path));
+        let verdict = match (refused, route) {
+            (Some(status), _) => Verdict { status, why: "an outage of the scenario".to_owned(), bytes: 0 },
+            (None, None) => Verdict { status: 404, why: format!("no route for {} {path}", head.method), bytes: 0 },
+            (None, Some(route)) => match self.slot(number).await {
                 Err(Full) => {
                     self.shared.ledger.book().served[served].overflowed = true;
                     self.note(&Note::Overflows { request: number });
@@ -193,7 +220,10 @@ impl App {
                     self.shared.tell_once(self.now(), line);
                     Verdict { status: 503, why: "queue full".to_owned(), bytes: 0 }
                 }
-                Ok((_slot, waited)) => self.do_route(route, number, waited, passed_on).await,
+                Ok((_slot, waited)) => {
+                    let line = Line { number, served };
+                    self.do_route(route, line, waited, passed_on).await
+                }
             },
         };
         let response = self.response(number, &verdict);
@@ -202,6 +232,18 @@ impl App {
         line.ended = Some(self.now());
         line.success = verdict.status < 400;
         Ok(response)
+    }
+
+    /// What an outage of the scenario does to a request that arrives now: holds it up to the outage's end, or tells the
+    /// status it is refused with.
+    async fn outage(&self) -> Option<u16> {
+        while let Some(outage) = self.knobs.outage(&self.shared.ledger) {
+            match outage {
+                Shut::Held(end) => end.opened().await,
+                Shut::Refused(status) => return Some(status),
+            }
+        }
+        None
     }
 
     /// Waits for a slot; tells how long.
@@ -222,13 +264,23 @@ impl App {
     async fn do_route(
         self: &Arc<Self>,
         route: &RouteScript,
-        number: Option<u64>,
+        line: Line,
         waited: Duration,
         passed_on: Arc<PassedOn>,
     ) -> Verdict {
         let drawn = self.dice(|dice| route.work.time.draw(&mut dice.time));
         let time = self.knobs.stretch(drawn, &self.shared.ledger);
-        self.note(&Note::Begins { request: number, waited, time });
+        let began = self.now();
+        {
+            let mut book = self.shared.ledger.book();
+            let written = &mut book.served[line.served];
+            (written.began, written.time) = (Some(began), time);
+        }
+        let row = route.work.contention.map(|contention| {
+            let row = self.dice(|dice| contention.row(&mut dice.rows));
+            (contention, row, self.shared.ledger.book().commits.get(&(self.service, row)).copied())
+        });
+        self.note(&Note::Begins { request: line.number, waited, time });
         if !time.is_zero() {
             after(self.host.clock().as_ref(), time).await;
         }
@@ -237,12 +289,21 @@ impl App {
         }
         let error_ppm = route.work.error_ppm;
         if error_ppm > 0 && self.dice(|dice| dice.errors.below(1_000_000)) < u64::from(error_ppm) {
-            return Verdict { status: 500, why: "its own error rate".to_owned(), bytes: 0 };
+            return Verdict { status: route.work.error_status, why: "its own error rate".to_owned(), bytes: 0 };
         }
-        match self.run_steps(&route.steps, number, passed_on).await {
-            Ok(()) => Verdict { status: 200, why: String::new(), bytes: route.work.response_bytes },
-            Err(failed) => Verdict { status: 500, why: failed.0, bytes: 0 },
+        if let Err(failed) = self.run_steps(&route.steps, line.number, passed_on).await {
+            return Verdict { status: 500, why: failed.0, bytes: 0 };
         }
+        if let Some((contention, row, before)) = row {
+            let mut book = self.shared.ledger.book();
+            let version = book.commits.entry((self.service, row)).or_default();
+            if *version != before.unwrap_or(0) {
+                book.served[line.served].conflict = true;
+                return Verdict { status: contention.status, why: "another committed before it".to_owned(), bytes: 0 };
+            }
+            *version += 1;
+        }
+        Verdict { status: 200, why: String::new(), bytes: route.work.response_bytes }
     }
 
     fn response(&self, number: Option<u64>, verdict: &Verdict) -> Response<Payload> {

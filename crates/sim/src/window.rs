@@ -1,11 +1,13 @@
 //! The measures of any window of a run, from the book of its raw numbers.
 
+mod stays;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use squall_policy::Instant;
 
-use crate::ledger::{AppCall, Asked, Book, Call, Change, Gauge, Party, Served};
+use crate::ledger::{AppCall, Asked, Book, BreakerLine, Call, Change, Gauge, Party, Served};
 use crate::measure::{EdgeSummary, Latency, Recovery, ServiceSummary, Summary};
 
 /// From the first (included) to the second, in world time.
@@ -34,6 +36,8 @@ pub(crate) struct Measures {
     served: Vec<(Instant, Served)>,
     /// Each gauge's steps: from then on it has this value.
     gauges: BTreeMap<Gauge, Vec<(Instant, i64)>>,
+    /// What breakers did, in order of time.
+    breakers: Vec<BreakerLine>,
     /// The measured time: from the scenario's time 0 to the end of its load.
     pub(crate) whole: Span,
     /// From the start of the first fault to the end of the last; `None`: no fault began.
@@ -45,7 +49,7 @@ pub(crate) struct Measures {
 impl Measures {
     /// The measures of `book` over `whole`. `parties`: the names of services, then loads.
     pub(crate) fn new(book: Book, whole: Span, faults: Option<Span>, parties: Vec<String>) -> Self {
-        let Book { asked, calls, app_calls, served, changes, .. } = book;
+        let Book { asked, calls, app_calls, served, changes, breakers, .. } = book;
         let root = |request: Option<u64>, own: Instant| {
             let number = request.and_then(|number| usize::try_from(number).ok()?.checked_sub(1));
             number.and_then(|number| asked.get(number)).map_or(own, |asked| asked.arrived)
@@ -55,6 +59,7 @@ impl Measures {
             app_calls: by(app_calls, |call| root(call.request, call.arrived)),
             served: by(served, |line| root(line.request, line.arrived)),
             gauges: steps(&changes),
+            breakers,
             asked,
             whole,
             faults,

@@ -1,7 +1,7 @@
 //! The load generators: hosts that ask through their own sidecar, in open or closed loop.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
@@ -13,7 +13,7 @@ use crate::arrivals::{pick, weights};
 use crate::client::{Answer, Client, NoAnswer, Question};
 use crate::ledger::{Asked, Gauge};
 use crate::note::Note;
-use crate::scenario::{Arrivals, Distribution, Load};
+use crate::scenario::{Arrivals, Distribution, Drawn, Load};
 use crate::shared::Shared;
 
 /// The name of the header that carries a request's number through the mesh.
@@ -29,6 +29,8 @@ pub(crate) struct Generator {
     load: usize,
     client: Client,
     questions: Vec<Question>,
+    /// The dice of headers that are drawn for each request.
+    headers: Mutex<Rng>,
 }
 
 impl Generator {
@@ -47,6 +49,7 @@ impl Generator {
             load,
             client: Client::new(host.clone(), sidecar, protocol),
             questions: questions(spec, grpc),
+            headers: Mutex::new(host.rng("load headers")),
         })
     }
 
@@ -109,6 +112,11 @@ impl Generator {
     async fn ask(&self, kind: usize) {
         let load = self.spec();
         let mut question = self.questions[kind].clone();
+        let drawn = &load.mix[kind].drawn;
+        if !drawn.is_empty() {
+            let mut dice = self.headers.lock().unwrap_or_else(PoisonError::into_inner);
+            question.headers.extend(drawn_headers(drawn, &mut dice));
+        }
         let arrived = self.host.now();
         let number = {
             let mut book = self.shared.ledger.book();
@@ -161,6 +169,17 @@ impl Generator {
     fn note(&self, note: &Note<'_>) {
         self.shared.journal.note(self.host.now(), self.id, note);
     }
+}
+
+/// Headers drawn for one request.
+pub(crate) fn drawn_headers<'d>(
+    drawn: &'d [(String, Drawn)],
+    dice: &'d mut Rng,
+) -> impl Iterator<Item = (HeaderName, HeaderValue)> + 'd {
+    drawn.iter().map(|(name, drawn)| {
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("the scenario's headers were checked");
+        (name, HeaderValue::from_str(&drawn.draw(dice)).expect("the scenario's headers were checked"))
+    })
 }
 
 fn questions(load: &Load, grpc: bool) -> Vec<Question> {

@@ -256,7 +256,7 @@ help: write two faults
 s.yaml:27:7: this fault does nothing
 27 |     - {at: 2s, for: 3s}
            ^^^^^^^^^^^^^^^^^
-help: give one of latency, jitter, loss, bandwidth, partition, crash, pause, errors, slow, controlDown, rollingRestart
+help: give one of latency, jitter, loss, bandwidth, partition, crash, pause, errors, slow, outage, controlDown, rollingRestart
 "#,
     );
     check(

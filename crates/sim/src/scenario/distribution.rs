@@ -35,6 +35,27 @@ pub enum Distribution {
         /// The most, at least `least`.
         most: Duration,
     },
+    /// Gamma: `{gamma: {mean: 4ms, cv: 0.5}}`; `{erlang: {mean: 4ms, stages: 3}}` is turned into this.
+    Gamma {
+        /// The mean, more than 0.
+        mean: Duration,
+        /// 1 ÷ (coefficient of variation)², in millionths, at least 100.
+        shape_ppm: u64,
+    },
+    /// Weibull: `{weibull: {scale: 4ms, shape: 0.5}}`.
+    Weibull {
+        /// The 63.2th percentile, more than 0.
+        scale: Duration,
+        /// In thousandths, at least 100.
+        shape_permille: u32,
+    },
+    /// Pareto: `{pareto: {least: 1ms, shape: 2.5}}`.
+    Pareto {
+        /// The least, more than 0.
+        least: Duration,
+        /// In thousandths, more than 1000, so that there is a mean.
+        shape_permille: u32,
+    },
     /// One of several, by weight: `{bimodal: [{weight: 99, time: 1ms}, {weight: 1, time: {exponential: 100ms}}]}`.
     Mixture(Vec<(u32, Distribution)>),
     /// One of these, each as likely as its neighbour: `{empirical: [1ms, 2ms, 2ms, 9ms]}`. Not empty.
@@ -63,6 +84,18 @@ impl Distribution {
                 Duration::from_nanos(nanos as u64)
             }
             Self::Uniform { least, most } => rng.between(*least, *most),
+            Self::Gamma { mean, shape_ppm } => {
+                let shape = *shape_ppm as f64 / 1e6;
+                nanos(mean.as_nanos() as f64 * standard_gamma(shape, rng) / shape)
+            }
+            Self::Weibull { scale, shape_permille } => {
+                let power = 1000.0 / f64::from(*shape_permille);
+                nanos(scale.as_nanos() as f64 * (-(1.0 - rng.unit()).ln()).powf(power))
+            }
+            Self::Pareto { least, shape_permille } => {
+                let power = -1000.0 / f64::from(*shape_permille);
+                nanos(least.as_nanos() as f64 * (1.0 - rng.unit()).powf(power))
+            }
             Self::Mixture(parts) => {
                 let total = parts.iter().map(|(weight, _)| u64::from(*weight)).sum();
                 let mut left = rng.below(total);
@@ -96,12 +129,34 @@ impl Distribution {
         Self::LogNormal { p50, p99: p50.mul_f64((variance.sqrt() * Z99).exp()) }
     }
 
+    /// Two exponentials with this mean and coefficient of variation, at least 1, each bringing half of the mean (balanced
+    /// means).
+    pub(super) fn hyperexponential(mean: Duration, cv: f64) -> Self {
+        let square = cv * cv;
+        let often = ((1.0 + ((square - 1.0) / (square + 1.0)).sqrt()) / 2.0 * 1e6).round();
+        let part = |weight: f64| {
+            let mean = mean.mul_f64(0.5e6 / weight);
+            (weight as u32, Self::Exponential { mean })
+        };
+        match 1e6 - often {
+            0.0 => Self::Exponential { mean },
+            rare => Self::Mixture(vec![part(often), part(rare)]),
+        }
+    }
+
     /// The mean, for reports and sanity checks; of a normal distribution without regard to the cut at 0. Saturates at 584 years.
     #[must_use]
     pub fn mean(&self) -> Duration {
         match self {
             Self::Constant(span) => *span,
-            Self::Exponential { mean } | Self::Normal { mean, .. } => *mean,
+            Self::Exponential { mean } | Self::Normal { mean, .. } | Self::Gamma { mean, .. } => *mean,
+            Self::Weibull { scale, shape_permille } => {
+                nanos(scale.as_nanos() as f64 * gamma_function(1.0 + 1000.0 / f64::from(*shape_permille)))
+            }
+            Self::Pareto { least, shape_permille } => {
+                let shape = f64::from(*shape_permille) / 1000.0;
+                nanos(least.as_nanos() as f64 * shape / (shape - 1.0))
+            }
             Self::LogNormal { p50, p99 } => {
                 let sigma = (p99.as_nanos() as f64 / p50.as_nanos() as f64).ln() / Z99;
                 Duration::from_nanos((p50.as_nanos() as f64 * (sigma * sigma / 2.0).exp()) as u64)
@@ -124,6 +179,40 @@ impl Distribution {
             }
         }
     }
+}
+
+/// Saturates at 584 years.
+fn nanos(nanos: f64) -> Duration {
+    Duration::from_nanos(nanos as u64)
+}
+
+/// A gamma draw of this shape and scale 1, by Marsaglia and Tsang (2000). For small shapes one of shape + 1, shrunk.
+pub(crate) fn standard_gamma(shape: f64, rng: &mut Rng) -> f64 {
+    if shape < 1.0 {
+        let shrunk = (1.0 - rng.unit()).powf(1.0 / shape);
+        return standard_gamma(shape + 1.0, rng) * shrunk;
+    }
+    let d = shape - 1.0 / 3.0;
+    let c = 1.0 / (9.0 * d).sqrt();
+    loop {
+        let x = standard_normal(rng);
+        let v = (1.0 + c * x).powi(3);
+        if v > 0.0 && (1.0 - rng.unit()).ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+            return d * v;
+        }
+    }
+}
+
+/// The gamma function from 1 on: Stirling's series, after shifting up to where it is exact.
+fn gamma_function(x: f64) -> f64 {
+    let (mut shifted, mut product) = (x, 1.0);
+    while shifted < 12.0 {
+        product *= shifted;
+        shifted += 1.0;
+    }
+    let series = 1.0 / (12.0 * shifted) - 1.0 / (360.0 * shifted.powi(3)) + 1.0 / (1260.0 * shifted.powi(5));
+    let ln = (shifted - 0.5) * shifted.ln() - shifted + 0.5 * (2.0 * std::f64::consts::PI).ln() + series;
+    ln.exp() / product
 }
 
 fn standard_normal(rng: &mut Rng) -> f64 {
@@ -182,6 +271,14 @@ mod tests {
         );
         let slow = Distribution::Exponential { mean: 100 * MS };
         check(&Distribution::Mixture(vec![(9, Distribution::Constant(MS)), (1, slow)]), 10_900.0, &[(0.5, 1000.0)]);
+        // Gamma: of shape 4, the quantiles of chi-squared with 8 degrees of freedom ÷ 8; of shape 1/4, with 1/2 ÷ 1/2.
+        let gamma = |shape_ppm| Distribution::Gamma { mean: MS, shape_ppm };
+        check(&gamma(4_000_000), 1000.0, &[(0.5, 918.0), (0.99, 2511.3)]);
+        check(&gamma(250_000), 1000.0, &[(0.5, 174.7), (0.9, 3000.0)]);
+        let weibull = Distribution::Weibull { scale: MS, shape_permille: 500 };
+        check(&weibull, 2000.0, &[(0.5, 480.5), (0.99, 21_207.6)]);
+        let pareto = Distribution::Pareto { least: MS, shape_permille: 3000 };
+        check(&pareto, 1500.0, &[(0.5, 1259.9), (0.99, 4641.6)]);
         let points = vec![(0, MS), (500_000, 2 * MS), (1_000_000, 10 * MS)];
         check(&Distribution::Percentiles(points), 3750.0, &[(0.25, 1500.0), (0.5, 2000.0), (0.75, 6000.0)]);
     }
@@ -196,6 +293,20 @@ mod tests {
         let variance = draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / draws.len() as f64;
         assert!((mean / 10.0 - 1.0).abs() < 0.02, "{mean}");
         assert!((variance / (mean * mean) / 4.0 - 1.0).abs() < 0.1, "{}", variance / (mean * mean));
+    }
+
+    #[test]
+    fn a_hyperexponential_has_its_mean_and_variation() {
+        let drawn = Distribution::hyperexponential(10 * MS, 2.0);
+        assert!((drawn.mean().as_secs_f64() - 0.01).abs() < 1e-6);
+        let mut rng = Rng::from_seed(5);
+        let draws: Vec<f64> = (0..400_000).map(|_| drawn.draw(&mut rng).as_secs_f64() * 1000.0).collect();
+        let mean = draws.iter().sum::<f64>() / draws.len() as f64;
+        let variance = draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / draws.len() as f64;
+        assert!((mean / 10.0 - 1.0).abs() < 0.02, "{mean}");
+        assert!((variance / (mean * mean) / 4.0 - 1.0).abs() < 0.05, "{}", variance / (mean * mean));
+        let plain = Distribution::hyperexponential(10 * MS, 1.0);
+        assert!((plain.mean().as_secs_f64() - 0.01).abs() < 1e-6);
     }
 
     #[test]

@@ -91,8 +91,26 @@ pub enum FaultKind {
         /// How.
         strike: Strike,
     },
+    /// Applications take no new requests; what is inside them is served.
+    Outage {
+        /// Whose.
+        target: Target,
+        /// What becomes of requests that arrive meanwhile.
+        arrivals: OutageArrivals,
+    },
     /// Pods of a service are restarted, one after the other.
     RollingRestart(Restart),
+}
+
+/// What becomes of requests that arrive at a pod in an outage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutageArrivals {
+    /// They arrive at its end, in the order in which they came, also those whose callers have gone meanwhile.
+    Held,
+    /// They are answered with this status at once, 400 to 599.
+    Refused(u16),
+    /// They are never answered.
+    Lost,
 }
 
 /// A crash.
@@ -125,6 +143,8 @@ pub enum Strike {
     Times(u32),
     /// This on top of its time, more than 0.
     Add(Duration),
+    /// This instead of its time, more than 0.
+    To(Duration),
 }
 
 /// Which one-way links: from each of `from` to each of `to`; the other way too if `both`.

@@ -143,6 +143,8 @@ pub(super) fn scenario(documents: &[Node], load: &IsotopeLoad, mistakes: &Mistak
             from: Duration::ZERO,
             until: load.duration,
             requests: None,
+            batch: 1,
+            spread: super::Spread::Turn,
         })
         .collect();
     let stem = std::path::Path::new(&*file).file_stem().map(|stem| stem.to_string_lossy().into_owned());
@@ -166,6 +168,8 @@ pub(super) fn scenario(documents: &[Node], load: &IsotopeLoad, mistakes: &Mistak
         services,
         load: loads,
         faults: Vec::new(),
+        layers: super::PerLayer::default(),
+        answers: Vec::new(),
         expect: vec![Expectation {
             place: place.clone(),
             window: Window::Overall,
@@ -249,6 +253,8 @@ fn read_service(value: Value<'_>, defaults: &Defaults<'_>, grpc: &BTreeMap<&str,
     let work = Work {
         time: Distribution::Constant(Duration::ZERO),
         error_ppm: fields.get("errorRate").map_or(Some(defaults.error_ppm), |rate| rate.parsed(percentage))?,
+        error_status: 500,
+        contention: None,
         response_bytes: fields
             .get("responseSize")
             .map_or(Some(defaults.response_bytes), |size| size.parsed(units::isotope_bytes))?,
@@ -324,6 +330,7 @@ fn call_step(value: Value<'_>, defaults: &Defaults<'_>, grpc: &BTreeMap<&str, bo
         method: if *called { "POST" } else { "GET" }.to_owned(),
         path: "/".to_owned(),
         headers: Vec::new(),
+        drawn: Vec::new(),
         request_bytes: size,
         timeout: None,
         tries: 1,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use squall_policy::Protocol;
+use squall_policy::{Protocol, Rng};
 
 use super::{Distribution, Located, Place};
 
@@ -37,6 +37,20 @@ pub struct Load {
     pub until: Duration,
     /// Stops after so many requests, at least 1; `None` (default): no limit.
     pub requests: Option<u64>,
+    /// So many requests come at each arrival of an open loop, at least 1. Default 1.
+    pub batch: u32,
+    /// How arrivals of an open loop are dealt to the hosts. Default in turn.
+    pub spread: Spread,
+}
+
+/// How arrivals are dealt to the hosts of a load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spread {
+    /// One after the other.
+    #[default]
+    Turn,
+    /// Each to any host: with Poisson arrivals every host has Poisson arrivals of its own.
+    Random,
 }
 
 /// When requests arrive.
@@ -73,6 +87,21 @@ pub struct Phase {
     pub last: Rate,
 }
 
+impl Phase {
+    /// Ends at `until`, if it would go on.
+    pub(super) fn cut(&mut self, until: Duration) {
+        if self.until <= until {
+            return;
+        }
+        let (whole, part) = ((self.until - self.from).as_nanos(), until.saturating_sub(self.from).as_nanos());
+        let (first, last) = (i128::from(self.first.0), i128::from(self.last.0));
+        let at =
+            first + (last - first) * i128::try_from(part).unwrap_or(i128::MAX) / i128::try_from(whole).unwrap_or(1);
+        self.last = Rate(u64::try_from(at).unwrap_or(0));
+        self.until = until;
+    }
+}
+
 /// Requests per 1000 seconds: `300/s` is 300,000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rate(pub u64);
@@ -93,6 +122,11 @@ pub enum Spacing {
     Poisson,
     /// Even gaps: request n arrives when the integral of the rate reaches n, the first at `from`.
     Constant,
+    /// Gamma-distributed gaps of mean 1, in requests: a renewal process, more even than Poisson's or more bursty.
+    Gamma {
+        /// 1 ÷ (coefficient of variation)², in millionths, at least 100.
+        shape_ppm: u64,
+    },
 }
 
 /// One kind of request.
@@ -110,6 +144,36 @@ pub struct Request {
     pub path: String,
     /// Sent along.
     pub headers: Vec<(String, String)>,
+    /// Sent along, drawn anew for each request. Default none.
+    pub drawn: Vec<(String, Drawn)>,
     /// The body, in bytes. Default 0.
     pub request_bytes: u64,
+}
+
+/// The value of a header, drawn for each request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Drawn {
+    /// A whole number from 0 to below this, at least 1, each as likely: `{below: 1000}`.
+    Below(u64),
+    /// One of these, by weight (all 1 if none are given): `{oneOf: [a, b]}`, `{oneOf: {a: 9, b: 1}}`.
+    OneOf(Vec<(u32, String)>),
+}
+
+impl Drawn {
+    /// One draw.
+    pub fn draw(&self, rng: &mut Rng) -> String {
+        match self {
+            Self::Below(bound) => rng.below(*bound).to_string(),
+            Self::OneOf(values) => {
+                let mut left = rng.below(values.iter().map(|(weight, _)| u64::from(*weight)).sum());
+                for (weight, value) in values {
+                    if left < u64::from(*weight) {
+                        return value.clone();
+                    }
+                    left -= u64::from(*weight);
+                }
+                unreachable!("the die has as many sides as the weights' sum")
+            }
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! From YAML to a checked [`Scenario`]. Every mistake is collected; a part that cannot be read does not hide the others.
 
+mod answer;
 mod expect;
 mod fault;
 mod load;
@@ -52,6 +53,8 @@ const SPEC: &[&str] = &[
     "load",
     "faults",
     "expect",
+    "layers",
+    "answers",
 ];
 
 /// The parts of an [application](application) that scenarios share.
@@ -140,6 +143,13 @@ pub(super) fn scenario(documents: &[Node], text: &str, reading: &Reading<'_>, mi
     let given = fields.get("faults").and_then(|faults| faults.list()).map_or(0, |list| list.len());
     let known = (faults.len() == given).then_some(faults.as_slice());
     let expect = expect::expectations(fields, duration, known, &names);
+    let context = answer::Context { duration, services: &services, loads: &load, faults: &faults, names: &names };
+    let (layers, warm_up) = answer::layers(fields, &context);
+    let answers = answer::answers(fields, &layers, warm_up, &context);
+    if let (Suite::Test, Some((key, _))) = (suite, fields.keyed("answers")) {
+        let mistake = Mistake::new(&key.place, "known answers are for `squall validate`");
+        mistakes.push(mistake.help("give `suite: validate`"));
+    }
     let drain = fields.get("drain").and_then(|value| value.duration_within(Duration::ZERO, DURATION_MAX));
     let resolution = fields.get("resolution").and_then(|value| value::duration_positive(value, DURATION_MAX));
     let longest = load.iter().map(|load| load.timeout).max().unwrap_or_default();
@@ -158,6 +168,8 @@ pub(super) fn scenario(documents: &[Node], text: &str, reading: &Reading<'_>, mi
         load,
         faults,
         expect,
+        layers,
+        answers,
     })
 }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use squall_policy::Protocol;
+use squall_policy::{Protocol, Rng};
 
-use super::{Distribution, Located, Place, Scenario};
+use super::{Distribution, Drawn, Located, Place, Scenario};
 
 /// A workload: pods with one application each. Kubernetes Services select it by its labels.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,10 +74,31 @@ pub struct RouteScript {
 pub struct Work {
     /// The service's own time per request, spent before the steps. Default 0.
     pub time: Distribution,
-    /// Requests failing with 500 (gRPC: 13) after their time and without their steps, in millionths. Default 0.
+    /// Requests failing after their time and without their steps, in millionths, each by itself. Default 0.
     pub error_ppm: u32,
+    /// The status they fail with, 400 to 599. Default 500. gRPC: 14 (unavailable) for 503, else 13.
+    pub error_status: u16,
+    /// What they contend for; `None` (default): nothing but slots.
+    pub contention: Option<Contention>,
     /// The body of a successful answer, in bytes. Default 128.
     pub response_bytes: u64,
+}
+
+/// Optimistic concurrency: a request notes the version of its row when it begins (once it has its slot). When its time and
+/// steps are over, it fails if another has committed to that row since; else it commits. Rows are the service's, over all pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contention {
+    /// How many rows there are, at least 1; each request is about one of them, each as likely. Default 1.
+    pub rows: u32,
+    /// The status of those who come too late, 400 to 599. Default 409.
+    pub status: u16,
+}
+
+impl Contention {
+    /// The row of one request. Draws nothing if there is only one.
+    pub fn row(self, rng: &mut Rng) -> u32 {
+        if self.rows == 1 { 0 } else { rng.below(u64::from(self.rows)) as u32 }
+    }
 }
 
 /// Which requests: `GET /cart`, `/cart` (any method), `POST /cart/*` (a prefix), `*` (all).
@@ -135,6 +156,8 @@ pub struct Call {
     pub path: String,
     /// Sent along. Default none.
     pub headers: Vec<(String, String)>,
+    /// Sent along, drawn anew for each call. Default none.
+    pub drawn: Vec<(String, Drawn)>,
     /// The request's body in bytes. Default 0.
     pub request_bytes: u64,
     /// The application's own time-out per try; `None` (default): it waits for ever.

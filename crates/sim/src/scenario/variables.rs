@@ -23,6 +23,12 @@ pub enum Argument {
     Name,
     /// A status code, 100 to 599.
     Status,
+    /// A whole number, 1 to 1,000,000.
+    Count,
+    /// A decimal number from 0.0 to 1.0.
+    Share,
+    /// A `duration("…")`.
+    Span,
 }
 
 /// A name an expression may use.
@@ -109,6 +115,41 @@ pub const VARIABLES: &[Variable] = &[
         &[],
         Kind::Duration,
         "from the end of the last fault to the first second from which successRate stays at 99 % or more; the rest of the run if never; over the whole run",
+    ),
+    of("slower", &[Argument::Span], Kind::Double, "share of requests that took longer than this"),
+    of(
+        "regained",
+        &[Argument::Share, Argument::Count],
+        Kind::Duration,
+        "from the end of the last fault to the first of so many whole seconds in a row in which at least this share of the requests that arrived succeeded; the rest of the run if never; over the whole run",
+    ),
+    of("seconds", &[], Kind::Double, "how long the window is"),
+    of("arrivals", ONE, Kind::Int, "requests that reached the applications of a service"),
+    of("waited", ONE, Kind::Double, "share of those that waited for a slot (lost ones aside)"),
+    of("lost", ONE, Kind::Double, "share of those that a full queue lost"),
+    of("waitMean", ONE, Kind::Duration, "mean wait for a slot, over all that got one"),
+    of("waitP50", ONE, Kind::Duration, "median of the wait for a slot"),
+    of("waitP90", ONE, Kind::Duration, "90th percentile of the wait for a slot"),
+    of("waitP99", ONE, Kind::Duration, "99th percentile of the wait for a slot"),
+    of("waitP999", ONE, Kind::Duration, "99.9th percentile of the wait for a slot"),
+    of("waitMax", ONE, Kind::Duration, "longest wait for a slot"),
+    of("stayMean", ONE, Kind::Duration, "mean time in the applications of a service, of those that got a slot"),
+    of("stayP50", ONE, Kind::Duration, "median of the time in the applications of a service"),
+    of("stayP90", ONE, Kind::Duration, "90th percentile of the time in the applications of a service"),
+    of("stayP99", ONE, Kind::Duration, "99th percentile of the time in the applications of a service"),
+    of("stayP999", ONE, Kind::Duration, "99.9th percentile of the time in the applications of a service"),
+    of("stayMax", ONE, Kind::Duration, "longest time in the applications of a service"),
+    of("inFlightMean", &[], Kind::Double, "time-average of requests of the load generators without an answer"),
+    of("inFlightMean", ONE, Kind::Double, "time-average of requests inside the applications of a service"),
+    of("inFlightMean", EDGE, Kind::Double, "time-average of requests of one to the other"),
+    of("queuedMean", ONE, Kind::Double, "time-average of requests waiting for a slot in a service"),
+    of("conflicts", ONE, Kind::Int, "requests that failed because another committed before them"),
+    of("trips", ONE, Kind::Int, "how often a closed breaker of an endpoint of the service opened, in all sidecars"),
+    of(
+        "requestsPerTrip",
+        ONE,
+        Kind::Double,
+        "attempts sent through closed breakers up to their opening ÷ trips; 0.0 without trips",
     ),
     gauge("inFlight", &[], "requests of the load generators without an answer yet"),
     gauge("inFlight", ONE, "requests inside the applications of a service, waiting or served"),

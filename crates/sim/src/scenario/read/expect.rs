@@ -24,6 +24,9 @@ pub(super) fn expectations(
     faults: Option<&[Fault]>,
     names: &Names,
 ) -> Vec<Expectation> {
+    if spec.get("answers").is_some() && spec.get("expect").is_none() {
+        return Vec::new();
+    }
     let Some(given) = spec.required("expect") else { return Vec::new() };
     let list = given.list().unwrap_or_default();
     if given.is_list() && list.is_empty() {
@@ -140,7 +143,34 @@ struct Checker<'c> {
     names: &'c Names,
 }
 
+/// What kind of value a measure has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Measured {
+    Number,
+    Span,
+    Truth,
+}
+
+/// Checks the expression of a known answer.
+pub(super) fn measured(value: Value<'_>, text: &str, names: &Names) -> Option<Measured> {
+    match kind(value, text, false, names)? {
+        Type::Double | Type::Int => Some(Measured::Number),
+        Type::Duration => Some(Measured::Span),
+        Type::Bool => Some(Measured::Truth),
+        Type::Text => value.refuse("an answer is a number, a duration, or true or false; this is text"),
+    }
+}
+
 fn check(value: Value<'_>, text: &str, always: bool, names: &Names) -> Option<()> {
+    match kind(value, text, always, names)? {
+        Type::Bool => Some(()),
+        kind @ (Type::Double | Type::Int | Type::Duration | Type::Text) => {
+            value.refuse(format!("an expectation is true or false, this is {}", kind.name()))
+        }
+    }
+}
+
+fn kind(value: Value<'_>, text: &str, always: bool, names: &Names) -> Option<Type> {
     let program = match cel::Program::compile(text) {
         Ok(program) => program,
         Err(errors) => {
@@ -154,12 +184,7 @@ fn check(value: Value<'_>, text: &str, always: bool, names: &Names) -> Option<()
             return None;
         }
     };
-    let checker = Checker { value, text, always, names };
-    let kind = checker.kind(program.expression())?;
-    if kind == Type::Bool {
-        return Some(());
-    }
-    value.refuse(format!("an expectation is true or false, this is {}", kind.name()))
+    Checker { value, text, always, names }.kind(program.expression())
 }
 
 impl Checker<'_> {
@@ -253,7 +278,9 @@ impl Checker<'_> {
                     *kind
                         == Some(match argument {
                             Argument::Name => Type::Text,
-                            Argument::Status => Type::Int,
+                            Argument::Status | Argument::Count => Type::Int,
+                            Argument::Share => Type::Double,
+                            Argument::Span => Type::Duration,
                         })
                 })
         };
@@ -269,6 +296,9 @@ impl Checker<'_> {
                             .map(|argument| match argument {
                                 Argument::Name => "\"service\"",
                                 Argument::Status => "503",
+                                Argument::Count => "5",
+                                Argument::Share => "0.95",
+                                Argument::Span => "duration(\"1s\")",
                             })
                             .collect();
                         format!("`{name}({})`", list.join(", "))
@@ -302,9 +332,27 @@ impl Checker<'_> {
                 }
                 self.refuse(&status.to_string(), format!("{status} is not a status"))
             }
-            (Argument::Name | Argument::Status, _) => {
-                self.refuse("", "arguments are written out: a name in quotes, or a status".to_owned())
+            (Argument::Count, Expr::Literal(LiteralValue::Int(count))) => {
+                let count = *count.inner();
+                if (1..=1_000_000).contains(&count) {
+                    return Some(());
+                }
+                self.refuse(&count.to_string(), format!("{count} is not from 1 to 1000000"))
             }
+            (Argument::Share, Expr::Literal(LiteralValue::Double(share))) => {
+                let share = *share.inner();
+                if (0.0..=1.0).contains(&share) {
+                    return Some(());
+                }
+                self.refuse("", format!("{share} is not a share from 0.0 to 1.0"))
+            }
+            // That it is one was checked where it was read.
+            (Argument::Span, Expr::Call(call)) if call.func_name == "duration" => Some(()),
+            (Argument::Name | Argument::Status | Argument::Count | Argument::Share | Argument::Span, _) => self.refuse(
+                "",
+                "arguments are written out: a name in quotes, a status, a count, a share, or duration(\"1s\")"
+                    .to_owned(),
+            ),
         }
     }
 

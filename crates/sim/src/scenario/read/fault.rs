@@ -10,7 +10,9 @@ use super::names::{Names, Role};
 use super::network::pair;
 use super::value;
 use crate::engine::CrashMode;
-use crate::scenario::{ControlSpec, Crashing, Ends, Fault, FaultKind, Restart, Start, Strike, Target, units};
+use crate::scenario::{
+    ControlSpec, Crashing, Ends, Fault, FaultKind, OutageArrivals, Restart, Start, Strike, Target, units,
+};
 
 const KINDS: &[&str] = &[
     "latency",
@@ -22,6 +24,7 @@ const KINDS: &[&str] = &[
     "pause",
     "errors",
     "slow",
+    "outage",
     "controlDown",
     "rollingRestart",
 ];
@@ -38,6 +41,7 @@ const FAULT: &[&str] = &[
     "pause",
     "errors",
     "slow",
+    "outage",
     "controlDown",
     "rollingRestart",
 ];
@@ -189,21 +193,45 @@ fn read(kind: &str, value: Value<'_>, names: &Names) -> Option<(FaultKind, Strin
             Some((FaultKind::Errors { target, ppm, status: u16::try_from(status).ok()? }, name))
         }
         "slow" => {
-            let fields = value.fields("slow", &["target", "by", "add"])?;
+            let fields = value.fields("slow", &["target", "by", "add", "to"])?;
             let target = names.serving(fields.required("target")?, "`slow`")?;
-            let (strike, shown) = match (fields.get("by"), fields.get("add")) {
-                (Some(by), None) => {
+            let (strike, shown) = match (fields.get("by"), fields.get("add"), fields.get("to")) {
+                (Some(by), None, None) => {
                     let factor = by.parsed(units::factor)?;
                     (Strike::Times(factor), format!("×{}", by.scalar()?.trim_end_matches(['x', '×'])))
                 }
-                (None, Some(add)) => {
+                (None, Some(add), None) => {
                     let span = value::positive(add)?;
                     (Strike::Add(span), format!("+{}", show(span)))
                 }
-                (_, _) => return value.refuse("needs `by: 20x` or `add: 100ms`"),
+                (None, None, Some(to)) => {
+                    let span = value::positive(to)?;
+                    (Strike::To(span), show(span))
+                }
+                (_, _, _) => return value.refuse("needs one of `by: 20x`, `add: 100ms` and `to: 2s`"),
             };
             let name = format!("{target} slow {shown}");
             Some((FaultKind::Slow { target, strike }, name))
+        }
+        "outage" => {
+            let fields = value.fields("an outage", &["target", "arrivals", "status"])?;
+            let target = names.serving(fields.required("target")?, "`outage`")?;
+            let kinds = [
+                ("held", OutageArrivals::Held),
+                ("refused", OutageArrivals::Refused(503)),
+                ("lost", OutageArrivals::Lost),
+            ];
+            let mut arrivals = fields.required("arrivals")?.choice(&kinds)?;
+            if let Some((key, given)) = fields.keyed("status") {
+                let OutageArrivals::Refused(status) = &mut arrivals else {
+                    let mistake = Mistake::new(&key.place, "`status` goes with `arrivals: refused`");
+                    value.mistakes().push(mistake);
+                    return None;
+                };
+                *status = u16::try_from(given.integer(400, 599)?).ok()?;
+            }
+            let name = format!("outage of {target}");
+            Some((FaultKind::Outage { target, arrivals }, name))
         }
         "rollingRestart" => {
             let (target, fields) = if value.is_map() && !is_zone(value) {

@@ -13,7 +13,8 @@ use super::service::serves;
 use super::value;
 use crate::scenario::files::Reading;
 use crate::scenario::{
-    Arrivals, ControlSpec, Distribution, Load, Located, Phase, Rate, Request, RouteScript, ServiceSpec, Spacing, units,
+    Arrivals, ControlSpec, Distribution, Load, Located, Phase, Rate, Request, RouteScript, ServiceSpec, Spacing,
+    Spread, units,
 };
 
 const LOAD: &[&str] = &[
@@ -33,6 +34,8 @@ const LOAD: &[&str] = &[
     "from",
     "until",
     "requests",
+    "batch",
+    "spread",
 ];
 
 /// How long a client waits for an answer unless it says so.
@@ -128,6 +131,11 @@ fn load(value: Value<'_>, context: &Context<'_, '_>) -> Option<Load> {
         from,
         until,
         requests: fields.get("requests").and_then(|requests| requests.integer(1, u64::MAX)),
+        batch: fields.get("batch").and_then(|batch| batch.integer_u32(1, 100_000)).unwrap_or(1),
+        spread: fields
+            .get("spread")
+            .and_then(|spread| spread.choice(&[("turn", Spread::Turn), ("random", Spread::Random)]))
+            .unwrap_or_default(),
     })
 }
 
@@ -195,9 +203,7 @@ fn target<'c>(
 
 fn arrivals(fields: Fields<'_>, from: Duration, until: Duration, context: &Context<'_, '_>) -> Option<Arrivals> {
     let whole = fields.whole();
-    let spacing = fields
-        .get("arrivals")
-        .and_then(|spacing| spacing.choice(&[("poisson", Spacing::Poisson), ("constant", Spacing::Constant)]));
+    let spacing = fields.get("arrivals").and_then(spacing);
     let misplaced = |name: &str, of: &str| {
         if let Some((key, _)) = fields.keyed(name) {
             whole.mistakes().push(Mistake::new(&key.place, format!("`{name}` does not go with `{of}`")));
@@ -226,6 +232,8 @@ fn arrivals(fields: Fields<'_>, from: Duration, until: Duration, context: &Conte
         }
         (None, None, Some(clients)) => {
             misplaced("arrivals", "clients");
+            misplaced("batch", "clients");
+            misplaced("spread", "clients");
             let think =
                 fields.get("think").map_or(Some(Distribution::Constant(Duration::ZERO)), value::distribution)?;
             Some(Arrivals::Closed { clients: clients.integer_u32(1, 100_000)?, think })
@@ -233,6 +241,15 @@ fn arrivals(fields: Fields<'_>, from: Duration, until: Duration, context: &Conte
         (None, None, None) => whole.refuse("a load needs one of `rate`, `clients` and `trace`"),
         (_, _, _) => whole.refuse("a load has only one of `rate`, `clients` and `trace`"),
     }
+}
+
+/// `poisson`, `constant` or `{cv: 0.5}`.
+fn spacing(value: Value<'_>) -> Option<Spacing> {
+    if value.is_map() {
+        let cv = value.fields("arrivals", &["cv"])?.required("cv")?;
+        return Some(Spacing::Gamma { shape_ppm: value::shape_ppm(value::permille(cv, 10, 100_000)?) });
+    }
+    value.choice(&[("poisson", Spacing::Poisson), ("constant", Spacing::Constant)])
 }
 
 /// `300/s`; `{steps: [{for: 10s, rate: 100/s}, {for: 5s, from: 100/s, to: 900/s}, {rate: 100/s}]}`;
@@ -366,13 +383,15 @@ fn request(kind: Value<'_>, targets: &[&ServiceSpec]) -> Option<Request> {
             serves(target, &method, &path, asked.place(), kind.mistakes());
         }
     }
+    let headers = fields.get("headers").and_then(value::headers).unwrap_or_default();
     Some(Request {
         place: kind.place().clone(),
         name: fields.get("name").map_or(Some(format!("{method} {path}")), |name| Some(name.name()?.to_owned()))?.into(),
         weight: fields.get("weight").map_or(Some(1), |weight| weight.integer_u32(1, 1_000_000))?,
         method,
         path,
-        headers: fields.get("headers").and_then(value::headers).unwrap_or_default(),
+        headers: headers.fixed,
+        drawn: headers.drawn,
         request_bytes: fields.get("requestSize").and_then(|size| size.parsed(units::bytes)).unwrap_or(0),
     })
 }
@@ -397,6 +416,7 @@ pub(in crate::scenario) fn default_mix(targets: &[&ServiceSpec]) -> Vec<Request>
             method,
             path,
             headers: Vec::new(),
+            drawn: Vec::new(),
             request_bytes: 0,
         }
     };

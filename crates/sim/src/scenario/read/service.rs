@@ -11,7 +11,8 @@ use squall_policy::Protocol;
 use super::mesh::Resources;
 use super::value;
 use crate::scenario::{
-    Call, ControlSpec, Distribution, Located, RequestMatch, RouteScript, ServiceSpec, Step, Version, Work, units,
+    Call, Contention, ControlSpec, Distribution, Located, RequestMatch, RouteScript, ServiceSpec, Step, Version, Work,
+    units,
 };
 
 const SERVICE: &[&str] = &[
@@ -30,12 +31,15 @@ const SERVICE: &[&str] = &[
     "entry",
     "time",
     "errorRate",
+    "errorStatus",
+    "contention",
     "responseSize",
     "steps",
     "routes",
 ];
-const VERSION: &[&str] = &["replicas", "time", "errorRate", "responseSize", "steps", "routes"];
-const ROUTE: &[&str] = &["match", "weight", "time", "errorRate", "responseSize", "steps"];
+const VERSION: &[&str] =
+    &["replicas", "time", "errorRate", "errorStatus", "contention", "responseSize", "steps", "routes"];
+const ROUTE: &[&str] = &["match", "weight", "time", "errorRate", "errorStatus", "contention", "responseSize", "steps"];
 
 /// What answers without one are long.
 pub(in crate::scenario) const RESPONSE_BYTES: u64 = 128;
@@ -66,6 +70,8 @@ fn is_grpc(service: Value<'_>) -> bool {
 struct Said {
     time: Option<Distribution>,
     error_ppm: Option<u32>,
+    error_status: Option<u16>,
+    contention: Option<Contention>,
     response_bytes: Option<u64>,
 }
 
@@ -74,6 +80,8 @@ impl Said {
         Self {
             time: fields.get("time").and_then(value::distribution),
             error_ppm: fields.get("errorRate").and_then(|rate| rate.parsed(units::share)),
+            error_status: fields.get("errorStatus").and_then(status),
+            contention: fields.get("contention").and_then(contention),
             response_bytes: fields.get("responseSize").and_then(|size| size.parsed(units::bytes)),
         }
     }
@@ -82,9 +90,29 @@ impl Said {
         Work {
             time: self.time.unwrap_or_else(|| above.time.clone()),
             error_ppm: self.error_ppm.unwrap_or(above.error_ppm),
+            error_status: self.error_status.unwrap_or(above.error_status),
+            contention: self.contention.or(above.contention),
             response_bytes: self.response_bytes.unwrap_or(above.response_bytes),
         }
     }
+}
+
+fn status(value: Value<'_>) -> Option<u16> {
+    value.integer(400, 599).and_then(|status| u16::try_from(status).ok())
+}
+
+/// `optimistic`, or `{optimistic: {rows: 10, status: 412}}`.
+fn contention(value: Value<'_>) -> Option<Contention> {
+    let plain = Contention { rows: 1, status: 409 };
+    if value.is_scalar() {
+        return value.choice(&[("optimistic", plain)]);
+    }
+    let fields = value.fields("contention", &["optimistic"])?;
+    let fields = fields.required("optimistic")?.fields("optimistic contention", &["rows", "status"])?;
+    Some(Contention {
+        rows: fields.get("rows").map_or(Some(plain.rows), |rows| rows.integer_u32(1, u32::MAX))?,
+        status: fields.get("status").map_or(Some(plain.status), status)?,
+    })
 }
 
 struct Context<'c> {
@@ -160,7 +188,13 @@ fn service(
     }
 
     let context = Context { namespace: &namespace, grpc, resources };
-    let plain = Work { time: Distribution::Constant(Duration::ZERO), error_ppm: 0, response_bytes: RESPONSE_BYTES };
+    let plain = Work {
+        time: Distribution::Constant(Duration::ZERO),
+        error_ppm: 0,
+        error_status: 500,
+        contention: None,
+        response_bytes: RESPONSE_BYTES,
+    };
     let work = Said::read(fields).or(&plain);
     let routes = routes(fields, &work, &context);
     let replicas = fields.get("replicas").and_then(|replicas| replicas.integer_u32(1, 1000));
@@ -345,15 +379,17 @@ fn call(host: Value<'_>, fields: squall_control::yaml::Fields<'_>, context: &Con
     };
     let grpc = context.grpc.contains(&service.name.as_str());
     let count = |name: &str, most: u32| fields.get(name).map_or(Some(1), |count| count.integer_u32(1, most));
+    let headers = fields.get("headers").and_then(value::headers).unwrap_or_default();
     Some(Call {
         place: host.place().clone(),
         host: Located { value: name, place: host.place().clone() },
         method: method.unwrap_or_else(|| if grpc { "POST" } else { "GET" }.to_owned()),
         path,
-        headers: fields.get("headers").and_then(value::headers).unwrap_or_default(),
+        headers: headers.fixed,
+        drawn: headers.drawn,
         request_bytes: fields.get("requestSize").and_then(|size| size.parsed(units::bytes)).unwrap_or(0),
         timeout: fields.get("timeout").and_then(value::positive),
-        tries: count("tries", 100)?,
+        tries: count("tries", 10_000)?,
         optional: fields.get("optional").and_then(|optional| optional.boolean()).unwrap_or(false),
         repeat: count("repeat", 10_000)?,
         fan_out: count("fanOut", 10_000)?,

@@ -8,7 +8,7 @@ use squall_control::yaml::Value;
 use squall_control::{Mistake, Place};
 
 use crate::engine::Delay;
-use crate::scenario::Distribution;
+use crate::scenario::{Distribution, Drawn};
 
 /// A name of lower-case letters, digits and `-`, as Kubernetes has them (RFC 1123 label).
 pub(in crate::scenario) fn dns_label<'a>(value: Value<'a>) -> Option<&'a str> {
@@ -51,23 +51,59 @@ pub(super) fn zone(value: Value<'_>, zones: &[Arc<str>]) -> Option<Arc<str>> {
     None
 }
 
-/// Headers to be sent: a mapping of lower-case names to values.
-pub(super) fn headers(value: Value<'_>) -> Option<Vec<(String, String)>> {
-    let mut headers = Vec::new();
+/// Headers to be sent: those that are always the same, and those drawn for each request.
+#[derive(Default)]
+pub(super) struct Headers {
+    pub(super) fixed: Vec<(String, String)>,
+    pub(super) drawn: Vec<(String, Drawn)>,
+}
+
+/// A mapping of lower-case names to values, or to `{below: 1000}`, `{oneOf: [a, b]}`, `{oneOf: {a: 9, b: 1}}`.
+pub(super) fn headers(value: Value<'_>) -> Option<Headers> {
+    let mut headers = Headers::default();
     for (key, value) in value.entries()? {
-        let text = value.scalar()?;
-        let name = http::HeaderName::from_lowercase(key.name.as_bytes());
-        if name.is_err() {
-            value
-                .mistakes()
-                .push(Mistake::new(&key.place, format!("`{}` is not a header's name in lower case", key.name)));
-        } else if http::HeaderValue::from_str(text).is_err() {
-            return value.refuse("not a header's value");
+        if http::HeaderName::from_lowercase(key.name.as_bytes()).is_err() {
+            let message = format!("`{}` is not a header's name in lower case", key.name);
+            value.mistakes().push(Mistake::new(&key.place, message));
+        } else if value.is_map() {
+            headers.drawn.push((key.name.clone(), drawn(value)?));
         } else {
-            headers.push((key.name.clone(), text.to_owned()));
+            headers.fixed.push((key.name.clone(), header_value(value)?.to_owned()));
         }
     }
     Some(headers)
+}
+
+fn header_value<'v>(value: Value<'v>) -> Option<&'v str> {
+    let text = value.scalar()?;
+    if http::HeaderValue::from_str(text).is_err() { value.refuse("not a header's value") } else { Some(text) }
+}
+
+fn drawn(value: Value<'_>) -> Option<Drawn> {
+    let fields = value.fields("a drawn header", &["below", "oneOf"])?;
+    match (fields.get("below"), fields.get("oneOf")) {
+        (Some(bound), None) => Some(Drawn::Below(bound.integer(1, u64::MAX)?)),
+        (None, Some(values)) if values.is_list() => {
+            let values = values.list()?.into_iter().map(|value| Some((1, header_value(value)?.to_owned())));
+            one_of(value, values.collect::<Option<Vec<_>>>()?)
+        }
+        (None, Some(values)) => {
+            let mut weighted = Vec::new();
+            for (key, weight) in values.entries()? {
+                if http::HeaderValue::from_str(&key.name).is_err() {
+                    value.mistakes().push(Mistake::new(&key.place, "not a header's value"));
+                    return None;
+                }
+                weighted.push((weight.integer_u32(1, 1_000_000)?, key.name.clone()));
+            }
+            one_of(value, weighted)
+        }
+        (_, _) => value.refuse("a drawn header is {below: 1000} or {oneOf: [a, b]}"),
+    }
+}
+
+fn one_of(value: Value<'_>, values: Vec<(u32, String)>) -> Option<Drawn> {
+    if values.is_empty() { value.refuse("needs one value or more") } else { Some(Drawn::OneOf(values)) }
 }
 
 /// The most one draw may be, so that sums do not overflow.
@@ -78,8 +114,22 @@ pub(super) fn distribution(value: Value<'_>) -> Option<Distribution> {
     if value.is_scalar() {
         return Some(Distribution::Constant(span(value)?));
     }
-    const KINDS: &[&str] =
-        &["p50", "p99", "exponential", "normal", "lognormal", "uniform", "bimodal", "empirical", "percentiles"];
+    const KINDS: &[&str] = &[
+        "p50",
+        "p99",
+        "exponential",
+        "normal",
+        "lognormal",
+        "uniform",
+        "bimodal",
+        "empirical",
+        "percentiles",
+        "gamma",
+        "erlang",
+        "hyperexponential",
+        "weibull",
+        "pareto",
+    ];
     let fields = value.fields("a distribution of times", KINDS)?;
     let given: Vec<&str> = KINDS.iter().copied().filter(|name| fields.get(name).is_some()).collect();
     let one = |name: &str| fields.get(name).expect("it is the field that is given");
@@ -102,14 +152,32 @@ pub(super) fn distribution(value: Value<'_>) -> Option<Distribution> {
             Some(Distribution::Normal { mean: span(mean)?, deviation: span(deviation)? })
         }
         ["lognormal"] => {
-            let fields = one("lognormal").fields("lognormal", &["mean", "cv"])?;
-            let (mean, cv) = (positive(fields.required("mean")?)?, fields.required("cv")?);
-            let permille =
-                cv.parsed(|text| scaled(text, 1000).ok_or(format!("`{text}` is not a number such as 2 or 0.5")))?;
-            if permille > 100_000 {
-                return cv.refuse("a coefficient of variation of more than 100");
-            }
-            Some(Distribution::log_normal(mean, permille as f64 / 1000.0))
+            let (mean, permille) = mean_and_variation(one("lognormal"), "lognormal", 0)?;
+            Some(Distribution::log_normal(mean, f64::from(permille) / 1000.0))
+        }
+        ["gamma"] => {
+            let (mean, permille) = mean_and_variation(one("gamma"), "gamma", 10)?;
+            Some(Distribution::Gamma { mean, shape_ppm: shape_ppm(permille) })
+        }
+        ["erlang"] => {
+            let fields = one("erlang").fields("erlang", &["mean", "stages"])?;
+            let (mean, stages) = (fields.required("mean")?, fields.required("stages")?);
+            let stages = stages.integer_u32(1, 1000)?;
+            Some(Distribution::Gamma { mean: positive(mean)?, shape_ppm: u64::from(stages) * 1_000_000 })
+        }
+        ["hyperexponential"] => {
+            let (mean, permille) = mean_and_variation(one("hyperexponential"), "hyperexponential", 1000)?;
+            Some(Distribution::hyperexponential(mean, f64::from(permille) / 1000.0))
+        }
+        ["weibull"] => {
+            let fields = one("weibull").fields("weibull", &["scale", "shape"])?;
+            let (scale, shape) = (fields.required("scale")?, fields.required("shape")?);
+            Some(Distribution::Weibull { scale: positive(scale)?, shape_permille: permille(shape, 100, 100_000)? })
+        }
+        ["pareto"] => {
+            let fields = one("pareto").fields("pareto", &["least", "shape"])?;
+            let (least, shape) = (fields.required("least")?, fields.required("shape")?);
+            Some(Distribution::Pareto { least: positive(least)?, shape_permille: permille(shape, 1001, 100_000)? })
         }
         ["uniform"] => {
             let fields = one("uniform").fields("uniform", &["from", "to"])?;
@@ -152,6 +220,32 @@ pub(super) fn distribution(value: Value<'_>) -> Option<Distribution> {
     }
 }
 
+/// `{mean: 4ms, cv: 2}`: the mean, and the coefficient of variation in thousandths.
+fn mean_and_variation(value: Value<'_>, what: &str, least_permille: u32) -> Option<(Duration, u32)> {
+    let fields = value.fields(what, &["mean", "cv"])?;
+    let (mean, cv) = (fields.required("mean")?, fields.required("cv")?);
+    Some((positive(mean)?, permille(cv, least_permille, 100_000)?))
+}
+
+/// A number with at most three decimals, in thousandths.
+pub(super) fn permille(value: Value<'_>, least: u32, most: u32) -> Option<u32> {
+    let permille =
+        value.parsed(|text| scaled(text, 1000).ok_or(format!("`{text}` is not a number such as 2 or 0.5")))?;
+    match u32::try_from(permille) {
+        Ok(permille) if (least..=most).contains(&permille) => Some(permille),
+        Ok(_) | Err(_) => {
+            let limits = (f64::from(least) / 1000.0, f64::from(most) / 1000.0);
+            value.refuse(format!("out of range: {} to {}", limits.0, limits.1))
+        }
+    }
+}
+
+/// The shape of a gamma distribution with this coefficient of variation, in millionths.
+pub(super) fn shape_ppm(cv_permille: u32) -> u64 {
+    let square = u64::from(cv_permille) * u64::from(cv_permille);
+    (1_000_000_000_000 + square / 2) / square
+}
+
 fn percentiles(value: Value<'_>) -> Option<Distribution> {
     let mut points: Vec<(u32, Duration)> = Vec::new();
     for (key, value) in value.entries()? {
@@ -182,7 +276,12 @@ pub(super) fn delay(value: Value<'_>) -> Option<Delay> {
         Distribution::Normal { mean, deviation } => Some(Delay::Normal { mean, deviation }),
         Distribution::LogNormal { p50, p99 } => Some(Delay::LogNormal { p50, p99 }),
         Distribution::Uniform { least, most } => Some(Delay::Uniform(least, most)),
-        Distribution::Mixture(_) | Distribution::Empirical(_) | Distribution::Percentiles(_) => {
+        Distribution::Mixture(_)
+        | Distribution::Empirical(_)
+        | Distribution::Percentiles(_)
+        | Distribution::Gamma { .. }
+        | Distribution::Weibull { .. }
+        | Distribution::Pareto { .. } => {
             value.refuse("a link's latency is constant, uniform, normal, lognormal or exponential")
         }
     }

@@ -1,0 +1,224 @@
+//! What happened inside the applications of a service, and averages over time.
+
+use std::time::Duration;
+
+use squall_policy::Instant;
+
+use super::{Measures, Span, within};
+use crate::ledger::{BreakerTurn, Gauge, Party, Served};
+
+impl Measures {
+    /// The requests inside the applications of `service` that belong to `span`.
+    pub(crate) fn served(&self, span: Span, service: Party) -> impl Iterator<Item = &Served> {
+        let lines = within(&self.served, span, |(at, _)| *at).iter();
+        lines.map(|(_, line)| line).filter(move |line| line.service == service)
+    }
+
+    /// All requests inside the applications of `service`, in order of the moments by which they belong to windows.
+    pub(crate) fn served_ever(&self, service: Party) -> impl Iterator<Item = &Served> {
+        self.served.iter().map(|(_, line)| line).filter(move |line| line.service == service)
+    }
+
+    /// The pairs between whom something went, as it was meant.
+    pub(crate) fn links(&self) -> Vec<(Party, Party)> {
+        let between = |gauge: &Gauge| match gauge {
+            Gauge::Between(from, to) => Some((*from, *to)),
+            Gauge::Asked | Gauge::Inside(_) | Gauge::Queued(_) => None,
+        };
+        self.gauges.keys().filter_map(between).collect()
+    }
+
+    /// How long each of them waited for its slot. Those without one (lost, or still waiting) have no wait.
+    pub(crate) fn waits(&self, span: Span, service: Party) -> Vec<Duration> {
+        self.served(span, service).filter_map(|line| Some(line.began?.since(line.arrived))).collect()
+    }
+
+    /// How long each of them that had a slot was inside, from its arrival to its answer.
+    pub(crate) fn stays(&self, span: Span, service: Party) -> Vec<Duration> {
+        let stays = self.served(span, service).filter(|line| line.began.is_some());
+        stays.filter_map(|line| Some(line.ended?.since(line.arrived))).collect()
+    }
+
+    /// The average of a gauge over the time of `span`.
+    pub(crate) fn gauge_mean(&self, gauge: Gauge, span: Span) -> f64 {
+        let length = span.length().as_nanos();
+        if length == 0 { 0.0 } else { self.gauge_area(gauge, span) as f64 / length as f64 }
+    }
+
+    /// The integral of a gauge over the time of `span`, in nanoseconds.
+    pub(crate) fn gauge_area(&self, gauge: Gauge, span: Span) -> i128 {
+        let Some(steps) = self.gauges.get(&gauge) else { return 0 };
+        let first = steps.partition_point(|(since, _)| *since <= span.from);
+        let mut value = if first == 0 { 0 } else { steps[first - 1].1 };
+        let (mut since, mut area) = (span.from, 0_i128);
+        let until = |from: Instant, to: Instant| i128::try_from(to.since(from).as_nanos()).unwrap_or(i128::MAX);
+        for (at, next) in steps[first..].iter().take_while(|(at, _)| *at < span.to) {
+            area += i128::from(value) * until(since, *at);
+            (since, value) = (*at, *next);
+        }
+        area + i128::from(value) * until(since, span.to)
+    }
+
+    /// The share of the loads' requests that took longer than `limit`; 0 if none arrived.
+    pub(crate) fn slower(&self, span: Span, limit: Duration) -> f64 {
+        let latencies = self.latencies(span);
+        let slower = latencies.iter().filter(|latency| **latency > limit).count();
+        if latencies.is_empty() { 0.0 } else { slower as f64 / latencies.len() as f64 }
+    }
+
+    /// From the end of the last fault to the first of `row` whole seconds in a row, in each of which at least `share` of the
+    /// requests that arrived succeeded; `None`: there are none before the end.
+    pub(crate) fn regained(&self, share: f64, row: u64) -> Option<Duration> {
+        let from = self.faults?.to;
+        let second = Duration::from_secs(1);
+        let seconds = self.whole.to.since(from).as_secs();
+        let mut good = 0;
+        for number in 0..seconds {
+            let begin = from + second * u32::try_from(number).unwrap_or(u32::MAX);
+            let asked = self.asked(Span { from: begin, to: begin + second });
+            let succeeded = asked.iter().filter(|asked| asked.success).count();
+            good = if succeeded as f64 >= share * asked.len() as f64 { good + 1 } else { 0 };
+            if good == row {
+                return Some(second * u32::try_from(number + 1 - row).unwrap_or(u32::MAX));
+            }
+        }
+        None
+    }
+
+    /// (closed breakers that opened, attempts through closed breakers) for a service: a breaker opens when it is closed, or
+    /// again after a probe; each half-open breaker lets one attempt through that is none of a closed one.
+    pub(crate) fn trips(&self, span: Span, service: Party) -> (u64, u64) {
+        let (mut opened, mut probes, mut closed) = (0_u64, 0_u64, 0_u64);
+        for line in within(&self.breakers, span, |line| line.at).iter().filter(|line| line.service == service) {
+            match line.turn {
+                BreakerTurn::Opened => opened += 1,
+                BreakerTurn::HalfOpened => probes += 1,
+                BreakerTurn::Closed => closed += 1,
+            }
+        }
+        let (attempts, _) = Self::attempts(self.calls(span, None, Some(service)));
+        // Every probe ends in another opening or in closing.
+        (opened.saturating_sub(probes.saturating_sub(closed)), attempts.saturating_sub(probes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Asked, Book, BreakerLine, Call, Change};
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    fn span(from: u64, to: u64) -> Span {
+        Span { from: at(from), to: at(to) }
+    }
+
+    fn measures(book: Book, faults: Option<Span>) -> Measures {
+        Measures::new(book, span(0, 60_000), faults, vec!["db".to_owned(), "load".to_owned()])
+    }
+
+    #[test]
+    fn a_gauge_is_averaged_over_the_time_it_had_each_value() {
+        let change = |ms, up| Change { at: at(ms), gauge: Gauge::Inside(Party(0)), up };
+        let changes = vec![change(10, true), change(20, true), change(40, false), change(70, false)];
+        let all = measures(Book { changes, ..Book::default() }, None);
+        let mean = |from, to| all.gauge_mean(Gauge::Inside(Party(0)), span(from, to));
+        assert!((mean(0, 100) - 0.8).abs() < 1e-12, "10 ms of one, 20 of two, 30 of one");
+        assert!((mean(20, 40) - 2.0).abs() < 1e-12 && mean(70, 100) == 0.0);
+        assert!((mean(30, 50) - 1.5).abs() < 1e-12, "a window may begin and end within a step");
+        assert_eq!(all.gauge_mean(Gauge::Queued(Party(0)), span(0, 10)), 0.0);
+    }
+
+    fn served(arrived: u64, began: Option<u64>, ended: u64) -> Served {
+        Served {
+            service: Party(0),
+            pod: 1,
+            request: None,
+            arrived: at(arrived),
+            began: began.map(at),
+            time: Duration::ZERO,
+            ended: Some(at(ended)),
+            success: began.is_some(),
+            overflowed: began.is_none(),
+            conflict: false,
+        }
+    }
+
+    #[test]
+    fn the_lost_neither_wait_nor_stay() {
+        let lines = vec![served(0, Some(0), 10), served(5, Some(10), 30), served(6, None, 6)];
+        let all = measures(Book { served: lines, ..Book::default() }, None);
+        let ms = Duration::from_millis;
+        assert_eq!(all.waits(span(0, 100), Party(0)), [ms(0), ms(5)]);
+        assert_eq!(all.stays(span(0, 100), Party(0)), [ms(10), ms(25)]);
+        assert_eq!(all.waits(span(5, 100), Party(0)), [ms(5)]);
+    }
+
+    #[test]
+    fn success_is_regained_when_it_stays_for_some_seconds() {
+        let run = |bad: &[u64]| {
+            let asked = |second: u64| Asked {
+                arrived: at(second * 1000),
+                ended: Some(at(second * 1000 + 1)),
+                status: 200,
+                success: !bad.contains(&second),
+                gave_up: false,
+                timeout: Duration::from_secs(1),
+            };
+            let book = Book { asked: (0..60).map(asked).collect(), ..Book::default() };
+            measures(book, Some(span(5000, 10_000)))
+        };
+        let s = Duration::from_secs;
+        assert_eq!(run(&[]).regained(0.95, 5), Some(s(0)));
+        assert_eq!(run(&[10, 11, 14]).regained(0.95, 5), Some(s(5)), "12 and 13 alone are no five");
+        assert_eq!(run(&[10, 11, 14]).regained(0.95, 2), Some(s(2)));
+        let never: Vec<u64> = (10..60).step_by(4).collect();
+        assert_eq!(run(&never).regained(0.95, 5), None);
+    }
+
+    #[test]
+    fn a_probe_that_fails_is_no_trip() {
+        let line = |ms, turn| BreakerLine { at: at(ms), service: Party(0), turn };
+        let call = |ms| Call {
+            from: Party(1),
+            to: Some(Party(0)),
+            meant: Some(Party(0)),
+            request: None,
+            arrived: at(ms),
+            ended: Some(at(ms)),
+            status: 500,
+            success: false,
+            attempts: 1,
+            refused: false,
+            over_budget: false,
+        };
+        let breakers = vec![
+            line(3, BreakerTurn::Opened),
+            line(10, BreakerTurn::HalfOpened),
+            line(10, BreakerTurn::Opened),
+            line(20, BreakerTurn::HalfOpened),
+            line(20, BreakerTurn::Closed),
+            line(25, BreakerTurn::Opened),
+        ];
+        // Three before the first trip, two probes, five before the second.
+        let calls = [1, 2, 3, 10, 20, 21, 22, 23, 24, 25].map(call).to_vec();
+        let all = measures(Book { calls, breakers, ..Book::default() }, None);
+        assert_eq!(all.trips(span(0, 60_000), Party(0)), (2, 8));
+    }
+
+    #[test]
+    fn slower_is_a_share() {
+        let asked = |ms: u64| Asked {
+            arrived: at(0),
+            ended: Some(at(ms)),
+            status: 200,
+            success: true,
+            gave_up: false,
+            timeout: Duration::from_secs(1),
+        };
+        let all = measures(Book { asked: vec![asked(1), asked(5), asked(6), asked(9)], ..Book::default() }, None);
+        assert!((all.slower(span(0, 10), Duration::from_millis(5)) - 0.5).abs() < 1e-12);
+    }
+}
