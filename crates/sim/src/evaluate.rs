@@ -303,6 +303,7 @@ impl Seer {
                 Value::Float(measures.gauge_mean(gauge, span))
             }
             "queuedMean" => Value::Float(measures.gauge_mean(Gauge::Queued(one()?), span)),
+            "limit" => int(u64::from(measures.limit(span, one()?).unwrap_or(0))),
             "trips" => int(measures.trips(span, one()?).0),
             "requestsPerTrip" => {
                 let (trips, attempts) = measures.trips(span, one()?);

@@ -113,6 +113,19 @@ pub(crate) struct BreakerLine {
     pub(crate) turn: BreakerTurn,
 }
 
+/// An adaptive limit moved.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LimitLine {
+    /// When.
+    pub(crate) at: Instant,
+    /// In which host's sidecar.
+    pub(crate) host: u32,
+    /// The service whose requests it limits.
+    pub(crate) service: Party,
+    /// It is this now.
+    pub(crate) limit: u32,
+}
+
 /// Something that goes up and down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Gauge {
@@ -156,6 +169,8 @@ pub(crate) struct Book {
     pub(crate) changes: Vec<Change>,
     /// In order of time.
     pub(crate) breakers: Vec<BreakerLine>,
+    /// In order of time.
+    pub(crate) limits: Vec<LimitLine>,
     /// Commits under optimistic contention so far, by service and row.
     pub(crate) commits: BTreeMap<(Party, u32), u64>,
     /// What each fault touched inside hosts (requests slowed, requests failed), by the fault's index.

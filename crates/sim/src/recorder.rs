@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use squall_control::{ControlRecord, ControlRecorder};
-use squall_policy::{BackendEvent, Instant, Reason, RetryNote};
+use squall_policy::{BackendEvent, BackendName, Instant, Reason, RetryNote};
 use squall_proxy::{HowEnded, Record, Recorder, RequestNumber, Side};
 
 use crate::journal::Words;
-use crate::ledger::{BreakerLine, BreakerTurn, Call, Change, Gauge, Party};
+use crate::ledger::{BreakerLine, BreakerTurn, Call, Change, Gauge, LimitLine, Party};
 use crate::shared::Shared;
 use crate::words;
 
@@ -123,15 +123,15 @@ impl Listener {
                 let gauge = Gauge::Between(self.party, to);
                 self.shared.ledger.book().changes.push(Change { at, gauge, up: false });
             }
-        } else if let Record::Backend { event, .. } = record {
-            self.breaker(at, event);
+        } else if let Record::Backend { backend, event } = record {
+            self.backend(at, backend, event);
         } else if let Record::MeshApplied { .. } = record {
             self.shared.mesh_applied(at);
         }
     }
 
-    /// Writes what breakers do into the book.
-    fn breaker(&self, at: Instant, event: &BackendEvent) {
+    /// Writes what breakers and limits do into the book.
+    fn backend(&self, at: Instant, backend: &BackendName, event: &BackendEvent) {
         let (endpoint, turn) = match event {
             BackendEvent::BreakerOpened { endpoint, .. } => (endpoint, BreakerTurn::Opened),
             BackendEvent::BreakerHalfOpen { endpoint } => (endpoint, BreakerTurn::HalfOpened),
@@ -139,10 +139,23 @@ impl Listener {
             BackendEvent::Ejected { .. } | BackendEvent::EjectionRefused { .. } | BackendEvent::Returned { .. } => {
                 return;
             }
+            BackendEvent::LimitMoved { to, .. } => {
+                let line = LimitLine { at, host: self.host, service: self.behind(backend), limit: *to };
+                return self.shared.ledger.book().limits.push(line);
+            }
         };
         if let Some(service) = self.shared.pod_party(endpoint) {
             self.shared.ledger.book().breakers.push(BreakerLine { at, service, turn });
         }
+    }
+
+    /// The workload behind a backend; the own one, if it is no Service: the sidecar's inbound side.
+    fn behind(&self, backend: &BackendName) -> Party {
+        let service = backend.as_str().split_once('/').and_then(|(namespace, rest)| {
+            let (name, port) = rest.split_once(':')?;
+            self.shared.targets.find(&self.namespace, &format!("{name}.{namespace}:{port}"))
+        });
+        service.unwrap_or(self.party)
     }
 
     /// Tells the story of the run what a person wants to know of: what is rare, and the first of what is not.

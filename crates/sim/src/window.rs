@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use squall_policy::Instant;
 
-use crate::ledger::{AppCall, Asked, Book, BreakerLine, Call, Change, Gauge, Party, Served};
+use crate::ledger::{AppCall, Asked, Book, BreakerLine, Call, Change, Gauge, LimitLine, Party, Served};
 use crate::measure::{EdgeSummary, Latency, Recovery, ServiceSummary, Summary};
 
 /// From the first (included) to the second, in world time.
@@ -38,6 +38,8 @@ pub(crate) struct Measures {
     gauges: BTreeMap<Gauge, Vec<(Instant, i64)>>,
     /// What breakers did, in order of time.
     breakers: Vec<BreakerLine>,
+    /// How adaptive limits moved, in order of time.
+    limits: Vec<LimitLine>,
     /// The measured time: from the scenario's time 0 to the end of its load.
     pub(crate) whole: Span,
     /// From the start of the first fault to the end of the last; `None`: no fault began.
@@ -49,7 +51,7 @@ pub(crate) struct Measures {
 impl Measures {
     /// The measures of `book` over `whole`. `parties`: the names of services, then loads.
     pub(crate) fn new(book: Book, whole: Span, faults: Option<Span>, parties: Vec<String>) -> Self {
-        let Book { asked, calls, app_calls, served, changes, breakers, .. } = book;
+        let Book { asked, calls, app_calls, served, changes, breakers, limits, .. } = book;
         let root = |request: Option<u64>, own: Instant| {
             let number = request.and_then(|number| usize::try_from(number).ok()?.checked_sub(1));
             number.and_then(|number| asked.get(number)).map_or(own, |asked| asked.arrived)
@@ -60,6 +62,7 @@ impl Measures {
             served: by(served, |line| root(line.request, line.arrived)),
             gauges: steps(&changes),
             breakers,
+            limits,
             asked,
             whole,
             faults,

@@ -143,6 +143,12 @@ pub const VARIABLES: &[Variable] = &[
     of("inFlightMean", ONE, Kind::Double, "time-average of requests inside the applications of a service"),
     of("inFlightMean", EDGE, Kind::Double, "time-average of requests of one to the other"),
     of("queuedMean", ONE, Kind::Double, "time-average of requests waiting for a slot in a service"),
+    of(
+        "limit",
+        ONE,
+        Kind::Int,
+        "median over time of the adaptive limits on requests in flight to a service, in all sidecars; 0 if none moved",
+    ),
     of("conflicts", ONE, Kind::Int, "requests that failed because another committed before them"),
     of("trips", ONE, Kind::Int, "how often a closed breaker of an endpoint of the service opened, in all sidecars"),
     of(

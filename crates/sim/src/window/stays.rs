@@ -1,5 +1,6 @@
 //! What happened inside the applications of a service, and averages over time.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use squall_policy::Instant;
@@ -85,6 +86,29 @@ impl Measures {
         None
     }
 
+    /// The median over time of the adaptive limits on requests to a service, over all sidecars; `None`: none ever moved.
+    pub(crate) fn limit(&self, span: Span, service: Party) -> Option<u32> {
+        let mut held: BTreeMap<u32, Duration> = BTreeMap::new();
+        let mut now: BTreeMap<u32, (Instant, u32)> = BTreeMap::new();
+        let mut hold = |limit: u32, from: Instant, to: Instant| {
+            *held.entry(limit).or_default() += to.min(span.to).since(from.max(span.from));
+        };
+        for line in self.limits.iter().filter(|line| line.service == service) {
+            if let Some((since, limit)) = now.insert(line.host, (line.at, line.limit)) {
+                hold(limit, since, line.at);
+            }
+        }
+        for (since, limit) in now.into_values() {
+            hold(limit, since, span.to);
+        }
+        let whole: Duration = held.values().sum();
+        let mut passed = Duration::ZERO;
+        held.into_iter().find_map(|(limit, time)| {
+            passed += time;
+            (!whole.is_zero() && passed * 2 >= whole).then_some(limit)
+        })
+    }
+
     /// (closed breakers that opened, attempts through closed breakers) for a service: a breaker opens when it is closed, or
     /// again after a probe; each half-open breaker lets one attempt through that is none of a closed one.
     pub(crate) fn trips(&self, span: Span, service: Party) -> (u64, u64) {
@@ -105,7 +129,7 @@ impl Measures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Asked, Book, BreakerLine, Call, Change};
+    use crate::ledger::{Asked, Book, BreakerLine, Call, Change, LimitLine};
 
     fn at(ms: u64) -> Instant {
         Instant::from_nanos(ms * 1_000_000)
@@ -206,6 +230,16 @@ mod tests {
         let calls = [1, 2, 3, 10, 20, 21, 22, 23, 24, 25].map(call).to_vec();
         let all = measures(Book { calls, breakers, ..Book::default() }, None);
         assert_eq!(all.trips(span(0, 60_000), Party(0)), (2, 8));
+    }
+
+    #[test]
+    fn a_limit_is_where_it_is_half_of_the_time() {
+        let line = |ms, host, limit| LimitLine { at: at(ms), host, service: Party(0), limit };
+        let limits = vec![line(0, 1, 10), line(10, 1, 3), line(20, 1, 17), line(20, 2, 16), line(90, 1, 3)];
+        let all = measures(Book { limits, ..Book::default() }, None);
+        assert_eq!(all.limit(span(0, 100), Party(0)), Some(16));
+        assert_eq!(all.limit(span(10, 20), Party(0)), Some(3), "the other one had not moved yet");
+        assert_eq!(all.limit(span(0, 100), Party(1)), None);
     }
 
     #[test]
