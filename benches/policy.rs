@@ -1,14 +1,16 @@
 //! What one request costs the policy core: `cargo bench --bench policy`.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use squall_policy::{
-    Answer, Backend, BackendName, BackendPolicy, Backoff, Balancing, BreakerConfig, Ended, Endpoint, Exchange, Instant,
-    Jitter, Mesh, OutlierConfig, PathMatch, RequestFacts, RequestLine, RetryOn, RetryPolicy, Rng, Route, RouteMatch,
-    RouteTable, RouteTimeouts, Step, VirtualHost,
+    Adaptive, Answer, Backend, BackendName, BackendPolicy, Backoff, Balancing, BreakerConfig, Class, Codel, Ended,
+    Endpoint, Exchange, Gradient, Instant, Jitter, Limits, Mesh, OutlierConfig, PathMatch, Queue, Rank, Rate,
+    RateLimit, RequestFacts, RequestLine, RetryOn, RetryPolicy, Rng, Route, RouteMatch, RouteTable, RouteTimeouts,
+    Step, Ticket, Vegas, VirtualHost,
 };
 
 fn endpoints(count: u16) -> Vec<Endpoint> {
@@ -94,6 +96,58 @@ fn exchange(c: &mut Criterion) {
     group.finish();
 }
 
+/// What limits cost a request that they let in.
+fn overload(c: &mut Criterion) {
+    let mut group = c.benchmark_group("overload");
+    let rate = Rate { requests: u32::MAX, per: Duration::from_secs(1), burst: u32::MAX };
+    let rates = RateLimit { total: Some(rate), per_caller: Some(rate), overrides: Vec::new() };
+    let queue = Queue { priorities: true, codel: Some(Codel::default()), deadline_aware: true, ..Queue::default() };
+    let gradient = Some(Adaptive::Gradient(Gradient::default()));
+    let vegas = Some(Adaptive::Vegas(Vegas::default()));
+    let default = Limits::default();
+    for (name, limits, rate) in [
+        ("fixed", default, None),
+        ("gradient", Limits { adaptive: gradient, ..default }, None),
+        ("vegas", Limits { adaptive: vegas, ..default }, None),
+        ("queue", Limits { queue, ..default }, None),
+        ("rates", default, Some(rates)),
+    ] {
+        let mut backend = backend(Balancing::RoundRobin, 1);
+        let policy = BackendPolicy { limits, rate, breaker: None, outliers: None, ..backend.policy().clone() };
+        backend.set_policy(Instant::ZERO, policy);
+        let (mut now, retry) = (Instant::from_nanos(1), retry());
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                request(&mut backend, &mut now, &retry, &[200]);
+                while black_box(backend.poll_event()).is_some() {}
+            });
+        });
+    }
+    // A full queue: each newcomer takes the place of the worst, or is refused.
+    let mut backend = backend(Balancing::RoundRobin, 1);
+    let limits = Limits { in_flight: 1, pending: 1024, queue, ..default };
+    backend.set_policy(Instant::ZERO, BackendPolicy { limits, ..backend.policy().clone() });
+    let mut waiting: BTreeMap<Ticket, Exchange> = BTreeMap::new();
+    let mut number = 0_u64;
+    group.bench_function("full queue with priorities", |b| {
+        b.iter(|| {
+            number += 1;
+            let facts =
+                RequestFacts { rank: Rank::new(Class::Default, &number.to_string()), ..RequestFacts::default() };
+            let mut exchange = Exchange::begin(Instant::ZERO, &mut backend, facts, RouteTimeouts::default(), None);
+            if matches!(exchange.step(Instant::ZERO, &mut backend), Step::Wait { .. } | Step::Try(_)) {
+                waiting.insert(exchange.ticket(), exchange);
+            }
+            while let Some(ticket) = backend.poll_granted() {
+                let mut exchange = waiting.remove(&ticket).expect("it waits");
+                assert!(matches!(exchange.step(Instant::ZERO, &mut backend), Step::Reply(_)));
+            }
+        });
+    });
+    waiting.into_values().for_each(|mut exchange| exchange.cancel(Instant::ZERO, &mut backend));
+    group.finish();
+}
+
 fn endpoints_change(c: &mut Criterion) {
     let list = endpoints(1000);
     c.bench_function("set 1000 endpoints", |b| {
@@ -138,5 +192,5 @@ fn routes(c: &mut Criterion) {
     c.bench_function("route of 1000 services", |b| b.iter(|| table.find(black_box(&request)).is_some()));
 }
 
-criterion_group!(benches, exchange, endpoints_change, routes);
+criterion_group!(benches, exchange, overload, endpoints_change, routes);
 criterion_main!(benches);

@@ -117,7 +117,7 @@ impl Admission {
         Self {
             in_flight: 0,
             limit: Limit::new(now, limits, &mut dice),
-            queue: Queue::default(),
+            queue: Queue::new(limits.queue.priorities),
             codel: Codel::default(),
             granted: BTreeSet::new(),
             shed: BTreeMap::new(),
@@ -133,6 +133,7 @@ impl Admission {
         if old.adaptive != limits.adaptive {
             self.limit = Limit::new(now, limits, &mut self.dice);
         }
+        self.queue.set_priorities(limits.queue.priorities);
         self.grant(now, limits);
     }
 
@@ -144,7 +145,7 @@ impl Admission {
             return Entry::Placed;
         }
         let Asker { ticket, deadline, .. } = asker;
-        let rank = if limits.queue.priorities { asker.rank } else { Rank::default() };
+        let rank = self.queue.counted(asker.rank);
         if limits.queue.deadline_aware && self.comes_too_late(now, rank, deadline, places, limits) {
             return Entry::Refused(Reason::WouldBeLate);
         }
@@ -154,7 +155,7 @@ impl Admission {
                 Some(_) | None => return Entry::Refused(Reason::QueueFull),
             }
         }
-        self.queue.push(now, ticket, Waiting { rank, since: now, deadline });
+        self.queue.push(now, ticket, Waiting { rank: asker.rank, since: now, deadline });
         Entry::Queued
     }
 

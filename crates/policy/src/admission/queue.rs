@@ -12,6 +12,8 @@ use crate::priority::{Class, Rank};
 pub(super) struct Queue {
     lines: [BTreeMap<Ticket, Waiting>; Class::ALL.len()],
     by_rank: BTreeSet<(Rank, Ticket)>,
+    /// Ranks count. Otherwise all are of the default one.
+    priorities: bool,
     /// Since when there has been somebody all the time.
     busy_since: Option<Instant>,
 }
@@ -19,12 +21,17 @@ pub(super) struct Queue {
 /// One who waits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
+    /// Its own, whether ranks count or not.
     pub(super) rank: Rank,
     pub(super) since: Instant,
     pub(super) deadline: Option<Instant>,
 }
 
 impl Queue {
+    pub(super) fn new(priorities: bool) -> Self {
+        Self { priorities, ..Self::default() }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.by_rank.is_empty()
     }
@@ -35,13 +42,32 @@ impl Queue {
 
     pub(super) fn push(&mut self, now: Instant, ticket: Ticket, waiting: Waiting) {
         self.busy_since.get_or_insert(now);
-        self.by_rank.insert((waiting.rank, ticket));
-        self.lines[waiting.rank.class as usize].insert(ticket, waiting);
+        let rank = self.counted(waiting.rank);
+        self.by_rank.insert((rank, ticket));
+        self.lines[rank.class as usize].insert(ticket, waiting);
+    }
+
+    /// The rank as far as ranks count.
+    pub(super) fn counted(&self, rank: Rank) -> Rank {
+        if self.priorities { rank } else { Rank::default() }
+    }
+
+    /// Whether ranks count from now on, also among those who wait.
+    pub(super) fn set_priorities(&mut self, priorities: bool) {
+        if priorities == self.priorities {
+            return;
+        }
+        self.priorities = priorities;
+        self.by_rank.clear();
+        let all: Vec<_> = self.lines.iter_mut().flat_map(std::mem::take).collect();
+        for (ticket, waiting) in all {
+            self.push(waiting.since, ticket, waiting);
+        }
     }
 
     pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Waiting> {
         let waiting = self.lines.iter_mut().find_map(|line| line.remove(&ticket))?;
-        self.by_rank.remove(&(waiting.rank, ticket));
+        self.by_rank.remove(&(self.counted(waiting.rank), ticket));
         if self.by_rank.is_empty() {
             self.busy_since = None;
         }

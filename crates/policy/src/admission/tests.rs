@@ -13,7 +13,11 @@ const fn ms(millis: u64) -> Instant {
 }
 
 fn new() -> Admission {
-    Admission::new(ms(0), &LIMITS, Rng::from_seed(1))
+    with(&LIMITS)
+}
+
+fn with(limits: &Limits) -> Admission {
+    Admission::new(ms(0), limits, Rng::from_seed(1))
 }
 
 fn plain(number: u64) -> Asker {
@@ -93,7 +97,7 @@ fn without_a_queue_the_next_is_refused_at_once() {
 #[test]
 fn a_better_one_takes_the_place_of_the_worst_in_a_full_queue() {
     let limits = Limits { in_flight: 1, queue: QueueConfig { priorities: true, ..FIFO }, ..LIMITS };
-    let mut admission = new();
+    let mut admission = with(&limits);
     let mut enter = |number, class, key| admission.enter(ms(0), ranked(number, class, key), &limits);
     let refused = Entry::Refused(Reason::QueueFull);
     assert_eq!(enter(1, Class::Sheddable, 9), Entry::Placed);
@@ -117,7 +121,7 @@ fn a_better_one_takes_the_place_of_the_worst_in_a_full_queue() {
 fn in_a_standing_queue_the_last_comer_is_first() {
     let order = QueueOrder::AdaptiveLifo { after: Duration::from_millis(100) };
     let limits = Limits { in_flight: 1, pending: 9, queue: QueueConfig { order, ..FIFO }, ..LIMITS };
-    let mut admission = new();
+    let mut admission = with(&limits);
     for number in 1..=6 {
         let _ = admission.enter(ms(0), plain(number), &limits);
     }
@@ -140,7 +144,7 @@ fn a_standing_queue_is_shed_from_its_old_end_or_by_rank() {
     let fifo = Limits { in_flight: 1, pending: 9, queue: QueueConfig { codel, ..FIFO }, ..LIMITS };
     let ranks = Limits { queue: QueueConfig { codel, priorities: true, ..FIFO }, ..fifo };
     for (limits, shed, served) in [(fifo, 4, 5), (ranks, 6, 4)] {
-        let mut admission = new();
+        let mut admission = with(&limits);
         for number in 1..=7 {
             // 6 has the greatest key.
             let _ = admission.enter(ms(0), ranked(number, Class::Default, (number % 7) as u32), &limits);
@@ -157,7 +161,7 @@ fn a_standing_queue_is_shed_from_its_old_end_or_by_rank() {
 #[test]
 fn who_would_be_late_is_refused_at_the_door_or_passed_over() {
     let limits = Limits { in_flight: 1, pending: 9, queue: QueueConfig { deadline_aware: true, ..FIFO }, ..LIMITS };
-    let mut admission = new();
+    let mut admission = with(&limits);
     let until = |number, deadline| Asker { deadline: Some(ms(deadline)), ..plain(number) };
     // Places are held for 100 ms, always.
     for number in 0..40 {
@@ -175,6 +179,22 @@ fn who_would_be_late_is_refused_at_the_door_or_passed_over() {
     assert_eq!(woken(&mut admission), [43, 45]);
     assert_eq!(admission.claim(Ticket(43)), Claim::Shed(Reason::WouldBeLate));
     assert_eq!(admission.claim(Ticket(45)), Claim::Placed);
+}
+
+#[test]
+fn those_who_wait_are_ranked_anew_when_ranks_begin_to_count() {
+    let off = Limits { in_flight: 1, ..LIMITS };
+    let on = Limits { queue: QueueConfig { priorities: true, ..FIFO }, ..off };
+    let mut admission = with(&off);
+    for (number, class) in [(1, Class::Default), (2, Class::Sheddable), (3, Class::Critical)] {
+        let _ = admission.enter(ms(0), ranked(number, class, 0), &off);
+    }
+    admission.set_limits(ms(1), &off, &on);
+    assert_eq!(admission.enter(ms(1), ranked(4, Class::Default, 0), &on), Entry::Queued, "for 2");
+    admission.set_limits(ms(1), &on, &off);
+    (0..2).for_each(|_| leave(&mut admission, 1, &off));
+    assert_eq!(woken(&mut admission), [2, 3, 4], "2 was sent away; then in order of arrival");
+    assert_eq!(admission.claim(Ticket(2)), Claim::Shed(Reason::Preempted));
 }
 
 mod properties;

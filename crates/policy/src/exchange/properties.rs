@@ -10,8 +10,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::mesh::{
-    BackendName, BackendPolicy, Backoff, Balancing, Breaker, Budget, Endpoint, Jitter, Limits, Outliers, RetryOn,
+    Adaptive, BackendName, BackendPolicy, Backoff, Balancing, Breaker, Budget, Codel, Endpoint, Gradient, Jitter,
+    Limits, Outliers, Queue, QueueOrder, Rate, RateLimit, RetryOn, Vegas,
 };
+use crate::priority::Class;
 use crate::{BackendEvent, Rng};
 
 const PODS: u8 = 5;
@@ -74,12 +76,38 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    (1_u32..6, 0_u32..6, prop::option::of(1_u64..100)).prop_map(|(in_flight, pending, queue)| Limits {
-        in_flight,
-        pending,
-        queue_timeout: queue.map(Duration::from_millis),
-        ..Limits::default()
-    })
+    (1_u32..6, 0_u32..6, prop::option::of(1_u64..100), adaptive(), queue()).prop_map(
+        |(in_flight, pending, queue_timeout, adaptive, queue)| Limits {
+            in_flight,
+            pending,
+            queue_timeout: queue_timeout.map(Duration::from_millis),
+            adaptive,
+            queue,
+        },
+    )
+}
+
+fn adaptive() -> impl Strategy<Value = Option<Adaptive>> {
+    let window = Duration::from_millis(10);
+    let gradient = Gradient { min: 1, window, min_rtt_requests: 2, ..Gradient::default() };
+    let vegas = Vegas { initial: 1, window, ..Vegas::default() };
+    prop_oneof![
+        4 => Just(None),
+        1 => Just(Some(Adaptive::Gradient(gradient))),
+        1 => Just(Some(Adaptive::Vegas(vegas))),
+    ]
+}
+
+fn queue() -> impl Strategy<Value = Queue> {
+    let codel = Codel { target: Duration::from_millis(1), interval: Duration::from_millis(5) };
+    let order = QueueOrder::AdaptiveLifo { after: Duration::from_millis(10) };
+    let other = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(move |(lifo, p, c, d)| Queue {
+        order: if lifo { order } else { QueueOrder::Fifo },
+        priorities: p,
+        codel: c.then_some(codel),
+        deadline_aware: d,
+    });
+    prop_oneof![Just(Queue::default()), other]
 }
 
 fn policy(variant: u8, limits: Limits) -> BackendPolicy {
@@ -110,6 +138,10 @@ fn policy(variant: u8, limits: Limits) -> BackendPolicy {
         breaker: (variant % 5 != 4).then_some(breaker),
         outliers: (variant % 7 != 6).then_some(outliers),
         limits,
+        rate: (variant == 7).then(|| RateLimit {
+            total: Some(Rate { requests: 100, per: Duration::from_secs(1), burst: 3 }),
+            ..RateLimit::default()
+        }),
         budget: (variant % 4 != 3).then_some(budget),
         ..BackendPolicy::default()
     }
@@ -148,6 +180,10 @@ fn endpoint(n: u8, draining: bool) -> Endpoint {
         identity: Arc::from(""),
         draining,
     }
+}
+
+fn rank(kind: u8, deadline_ms: Option<u64>) -> Rank {
+    Rank { class: Class::ALL[usize::from(kind)], key: deadline_ms.map_or(7, |ms| ms as u32) }
 }
 
 /// What the shell knows of a request.
@@ -234,7 +270,7 @@ impl World {
             Op::Begin { idempotent, deadline_ms, route: kind } => {
                 let (timeouts, retry) = route(kind);
                 let deadline = deadline_ms.map(|ms| self.now + Duration::from_millis(ms));
-                let facts = RequestFacts { idempotent, deadline, ..RequestFacts::default() };
+                let facts = RequestFacts { idempotent, deadline, rank: rank(kind, deadline_ms), caller: None };
                 let exchange = Exchange::begin(self.now, &mut self.backend, facts, timeouts, retry.as_ref());
                 let ticket = exchange.ticket();
                 let live = Live {
@@ -459,7 +495,8 @@ impl World {
         while let Some(ticket) = self.backend.poll_granted() {
             assert!(self.live[&ticket].queued, "only who waits is granted a place");
             let first = self.live.iter().find(|(_, live)| live.queued).map(|(ticket, _)| *ticket);
-            assert_eq!(Some(ticket), first, "first come, first served");
+            let by_turn = self.backend.policy().limits.queue == Queue::default();
+            assert!(!by_turn || first == Some(ticket), "first come, first served");
             // Some callers leave just between getting their place and being woken.
             if (ticket.0 + self.now.as_nanos() / 1000).is_multiple_of(4) {
                 self.cancel(ticket);
@@ -471,8 +508,8 @@ impl World {
         let queued = self.live.values().filter(|live| live.queued).count() as u32;
         let placed = self.live.len() as u32 - queued;
         assert_eq!(self.backend.load(), (placed, queued), "each request has one place");
-        let limits = self.backend.policy().limits;
-        assert!(queued == 0 || placed >= limits.in_flight, "nobody waits while a place is free");
+        assert!(queued == 0 || placed >= self.backend.places(), "nobody waits while a place is free");
+        assert!(self.backend.places() <= self.backend.policy().limits.in_flight);
         if let Some(outliers) = self.backend.policy().outliers {
             let all = self.endpoints.values().filter(|draining| !**draining).count();
             let serving =
