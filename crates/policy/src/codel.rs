@@ -66,7 +66,7 @@ impl Codel {
     }
 
     fn is_standing(&mut self, now: Instant, waited: Duration, waiting: usize, config: &Config) -> bool {
-        if waited < config.target || waiting <= 1 {
+        if waited < config.target || mutant!("codel-sheds-the-last-one-too", waiting <= 1, false) {
             self.above_at = None;
             return false;
         }
@@ -77,7 +77,7 @@ impl Codel {
 
 /// `interval` ÷ √`count`, to the nanosecond.
 fn pace(interval: Duration, count: u32) -> Duration {
-    let root = (u128::from(count) << 64).isqrt();
+    let root = (u128::from(mutant!("codel-does-not-speed-up", count, 1)) << 64).isqrt();
     Duration::from_nanos(u64::try_from((interval.as_nanos() << 32) / root).unwrap_or(u64::MAX))
 }
 

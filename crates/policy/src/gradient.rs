@@ -143,7 +143,9 @@ impl Gradient {
         let latency = u64::try_from(now.since(since).as_nanos()).unwrap_or(u64::MAX);
         match self.state {
             // Requests from before were not alone.
-            State::Measuring { since: began, .. } if since < began => None,
+            State::Measuring { since: began, .. } if mutant!("old-latencies-count-as-least", since < began, false) => {
+                None
+            }
             State::Measuring { then, .. } => {
                 self.window.add(latency, dice);
                 if self.window.seen < u64::from(config.min_rtt_requests) {
@@ -195,8 +197,9 @@ fn buffered(least: u64, config: &Config) -> u64 {
 /// ⌊gL + √(gL)⌋ with g = `buffered` ÷ `latest` within [½, 2].
 fn next(limit: u32, buffered: u64, latest: u64) -> u32 {
     let scaled = u128::from(limit) << PLACES;
-    let product = (scaled * u128::from(buffered) / u128::from(latest)).clamp(scaled / 2, scaled * 2);
-    let room = (product << PLACES).isqrt();
+    let product = (scaled * u128::from(buffered) / u128::from(latest))
+        .clamp(scaled / 2, mutant!("gradient-jumps", scaled * 2, scaled * 1000));
+    let room = mutant!("gradient-leaves-no-room", (product << PLACES).isqrt(), 0);
     u32::try_from((product + room) >> PLACES).unwrap_or(u32::MAX)
 }
 
@@ -293,7 +296,9 @@ mod tests {
         let later = now + Duration::from_secs(60);
         let moved = Moved { from: grown, to: 3, least: 10_000_000, latest: None };
         assert_eq!(gradient.on_arrival(later, &CONFIG), Some(moved));
-        assert_eq!(gradient.on_latency(later, now, 1000, &CONFIG, &mut dice), None);
+        for _ in 0..60 {
+            assert_eq!(gradient.on_latency(later, now, 1000, &CONFIG, &mut dice), None);
+        }
         let _ = answers(&mut gradient, &mut dice, later, 20, 50);
         assert_eq!((gradient.limit(), gradient.least), (grown, 20_000_000));
     }

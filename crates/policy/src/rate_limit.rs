@@ -56,7 +56,8 @@ impl Bucket {
 
     fn fill(&mut self, now: Instant) {
         let gained = now.since(self.at).as_nanos() * u128::from(self.rate.requests);
-        self.level = (self.level + gained).min(u128::from(self.rate.burst) * self.rate.per.as_nanos());
+        let full = u128::from(self.rate.burst) * self.rate.per.as_nanos();
+        self.level = mutant!("tokens-pile-up-past-the-burst", (self.level + gained).min(full), self.level + gained);
         self.at = self.at.max(now);
     }
 
@@ -92,7 +93,7 @@ impl RateLimit {
 
     /// A request of `caller` comes. `Err`: it is one too many, and may come again after so long.
     pub(crate) fn take(&mut self, now: Instant, caller: Option<&str>) -> Result<(), Duration> {
-        let caller = caller.unwrap_or_default();
+        let caller = mutant!("callers-share-one-bucket", caller.unwrap_or_default(), "");
         let own = match self.config.overrides.iter().position(|(name, _)| **name == *caller) {
             Some(place) => self.named.get_mut(place),
             None => match self.config.per_caller {

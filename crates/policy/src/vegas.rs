@@ -97,7 +97,7 @@ impl Vegas {
         }
         let digits = digits(self.limit);
         if self.failed {
-            return self.limit.saturating_sub(digits);
+            return mutant!("vegas-grows-on-failures", self.limit.saturating_sub(digits), self.limit + digits);
         }
         if self.least == 0 || mean < self.least {
             self.least = mean;

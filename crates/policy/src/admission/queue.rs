@@ -81,7 +81,8 @@ impl Queue {
     /// Who is served next.
     pub(super) fn next(&self, now: Instant, order: QueueOrder) -> Option<Ticket> {
         let line = self.lines.iter().find(|line| !line.is_empty())?;
-        let ends = if self.is_lifo(now, order) { line.last_key_value() } else { line.first_key_value() };
+        let lifo = mutant!("last-come-first-served", self.is_lifo(now, order), true);
+        let ends = if lifo { line.last_key_value() } else { line.first_key_value() };
         ends.map(|(ticket, _)| *ticket)
     }
 
@@ -101,7 +102,7 @@ impl Queue {
 
     /// Who matters least.
     pub(super) fn worst(&self) -> Option<(Rank, Ticket)> {
-        self.by_rank.last().copied()
+        mutant!("the-best-in-the-queue-is-sent-away", self.by_rank.last(), self.by_rank.first()).copied()
     }
 
     /// How many would be served before a newcomer of this class.
