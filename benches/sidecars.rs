@@ -108,7 +108,7 @@ fn timed(case: &Case, seconds: u64) -> (Outcome, Duration) {
     let scenario = scenario(case, seconds);
     let timed = || {
         let before = cpu();
-        let options = RunOptions { engine: case.engine, keep_history: false };
+        let options = RunOptions { engine: case.engine, ..RunOptions::default() };
         let outcome = run(&scenario, 1, options).unwrap_or_else(|error| panic!("{error}"));
         let spent = cpu() - before;
         assert!(outcome.passed(), "{:#?}", outcome.verdict);

@@ -74,6 +74,7 @@ Examples:
   squall test scenarios/
   squall test scenarios/shop.yaml --seeds 1..100
   squall test scenarios/ --filter zone --csv out.csv
+  squall test scenarios/ --model fast --seeds 1..100 without bytes, where that will do
   squall test scenarios/ --verify                    the same seed, the same history?
   squall test graph.yaml --rate 200/s --duration 10s an isotope file
 
@@ -83,6 +84,7 @@ Result files appear only when all runs are done, so that half a result never loo
 
   --csv FILE      one row per scenario and seed:
     scenario, seed, engine
+    model         full or fast
     verdict       pass, fail, refused (bad input), broken (a bug), diverged (see --verify) or
                   no-world (the machine gives none)
     digest        of every event of the run, in hexadecimal; records: how many they were
@@ -93,7 +95,7 @@ Result files appear only when all runs are done, so that half a result never loo
     failed        the checks that failed, with their values
 
   --history FILE  one JSON object per line. A run begins with its head, which has run (the
-    scenario), seed, engine, digest and records; then come its records, each with at_ns,
+    scenario), seed, engine, model, digest and records; then come its records, each with at_ns,
     host, kind, request and more")]
 pub(crate) struct Test {
     /// Scenario files, or directories to look for them in
@@ -112,8 +114,13 @@ pub(crate) struct Test {
     #[arg(long, value_enum, default_value_t = Engine::Event)]
     pub(crate) engine: Engine,
 
+    /// How much is simulated: `full` is the production proxy and control plane, byte for byte; `fast` the same policies without
+    /// bytes, some 20 times cheaper. What needs HTTP, TLS or TCP (loss, narrow links, drains) `fast` refuses by name
+    #[arg(long, value_enum, default_value_t = Model::Full)]
+    pub(crate) model: Model,
+
     /// Run on this machine's loopback in real time instead, with the same proxy and control plane
-    #[arg(long, conflicts_with_all = ["engine", "verify"])]
+    #[arg(long, conflicts_with_all = ["engine", "model", "verify"])]
     pub(crate) real: bool,
 
     /// Run each seed twice and compare the histories; a difference is exit code 3
@@ -174,6 +181,10 @@ pub(crate) struct Replay {
     /// Which simulated world
     #[arg(long, value_enum, default_value_t = Engine::Event)]
     pub(crate) engine: Engine,
+
+    /// How much is simulated; see `squall test --help`
+    #[arg(long, value_enum, default_value_t = Model::Full)]
+    pub(crate) model: Model,
 
     #[command(flatten)]
     pub(crate) isotope: Isotope,
@@ -293,6 +304,22 @@ pub(crate) enum Engine {
     Turmoil,
 }
 
+/// How much of a mesh is simulated.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Model {
+    Full,
+    Fast,
+}
+
+impl From<Model> for squall_sim::Model {
+    fn from(model: Model) -> Self {
+        match model {
+            Model::Full => Self::Full,
+            Model::Fast => Self::Fast,
+        }
+    }
+}
+
 impl From<Engine> for EngineKind {
     fn from(engine: Engine) -> Self {
         match engine {
@@ -329,7 +356,7 @@ mod tests {
 
     #[test]
     fn real_runs_refuse_what_needs_a_simulated_world() {
-        for more in [&["--verify"][..], &["--engine", "turmoil"]] {
+        for more in [&["--verify"][..], &["--engine", "turmoil"], &["--model", "fast"]] {
             assert!(Args::try_parse_from(["squall", "test", "x", "--real"].iter().chain(more)).is_err(), "{more:?}");
         }
     }

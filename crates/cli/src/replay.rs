@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use squall_control::closest;
 use squall_sim::scenario::ControlSpec;
-use squall_sim::{EngineKind, History, Outcome, RunOptions, Scenario};
+use squall_sim::{EngineKind, History, Model, Outcome, RunOptions, Scenario};
 
 use crate::args::Replay;
 use crate::exit::Exit;
@@ -33,7 +33,7 @@ fn try_run(args: &Replay, screen: &mut Screen) -> Result<Exit, Exit> {
         None => None,
     };
     let engine = EngineKind::from(args.engine);
-    let options = RunOptions { engine, keep_history: true };
+    let options = RunOptions { engine, model: args.model.into(), keep_history: true };
     let outcome = match squall_sim::run(scenario, args.seed, options) {
         Ok(outcome) => outcome,
         Err(error) => {
@@ -41,7 +41,11 @@ fn try_run(args: &Replay, screen: &mut Screen) -> Result<Exit, Exit> {
             return Err(Exit::of(&error));
         }
     };
-    let title = format!("{}, seed {}, {} engine", outcome.scenario, outcome.seed, engine.name());
+    let world = match outcome.model {
+        Model::Full => format!("{} model, {} engine", outcome.model.name(), engine.name()),
+        Model::Fast => "fast model".to_owned(),
+    };
+    let title = format!("{}, seed {}, {world}", outcome.scenario, outcome.seed);
     screen.say(&screen.paint(Paint::Strong, &title));
     let none = History::default();
     let history = outcome.history.as_ref().unwrap_or(&none);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
-use squall_sim::{Case, Recovery, Verification};
+use squall_sim::{Case, EngineKind, Model, Recovery, Verification};
 
 use crate::files::Pending;
 use crate::numbers::{millis, seconds};
@@ -16,6 +16,13 @@ pub(crate) struct Results {
     junit: Option<Pending>,
     csv: Option<Pending>,
     history: Option<Mutex<InOrder>>,
+}
+
+/// What made the results.
+#[derive(Clone, Copy)]
+pub(crate) struct MadeBy {
+    pub(crate) engine: EngineKind,
+    pub(crate) model: Model,
 }
 
 /// Histories wait here until those before them are written.
@@ -45,9 +52,9 @@ impl Results {
     }
 
     /// Takes the history out of the case and writes it when its turn comes. Called from any thread.
-    pub(crate) fn add(&self, number: usize, case: &mut Case, engine: &str) {
+    pub(crate) fn add(&self, number: usize, case: &mut Case, by: MadeBy) {
         let Some(history) = &self.history else { return };
-        let lines = history_lines(case, engine);
+        let lines = history_lines(case, by);
         let mut file = history.lock().unwrap_or_else(PoisonError::into_inner);
         file.waiting.insert(number, lines);
         loop {
@@ -64,13 +71,13 @@ impl Results {
     ///
     /// # Errors
     /// What the machine says.
-    pub(crate) fn finish(self, cases: &[Case], engine: &str) -> Result<(), String> {
+    pub(crate) fn finish(self, cases: &[Case], by: MadeBy) -> Result<(), String> {
         if let Some(mut out) = self.csv {
-            write_csv(&mut out, cases, engine).map_err(|e| format!("cannot write the CSV: {e}"))?;
+            write_csv(&mut out, cases, by).map_err(|e| format!("cannot write the CSV: {e}"))?;
             out.finish()?;
         }
         if let Some(mut out) = self.junit {
-            junit(cases).serialize(&mut out).map_err(|e| format!("cannot write the JUnit XML: {e}"))?;
+            junit(cases, by).serialize(&mut out).map_err(|e| format!("cannot write the JUnit XML: {e}"))?;
             out.finish()?;
         }
         if let Some(history) = self.history {
@@ -88,11 +95,12 @@ fn digest(case: &Case) -> String {
     case.result.as_ref().map_or_else(|_| String::new(), |outcome| format!("{:016x}", outcome.digest))
 }
 
-fn history_lines(case: &mut Case, engine: &str) -> Vec<u8> {
+fn history_lines(case: &mut Case, by: MadeBy) -> Vec<u8> {
     let mut head = serde_json::Map::new();
     head.insert("run".into(), case.scenario.as_str().into());
     head.insert("seed".into(), case.seed.into());
-    head.insert("engine".into(), engine.into());
+    head.insert("engine".into(), by.engine.name().into());
+    head.insert("model".into(), by.model.name().into());
     let mut lines = Vec::new();
     match &mut case.result {
         Ok(outcome) => {
@@ -137,10 +145,11 @@ fn findings(case: &Case) -> String {
     }
 }
 
-const COLUMNS: [&str; 23] = [
+const COLUMNS: [&str; 24] = [
     "scenario",
     "seed",
     "engine",
+    "model",
     "verdict",
     "digest",
     "records",
@@ -163,12 +172,13 @@ const COLUMNS: [&str; 23] = [
     "failed",
 ];
 
-fn write_csv(out: &mut dyn Write, cases: &[Case], engine: &str) -> csv::Result<()> {
+fn write_csv(out: &mut dyn Write, cases: &[Case], by: MadeBy) -> csv::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
     csv.write_record(COLUMNS)?;
     for case in cases {
-        let mut row =
-            vec![case.scenario.clone(), case.seed.to_string(), engine.into(), verdict(case).into(), digest(case)];
+        let mut row = vec![case.scenario.clone(), case.seed.to_string()];
+        row.extend([by.engine.name(), by.model.name(), verdict(case)].map(str::to_owned));
+        row.push(digest(case));
         match &case.result {
             Err(_) => row.resize(COLUMNS.len() - 1, String::new()),
             Ok(outcome) => {
@@ -196,7 +206,7 @@ fn write_csv(out: &mut dyn Write, cases: &[Case], engine: &str) -> csv::Result<(
 }
 
 /// Without times of the machine: the same command gives the same file.
-fn junit(cases: &[Case]) -> Report {
+fn junit(cases: &[Case], by: MadeBy) -> Report {
     let mut report = Report::new("squall");
     for of_one in cases.chunk_by(|a, b| a.scenario == b.scenario) {
         let mut suite = TestSuite::new(of_one[0].scenario.as_str());
@@ -212,6 +222,8 @@ fn junit(cases: &[Case]) -> Report {
             };
             let mut test = TestCase::new(format!("seed {}", case.seed), status);
             test.set_classname(case.scenario.as_str());
+            test.add_property(("engine", by.engine.name()));
+            test.add_property(("model", by.model.name()));
             if let Ok(outcome) = &case.result {
                 test.add_property(("digest", digest(case).as_str()));
                 test.add_property(("simulated_s", seconds(outcome.simulated).as_str()));
@@ -228,16 +240,18 @@ mod tests {
     use super::*;
     use crate::sample;
 
+    const BY: MadeBy = MadeBy { engine: EngineKind::Event, model: Model::Full };
+
     #[test]
     fn a_row_has_every_digit_and_names_its_units() {
         let mut out = Vec::new();
-        write_csv(&mut out, &[sample::passed(1), sample::failed(2)], "event").expect("memory takes every byte");
+        write_csv(&mut out, &[sample::passed(1), sample::failed(2)], BY).expect("memory takes every byte");
         let text = String::from_utf8(out).expect("CSV is text");
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], COLUMNS.join(","));
         assert_eq!(
             lines[1],
-            "slow-replica,1,event,pass,123456789abcdef0,480000,61.000000000,18000,17999,0,0.999944,299.980000,20.000000,\
+            "slow-replica,1,event,full,pass,123456789abcdef0,480000,61.000000000,18000,17999,0,0.999944,299.980000,20.000000,\
              18.000000,30.000000,35.000000,41.000000,60.000000,80.000000,1.000000,recovered,2.100000000,"
         );
         assert!(lines[2].contains(",fail,") && lines[2].contains(",never,,"), "{}", lines[2]);
@@ -247,7 +261,7 @@ mod tests {
     #[test]
     fn a_suite_is_a_scenario_and_a_case_is_a_seed() {
         let cases = [sample::passed(1), sample::failed(2), sample::diverged(3)];
-        let text = junit(&cases).to_string().expect("it is XML");
+        let text = junit(&cases, BY).to_string().expect("it is XML");
         assert!(
             text.contains("<testsuites name=\"squall\" tests=\"3\" skipped=\"0\" failures=\"1\" errors=\"1\">"),
             "{text}"
@@ -266,10 +280,10 @@ mod tests {
         let results = Results::start(None, None, Some(&path)).expect("the temporary directory can be written");
         let mut cases = [sample::passed(1), sample::passed(2), sample::passed(3)];
         for number in [2, 0, 1] {
-            results.add(number, &mut cases[number], "event");
+            results.add(number, &mut cases[number], BY);
         }
         assert!(!path.exists(), "half a result looks whole");
-        results.finish(&cases, "event").expect("the temporary directory can be written");
+        results.finish(&cases, BY).expect("the temporary directory can be written");
         let text = std::fs::read_to_string(&path).expect("it was written");
         std::fs::remove_file(&path).expect("it was there");
         let seeds: Vec<&str> = text.lines().filter_map(|l| l.split("\"seed\":").nth(1)?.split(',').next()).collect();

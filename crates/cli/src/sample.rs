@@ -35,6 +35,7 @@ pub(crate) fn passed(seed: u64) -> Case {
         scenario: "slow-replica".into(),
         seed,
         engine: EngineKind::Event,
+        model: squall_sim::Model::Full,
         verdict: Verdict { checks: vec![check("overall", "amplification <= 1.2", true, &[])] },
         answers: Vec::new(),
         summary,

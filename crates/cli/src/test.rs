@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use squall_sim::{Campaign, Case, EngineKind, RunError, Verification};
+use squall_sim::{Campaign, Case, EngineKind, Model, RunError, Verification};
 
 use crate::args::{Isotope, Test};
 use crate::exit::Exit;
@@ -10,7 +10,7 @@ use crate::explain;
 use crate::input::{self, Input};
 use crate::numbers;
 use crate::progress::Progress;
-use crate::results::Results;
+use crate::results::{MadeBy, Results};
 use crate::screen::{Paint, Screen};
 use crate::table::Table;
 use crate::threads;
@@ -37,6 +37,7 @@ fn try_run(args: &Test, screen: &mut Screen) -> Result<Exit, Exit> {
         scenarios: inputs.iter().map(|input| input.scenario.clone()).collect(),
         seeds: args.seeds.0.clone(),
         engine,
+        model: args.model.into(),
         verify: args.verify,
         keep_history: results.wants_history(),
     };
@@ -48,12 +49,17 @@ fn try_run(args: &Test, screen: &mut Screen) -> Result<Exit, Exit> {
     let cases = run_all(&campaign, jobs, &results, screen);
     explain_failures(&inputs, &campaign, &cases, screen);
     let exit = verdict(&cases);
-    if let Err(why) = results.finish(&cases, engine.name()) {
+    if let Err(why) = results.finish(&cases, made_by(&campaign)) {
         screen.aside(&format!("error: {why}"));
         return Err(Exit::Infrastructure);
     }
-    total(&inputs, &cases, args, engine, screen);
+    total(&inputs, &cases, args, &campaign, screen);
     Ok(exit)
+}
+
+/// What makes the results of a campaign.
+fn made_by(campaign: &Campaign) -> MadeBy {
+    MadeBy { engine: campaign.engine, model: campaign.model }
 }
 
 /// The scenarios of the paths that `--filter` lets through.
@@ -77,7 +83,10 @@ fn run_all(campaign: &Campaign, jobs: usize, results: &Results, screen: &mut Scr
         let each = if campaign.verify { ", each run twice" } else { "" };
         let what = format!("{} × {}", numbers::count(scenarios, "scenario"), numbers::count(seeds, "seed"));
         let world = match campaign.engine {
-            EngineKind::Event | EngineKind::Turmoil => format!("{} engine", campaign.engine.name()),
+            EngineKind::Event if campaign.model == Model::Fast => "fast model".into(),
+            EngineKind::Event | EngineKind::Turmoil => {
+                format!("{} model, {} engine", campaign.model.name(), campaign.engine.name())
+            }
             EngineKind::Real => "real sockets, real time".into(),
         };
         screen.say(&format!("{what}, {world}{each}\n"));
@@ -87,7 +96,7 @@ fn run_all(campaign: &Campaign, jobs: usize, results: &Results, screen: &mut Scr
     let table = Table::new(names, seeds);
     let state = Mutex::new(State { screen, progress, rows: (0..scenarios).map(|_| Vec::new()).collect(), printed: 0 });
     let cases = campaign.run(&|count, work| threads::spread(jobs, count, work), &|number, case| {
-        results.add(number, case, campaign.engine.name());
+        results.add(number, case, made_by(campaign));
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         state.done(number / seeds, seeds, case, &table);
     });
@@ -144,7 +153,7 @@ fn explain_failures(inputs: &[Input], campaign: &Campaign, cases: &[Case], scree
 }
 
 /// How many scenarios passed; then, if one did not, the command that replays it.
-fn total(inputs: &[Input], cases: &[Case], args: &Test, engine: EngineKind, screen: &mut Screen) {
+fn total(inputs: &[Input], cases: &[Case], args: &Test, campaign: &Campaign, screen: &mut Screen) {
     let (mut passed, mut failed, mut refused) = (0, 0, 0);
     for cases in cases.chunks(args.seeds.0.len()) {
         match (cases.iter().any(explain::failed), cases.iter().all(is_refused)) {
@@ -165,7 +174,7 @@ fn total(inputs: &[Input], cases: &[Case], args: &Test, engine: EngineKind, scre
     let ran = cases.iter().position(|case| explain::failed(case) && !is_refused(case));
     if let Some(number) = ran.or_else(|| cases.iter().position(explain::failed)) {
         let file = &inputs[number / args.seeds.0.len()].file;
-        screen.say(&replay(file, &cases[number], &args.isotope, engine));
+        screen.say(&replay(file, &cases[number], &args.isotope, made_by(campaign)));
     }
 }
 
@@ -175,7 +184,8 @@ fn is_refused(case: &Case) -> bool {
 }
 
 /// The command that shows a failure again.
-fn replay(file: &str, case: &Case, isotope: &Isotope, engine: EngineKind) -> String {
+fn replay(file: &str, case: &Case, isotope: &Isotope, by: MadeBy) -> String {
+    let engine = by.engine;
     let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
     let file = match file.chars().all(plain) {
         true => file.to_string(),
@@ -191,6 +201,9 @@ fn replay(file: &str, case: &Case, isotope: &Isotope, engine: EngineKind) -> Str
     };
     if engine == EngineKind::Turmoil {
         command.push_str(" --engine turmoil");
+    }
+    if by.model == Model::Fast {
+        command.push_str(" --model fast");
     }
     if let Some(rate) = isotope.rate {
         command.push_str(&format!(" --rate {}", numbers::rate(rate)));
@@ -226,7 +239,8 @@ mod tests {
     fn the_replay_line_repeats_what_the_run_was_asked() {
         let none = Isotope { rate: None, duration: None };
         let check = |file, case: &Case, isotope: &Isotope, engine, want: &str| {
-            assert_eq!(replay(file, case, isotope, engine), format!("replay: squall {want}"));
+            let by = MadeBy { engine, model: Model::Full };
+            assert_eq!(replay(file, case, isotope, by), format!("replay: squall {want}"));
         };
         let broken = case(None);
         check("a/b.yaml", &broken, &none, EngineKind::Event, "replay a/b.yaml --seed 7");
@@ -234,6 +248,9 @@ mod tests {
         check("a.yaml", &broken, &none, EngineKind::Real, "test --real a.yaml --seeds 7");
         let isotope = Isotope { rate: Some(500), duration: Some(Duration::from_millis(1500)) };
         check("a.yaml", &broken, &isotope, EngineKind::Event, "replay a.yaml --seed 7 --rate 0.5/s --duration 1500ms");
+        let by = MadeBy { engine: EngineKind::Event, model: Model::Fast };
+        let want = "replay: squall replay a.yaml --seed 7 --model fast";
+        assert_eq!(replay("a.yaml", &broken, &none, by), want);
         let diverged = case(Some(Verification::Diverged { record: 3, first: None, second: None }));
         check("a.yaml", &diverged, &none, EngineKind::Event, "test a.yaml --seeds 7 --verify");
     }

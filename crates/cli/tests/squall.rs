@@ -163,7 +163,7 @@ fn a_result_goes_through_a_pipe_that_stays_one() {
 #[test]
 fn a_scenario_whose_expectations_hold_passes() {
     let ran = squall(&["test", "shop/crash.yaml", "--seeds", "1..2"]).ends_with_code(0);
-    ran.says(&["1 scenario × 2 seeds, event engine", "PASS  crash  2/2", "amplification", "1 passed"]);
+    ran.says(&["1 scenario × 2 seeds, full model, event engine", "PASS  crash  2/2", "amplification", "1 passed"]);
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn a_failure_ends_with_the_command_that_replays_it() {
     let command = last.strip_prefix("replay: squall ").unwrap_or_else(|| panic!("the last line is `{last}`"));
     assert_eq!(command, "replay shop/hopeless.yaml --seed 3");
     let words: Vec<&str> = command.split(' ').collect();
-    squall(&words).ends_with_code(1).says(&["hopeless, seed 3, event engine", "FAILED", "digest", "FAIL"]);
+    squall(&words).ends_with_code(1).says(&["hopeless, seed 3, full model, event engine", "FAILED", "digest", "FAIL"]);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
     assert!(runs[0] == runs[1] && runs[0] == runs[2], "1, 2 and 3 threads gave different results");
     let [csv, junit, history] = &runs[0].1;
     assert_eq!(csv.lines().count(), 1 + 6, "{csv}");
-    assert!(csv.starts_with("scenario,seed,engine,verdict,digest,"), "{csv}");
+    assert!(csv.starts_with("scenario,seed,engine,model,verdict,digest,"), "{csv}");
     assert!(csv.contains("\ncrash,1,event,pass,") && csv.contains("\nhopeless,3,event,fail,"), "{csv}");
     assert_eq!(junit.matches("<testcase ").count(), 6);
     assert_eq!(junit.matches("<failure ").count(), 3);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::measure::Recovery;
-use crate::outcome::{EngineKind, Outcome, RunError, RunOptions};
+use crate::outcome::{EngineKind, Model, Outcome, RunError, RunOptions};
 use crate::run::{run, verify};
 use crate::scenario::Scenario;
 
@@ -63,6 +63,8 @@ pub struct Campaign {
     pub seeds: Vec<u64>,
     /// In which world.
     pub engine: EngineKind,
+    /// How much of the mesh is simulated.
+    pub model: Model,
     /// Run every case twice and compare.
     pub verify: bool,
     /// Keep every record of every run; see [`RunOptions::keep_history`]. `done` may take them away again.
@@ -84,7 +86,7 @@ impl Campaign {
     }
 
     fn case(&self, scenario: &Arc<Scenario>, seed: u64) -> Case {
-        let options = RunOptions { engine: self.engine, keep_history: self.keep_history };
+        let options = RunOptions { engine: self.engine, model: self.model, keep_history: self.keep_history };
         let result = run(scenario, seed, options);
         let verification = match &result {
             Ok(first) if self.verify => Some(verify(scenario, seed, self.engine, first)),

@@ -7,7 +7,7 @@ use squall_policy::Instant;
 
 use crate::history::{Entry, Field, History, StoryLine};
 use crate::note::Note;
-use crate::trace::Trace;
+use crate::trace::{Recording, Trace};
 
 /// The journal of a run. Cheap to clone; clones are the same journal.
 #[derive(Clone)]
@@ -55,6 +55,23 @@ impl Journal {
         let mut fold = Fold::default();
         record.hash(&mut fold);
         self.trace.note(at, host, kind, fold.finish(), request.unwrap_or(0));
+        self.keep(at, host, kind, request, words);
+    }
+
+    /// Whether records are kept.
+    pub(crate) fn keeps(&self) -> bool {
+        self.pages().history.is_some()
+    }
+
+    /// Keeps a record, if records are kept, for one who writes into the rolling hash himself.
+    pub(crate) fn keep(
+        &self,
+        at: Instant,
+        host: u32,
+        kind: &'static str,
+        request: Option<u64>,
+        words: impl FnOnce() -> Words,
+    ) {
         let mut pages = self.pages();
         if pages.history.is_some() {
             let Words { text, fields } = words();
@@ -70,6 +87,14 @@ impl Journal {
     pub(crate) fn note(&self, at: Instant, host: u32, note: &Note<'_>) {
         let words = || Words { text: note.to_string(), fields: note.fields() };
         self.take(at, host, note.kind(), note.request(), note, words);
+    }
+
+    /// Takes a note of the world itself while its only writer has the rolling hash.
+    pub(crate) fn note_in(&self, recording: &mut Recording, at: Instant, host: u32, note: &Note<'_>) {
+        let mut fold = Fold::default();
+        note.hash(&mut fold);
+        recording.note(at, host, note.kind(), fold.finish(), note.request().unwrap_or(0));
+        self.keep(at, host, note.kind(), note.request(), || Words { text: note.to_string(), fields: note.fields() });
     }
 
     /// The name of host number `host`.

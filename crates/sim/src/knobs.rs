@@ -74,11 +74,11 @@ impl Knobs {
         }
     }
 
-    /// What a request that would take `time` takes now; counts it for each fault at work.
-    pub(crate) fn stretch(&self, time: Duration, ledger: &Ledger) -> Duration {
+    /// What a request that would take `time` takes now; `touch` counts it for each fault at work.
+    pub(crate) fn stretch(&self, time: Duration, mut touch: impl FnMut(usize)) -> Duration {
         self.turned(|turned| {
             turned.slow.iter().fold(time, |time, (fault, strike)| {
-                ledger.book().touched[*fault] += 1;
+                touch(*fault);
                 match strike {
                     Strike::Times(permille) => {
                         let nanos = time.as_nanos() * u128::from(*permille) / 1000;
@@ -91,11 +91,11 @@ impl Knobs {
         })
     }
 
-    /// The status a fault fails this request with, if one does; counted for that fault.
-    pub(crate) fn failure(&self, rng: &mut Rng, ledger: &Ledger) -> Option<u16> {
+    /// The status a fault fails this request with, if one does; `touch` counts it for that fault.
+    pub(crate) fn failure(&self, rng: &mut Rng, touch: impl FnOnce(usize)) -> Option<u16> {
         self.turned(|turned| {
             let (fault, _, status) = turned.errors.iter().find(|(_, ppm, _)| rng.below(1_000_000) < u64::from(*ppm))?;
-            ledger.book().touched[*fault] += 1;
+            touch(*fault);
             Some(*status)
         })
     }

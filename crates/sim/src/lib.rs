@@ -8,6 +8,7 @@ mod check;
 mod client;
 pub mod engine;
 mod evaluate;
+mod fast;
 mod fault;
 mod history;
 mod journal;
@@ -37,6 +38,6 @@ pub use campaign::{Campaign, Case, ParallelMap, Row, Verification, in_turn, rows
 pub use check::{CheckResult, Verdict};
 pub use history::{Entry, Field, History, StoryLine};
 pub use measure::{EdgeSummary, Latency, Recovery, ServiceSummary, Summary};
-pub use outcome::{Checkpoint, EngineKind, FaultReport, Outcome, RunError, RunOptions};
+pub use outcome::{Checkpoint, EngineKind, FaultReport, Model, Outcome, RunError, RunOptions};
 pub use run::{run, verify};
 pub use scenario::Scenario;

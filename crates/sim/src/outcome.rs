@@ -34,11 +34,35 @@ impl EngineKind {
     }
 }
 
+/// How much of a mesh is simulated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Model {
+    /// The production proxy and control plane, byte for byte, in the world that [`RunOptions::engine`] names.
+    #[default]
+    Full,
+    /// The same policy core, compiler and service model without bytes: no HTTP, TLS or TCP. Some 20 times cheaper per
+    /// request; what needs bytes is refused by name. It has a world of its own, so the engine must be the default.
+    Fast,
+}
+
+impl Model {
+    /// As the command line and reports write it: `full`, `fast`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Fast => "fast",
+        }
+    }
+}
+
 /// How to run a scenario, besides its seed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RunOptions {
     /// In which world. Default event.
     pub engine: EngineKind,
+    /// How much of the mesh is simulated. Default full.
+    pub model: Model,
     /// Keep every record of the run for stories and JSON lines (some hundred bytes per record). Default false: only the
     /// rolling hash, the measures and the story of the run are kept.
     pub keep_history: bool,
@@ -53,6 +77,8 @@ pub struct Outcome {
     pub seed: u64,
     /// Where it ran.
     pub engine: EngineKind,
+    /// How much of the mesh was simulated.
+    pub model: Model,
     /// Whether each expectation held and each fault took effect.
     pub verdict: Verdict,
     /// What was found for each of the scenario's known answers, in its order. Their verdict is over all replications;

@@ -70,7 +70,8 @@ impl Status {
         drains.open(until);
     }
 
-    fn boot(&self) -> Gate<Instant> {
+    /// It boots; the gate asks it to drain.
+    pub(crate) fn boot(&self) -> Gate<Instant> {
         let mut state = self.state();
         state.boots += 1;
         state.ready = false;
@@ -78,7 +79,8 @@ impl Status {
         state.drains.clone()
     }
 
-    fn up(&self) {
+    /// It is ready.
+    pub(crate) fn up(&self) {
         self.state().ready = true;
     }
 

@@ -10,9 +10,10 @@ use crate::check::{CheckResult, Verdict};
 
 use crate::engine::{Engine, EventEngine, RealEngine, Stopped, TurmoilEngine, Unsupported};
 use crate::evaluate::evaluate;
+use crate::fast::{self, FastEngine};
 use crate::fault::Schedule;
 use crate::note::Note;
-use crate::outcome::{Checkpoint, EngineKind, Outcome, RunError, RunOptions};
+use crate::outcome::{Checkpoint, EngineKind, Model, Outcome, RunError, RunOptions};
 use crate::scenario::{Layer, Scenario};
 use crate::trace::{Mode, Trace, first_difference};
 use crate::window::{Measures, Span};
@@ -36,7 +37,7 @@ pub fn run(scenario: &Arc<Scenario>, seed: u64, options: RunOptions) -> Result<O
 /// Runs a scenario that gave `first` again and compares: equal digests, or the first record that differs.
 #[must_use]
 pub fn verify(scenario: &Arc<Scenario>, seed: u64, engine: EngineKind, first: &Outcome) -> Verification {
-    let options = RunOptions { engine, keep_history: false };
+    let options = RunOptions { engine, model: first.model, keep_history: false };
     match run_traced(scenario, seed, options, Mode::Digest) {
         Ok((second, _)) if second.digest == first.digest && second.records == first.records => Verification::Same,
         Ok((second, _)) => divergence(scenario, seed, engine, first, &second),
@@ -56,7 +57,7 @@ fn divergence(
     let from = equal.last().map_or(0, |(checkpoint, _)| checkpoint.records);
     let every = crate::trace::CHECKPOINT_EVERY;
     let mode = Mode::Window { from, to: from + every };
-    let options = RunOptions { engine, keep_history: true };
+    let options = RunOptions { engine, model: first.model, keep_history: true };
     let again = || run_traced(scenario, seed, options, mode).ok();
     let (one, other) = (again(), again());
     let events = |run: &Option<(Outcome, Arc<Trace>)>| run.as_ref().map(|(_, trace)| trace.kept()).unwrap_or_default();
@@ -122,6 +123,36 @@ fn check_resolution(scenario: &Scenario, engine: EngineKind) -> Result<(), Unsup
     }
 }
 
+/// The world that the options ask for, ready to run.
+fn build(
+    scenario: &Arc<Scenario>,
+    seed: u64,
+    options: RunOptions,
+    mode: Mode,
+) -> Result<(World, Box<dyn Engine>), RunError> {
+    let RunOptions { engine: kind, model, keep_history } = options;
+    match model {
+        Model::Full => {
+            let mut engine = make(kind, seed, mode)?;
+            let trace = Arc::clone(engine.trace());
+            let world = World::build(scenario, seed, keep_history, engine.as_mut(), trace)?;
+            Ok((world, engine))
+        }
+        Model::Fast if kind != EngineKind::Event => {
+            let why = "it has a world of its own".to_owned();
+            Err(Unsupported { engine: kind.name(), knob: "the fast model".to_owned(), why }.into())
+        }
+        Model::Fast => {
+            fast::refuse(scenario)?;
+            let mut engine = FastEngine::new(seed, mode);
+            let trace = Arc::clone(engine.trace());
+            let world = World::build(scenario, seed, keep_history, &mut engine, trace)?;
+            engine.bind(&world)?;
+            Ok((world, Box::new(engine)))
+        }
+    }
+}
+
 fn run_traced(
     scenario: &Arc<Scenario>,
     seed: u64,
@@ -129,12 +160,11 @@ fn run_traced(
     mode: Mode,
 ) -> Result<(Outcome, Arc<Trace>), RunError> {
     check_resolution(scenario, options.engine)?;
-    let mut engine = make(options.engine, seed, mode)?;
+    let (world, mut engine) = build(scenario, seed, options, mode)?;
     let engine = engine.as_mut();
     let trace = Arc::clone(engine.trace());
-    let world = World::build(scenario, seed, options.keep_history, engine, Arc::clone(&trace))?;
     let start = warm_up(&world, engine)?;
-    let World { shared, hosts, names, links } = world;
+    let World { shared, hosts, names, links, .. } = world;
     shared.journal.note(engine.now(), 0, &Note::Started);
     shared.start.open(start);
     let mut schedule = Schedule::new(&shared, hosts, links, start);
@@ -189,6 +219,7 @@ fn run_traced(
         scenario: scenario.name.value.clone(),
         seed,
         engine: options.engine,
+        model: options.model,
         verdict: Verdict { checks },
         answers,
         summary: measures.summary(scenario.services.len()),

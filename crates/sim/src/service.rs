@@ -163,6 +163,11 @@ impl App {
         throw(&mut self.dice.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// A fault has touched a request.
+    fn touch(&self, fault: usize) {
+        self.shared.ledger.book().touched[fault] += 1;
+    }
+
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Payload>, BodyError> {
         if self.spec().finishes_abandoned {
             let (give, take) = oneshot::channel();
@@ -269,7 +274,7 @@ impl App {
         passed_on: Arc<PassedOn>,
     ) -> Verdict {
         let drawn = self.dice(|dice| route.work.time.draw(&mut dice.time));
-        let time = self.knobs.stretch(drawn, &self.shared.ledger);
+        let time = self.knobs.stretch(drawn, |fault| self.touch(fault));
         let began = self.now();
         {
             let mut book = self.shared.ledger.book();
@@ -284,7 +289,7 @@ impl App {
         if !time.is_zero() {
             after(self.host.clock().as_ref(), time).await;
         }
-        if let Some(status) = self.dice(|dice| self.knobs.failure(&mut dice.faults, &self.shared.ledger)) {
+        if let Some(status) = self.dice(|dice| self.knobs.failure(&mut dice.faults, |fault| self.touch(fault))) {
             return Verdict { status, why: "a fault of the scenario".to_owned(), bytes: 0 };
         }
         let error_ppm = route.work.error_ppm;

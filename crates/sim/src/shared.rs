@@ -119,6 +119,12 @@ impl Triggers {
         gate
     }
 
+    /// Whether something waits for just so many answers.
+    pub(crate) fn is_armed_for(&self, answers: u64) -> bool {
+        let armed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        armed.iter().any(|(at, _)| *at == answers)
+    }
+
     /// The gates to wait at now that there are so many answers.
     fn due(&self, answers: u64) -> Vec<Gate<()>> {
         let armed = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -43,6 +43,35 @@ pub struct Event {
     pub b: u64,
 }
 
+/// A record that its only writer has taken out of its [`Trace`].
+#[derive(Debug)]
+pub(crate) struct Recording {
+    mode: Mode,
+    state: State,
+}
+
+impl Recording {
+    /// A record of nothing, for a writer that has given its own back.
+    pub(crate) fn nothing() -> Self {
+        Self { mode: Mode::Digest, state: State::new() }
+    }
+
+    /// As [`Trace::note`].
+    pub(crate) fn note(&mut self, at: Instant, host: u32, kind: &'static str, a: u64, b: u64) {
+        self.state.note(self.mode, at, host, kind, a, b);
+    }
+
+    /// Adds an event at a lower price: of `kind`, only the first eight bytes and the length count.
+    pub(crate) fn note_short(&mut self, at: Instant, host: u32, kind: &'static str, a: u64, b: u64) {
+        let mut word = [0; 8];
+        let length = kind.len().min(8);
+        word[..length].copy_from_slice(&kind.as_bytes()[..length]);
+        let tag = u64::from_le_bytes(word).rotate_left(kind.len() as u32) ^ u64::from(host) << 32;
+        let hash = mix(mix(mix(self.state.hash, at.as_nanos()), tag), a.rotate_left(32) ^ b);
+        self.state.add(self.mode, hash, Event { index: 0, at, host, kind, a, b });
+    }
+}
+
 /// The hash after so many events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -70,28 +99,13 @@ struct State {
     kept: Vec<Event>,
 }
 
-impl Trace {
-    /// An empty trace.
-    #[must_use]
-    pub fn new(mode: Mode) -> Self {
-        let state = State {
-            events: 0,
-            hash: 0x5153_5541_4c4c_0001,
-            at: Instant::ZERO,
-            checkpoints: Vec::new(),
-            kept: Vec::new(),
-        };
-        Self { mode, state: Mutex::new(state) }
+impl State {
+    fn new() -> Self {
+        Self { events: 0, hash: 0x5153_5541_4c4c_0001, at: Instant::ZERO, checkpoints: Vec::new(), kept: Vec::new() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds an event. `kind` counts by its bytes; what `a` and `b` mean is up to the kind.
-    pub fn note(&self, at: Instant, host: u32, kind: &'static str, a: u64, b: u64) {
-        let mut state = self.state();
-        let mut hash = state.hash;
+    fn note(&mut self, mode: Mode, at: Instant, host: u32, kind: &'static str, a: u64, b: u64) {
+        let mut hash = self.hash;
         hash = mix(hash, at.as_nanos());
         hash = mix(hash, u64::from(host) ^ (kind.len() as u64) << 32);
         for part in kind.as_bytes().chunks(8) {
@@ -100,19 +114,51 @@ impl Trace {
             hash = mix(hash, u64::from_le_bytes(word));
         }
         hash = mix(mix(hash, a), b);
-        let index = state.events;
-        state.hash = hash;
-        state.at = at;
-        state.events += 1;
-        if let Mode::Window { from, to } = self.mode
+        self.add(mode, hash, Event { index: 0, at, host, kind, a, b });
+    }
+
+    fn add(&mut self, mode: Mode, hash: u64, event: Event) {
+        let index = self.events;
+        self.hash = hash;
+        self.at = event.at;
+        self.events += 1;
+        if let Mode::Window { from, to } = mode
             && (from..to).contains(&index)
         {
-            state.kept.push(Event { index, at, host, kind, a, b });
+            self.kept.push(Event { index, ..event });
         }
-        if state.events.is_multiple_of(CHECKPOINT_EVERY) {
-            let events = state.events;
-            state.checkpoints.push(Checkpoint { events, at, hash });
+        if self.events.is_multiple_of(CHECKPOINT_EVERY) {
+            let (events, at) = (self.events, event.at);
+            self.checkpoints.push(Checkpoint { events, at, hash });
         }
+    }
+}
+
+impl Trace {
+    /// An empty trace.
+    #[must_use]
+    pub fn new(mode: Mode) -> Self {
+        Self { mode, state: Mutex::new(State::new()) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an event. `kind` counts by its bytes; what `a` and `b` mean is up to the kind.
+    pub fn note(&self, at: Instant, host: u32, kind: &'static str, a: u64, b: u64) {
+        self.state().note(self.mode, at, host, kind, a, b);
+    }
+
+    /// Takes the record out, to write in it without a lock; [`Trace::put`] gives it back. Nothing may be noted meanwhile.
+    pub(crate) fn take(&self) -> Recording {
+        let mut state = self.state();
+        Recording { mode: self.mode, state: std::mem::replace(&mut state, State::new()) }
+    }
+
+    /// Gives the record back.
+    pub(crate) fn put(&self, recording: Recording) {
+        *self.state() = recording.state;
     }
 
     /// The hash over everything so far, with how many events that were and when the last one was.

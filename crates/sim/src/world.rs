@@ -29,6 +29,7 @@ pub(crate) struct World {
     pub(crate) hosts: Hosts,
     pub(crate) names: Vec<Arc<str>>,
     pub(crate) links: Links,
+    pub(crate) control: Arc<ControlPlan>,
 }
 
 /// One host to be.
@@ -128,7 +129,7 @@ impl World {
         }
         let links = Links::new(scenario, hosts.groups.clone());
         links.set_all(engine)?;
-        Ok(Self { shared, hosts, names, links })
+        Ok(Self { shared, hosts, names, links, control })
     }
 
     /// The hosts that must be ready before the load begins: all but the control plane.

@@ -23,7 +23,7 @@ fn shipped(path: &str) -> Arc<Scenario> {
 
 #[track_caller]
 fn outcome(scenario: &Arc<Scenario>, seed: u64, keep_history: bool) -> Outcome {
-    let options = RunOptions { engine: EngineKind::Event, keep_history };
+    let options = RunOptions { keep_history, ..RunOptions::default() };
     run(scenario, seed, options).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -112,7 +112,7 @@ fn json_lines_carry_units_and_a_request_number() {
 
 #[test]
 fn expectations_finer_than_an_engines_time_are_refused_by_name() {
-    let options = RunOptions { engine: EngineKind::Turmoil, keep_history: false };
+    let options = RunOptions { engine: EngineKind::Turmoil, ..RunOptions::default() };
     let error = run(&shipped("isotope/chain.yaml"), 1, options).expect_err("turmoil's time is too coarse");
     assert!(error.is_bad_input());
     assert_eq!(

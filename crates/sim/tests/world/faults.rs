@@ -160,7 +160,7 @@ fn an_unmet_expectation_says_what_was_and_when() {
 #[test]
 fn what_an_engine_cannot_do_is_refused_by_name() {
     let small = Small { faults: "{at: 1s, for: 1s, loss: {between: [load, web], rate: 5%}}", ..Small::default() };
-    let options = RunOptions { engine: EngineKind::Turmoil, keep_history: false };
+    let options = RunOptions { engine: EngineKind::Turmoil, ..RunOptions::default() };
     let error = run(&small.scenario(), 1, options).expect_err("turmoil never retransmits");
     assert!(error.is_bad_input());
     let RunError::Unsupported(unsupported) = &error else { panic!("{error}") };

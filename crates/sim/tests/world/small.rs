@@ -72,5 +72,6 @@ pub(crate) fn ran(small: &Small) -> Outcome {
 /// What it gives in this world with seed 1, with its history.
 #[track_caller]
 pub(crate) fn ran_in(engine: EngineKind, small: &Small) -> Outcome {
-    run(&small.scenario(), 1, RunOptions { engine, keep_history: true }).unwrap_or_else(|error| panic!("{error}"))
+    let options = RunOptions { engine, keep_history: true, ..RunOptions::default() };
+    run(&small.scenario(), 1, options).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -1,0 +1,247 @@
+//! A scenario as the fast model runs it: every request that can be asked is a numbered question, every script a row of
+//! steps, every set of passed-on headers a number.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::Method;
+use squall_policy::{HeaderChange, Protocol};
+
+use crate::ledger::Party;
+use crate::scenario::{Call, Distribution, Request, Scenario, Step};
+use crate::shared::Targets;
+
+/// The header whose value an application passes on from a request to the calls that it makes for it, besides those that
+/// every hop writes anew.
+const BAGGAGE: &str = "baggage";
+
+/// A request that a load or an application asks.
+pub(super) struct Question {
+    pub(super) method: String,
+    pub(super) authority: String,
+    /// With query, as it is asked.
+    pub(super) target: String,
+    /// Where the query begins in `target`, if there is one.
+    query_at: Option<usize>,
+    /// Sent along, in lower case.
+    headers: Vec<(String, String)>,
+    pub(super) grpc: bool,
+    pub(super) idempotent: bool,
+    pub(super) bytes: u64,
+    /// How much time its headers give it, besides what a caller's deadline leaves.
+    pub(super) limit: Option<Duration>,
+    /// The workload behind the host name.
+    pub(super) to: Option<Party>,
+    /// It carries a trace of its own.
+    pub(super) traced: bool,
+}
+
+impl Question {
+    pub(super) fn path(&self) -> &str {
+        &self.target[..self.query_at.unwrap_or(self.target.len())]
+    }
+
+    pub(super) fn query(&self) -> Option<&str> {
+        self.query_at.map(|at| &self.target[at + 1..])
+    }
+
+    /// All lines of its own with this name, and `passed`'s before them.
+    pub(super) fn header(&self, name: &str, passed: &[String]) -> Option<String> {
+        let passed = passed.iter().filter(|_| name == BAGGAGE).map(String::as_str);
+        let own = self.headers.iter().filter(|(own, _)| own == name).map(|(_, value)| value.as_str());
+        let lines: Vec<&str> = passed.chain(own).collect();
+        (!lines.is_empty()).then(|| lines.join(","))
+    }
+}
+
+/// A call of a script, besides its question.
+pub(super) struct CallPlan {
+    pub(super) question: u32,
+    pub(super) timeout: Option<u64>,
+    pub(super) tries: u32,
+    pub(super) optional: bool,
+    pub(super) repeat: u32,
+    pub(super) fan_out: u32,
+    pub(super) probability_ppm: u32,
+}
+
+/// A step of a script.
+pub(super) enum Op {
+    Sleep(Distribution),
+    Call(u32),
+    /// The programs that run at once.
+    Parallel(Vec<u32>),
+}
+
+/// See the module.
+pub(super) struct Plan {
+    pub(super) questions: Vec<Question>,
+    /// The first question of each load; its mix follows in order.
+    pub(super) mixes: Vec<u32>,
+    pub(super) calls: Vec<CallPlan>,
+    pub(super) programs: Vec<Vec<Op>>,
+    /// The program of each service's versions' routes.
+    scripts: Vec<Vec<Vec<u32>>>,
+    /// Values of the baggage header; number 0 has none.
+    passed: Vec<Vec<String>>,
+    known: BTreeMap<Vec<String>, u32>,
+}
+
+impl Plan {
+    pub(super) fn new(scenario: &Scenario, targets: &Targets) -> Self {
+        let mut plan = Self {
+            questions: Vec::new(),
+            mixes: Vec::new(),
+            calls: Vec::new(),
+            programs: Vec::new(),
+            scripts: Vec::new(),
+            passed: vec![Vec::new()],
+            known: BTreeMap::from([(Vec::new(), 0)]),
+        };
+        let grpc = |to: Option<Party>| to.is_some_and(|to| scenario.services[usize::from(to.0)].grpc);
+        for load in &scenario.load {
+            plan.mixes.push(number(plan.questions.len()));
+            let to = targets.find(&load.namespace, &load.to.value);
+            for Request { method, path, headers, request_bytes, .. } in &load.mix {
+                let sent = Sent { host: &load.to.value, method, path, headers, bytes: *request_bytes };
+                plan.questions.push(question(&sent, to, grpc(to), true));
+            }
+        }
+        for service in &scenario.services {
+            let mut versions = Vec::new();
+            for version in &service.versions {
+                let mut routes = Vec::new();
+                for route in &version.routes {
+                    let program = plan.program(&route.steps, &mut |call: &Call| {
+                        let to = targets.find(&service.namespace, &call.host.value);
+                        let Call { host, method, path, headers, request_bytes, .. } = call;
+                        let sent = Sent { host: &host.value, method, path, headers, bytes: *request_bytes };
+                        question(&sent, to, grpc(to), false)
+                    });
+                    routes.push(program);
+                }
+                versions.push(routes);
+            }
+            plan.scripts.push(versions);
+        }
+        plan
+    }
+
+    fn program(&mut self, steps: &[Step], ask: &mut dyn FnMut(&Call) -> Question) -> u32 {
+        let ops = steps
+            .iter()
+            .map(|step| match step {
+                Step::Sleep(span) => Op::Sleep(span.clone()),
+                Step::Call(call) => {
+                    self.questions.push(ask(call));
+                    self.calls.push(CallPlan {
+                        question: number(self.questions.len() - 1),
+                        timeout: call.timeout.map(nanos),
+                        tries: call.tries,
+                        optional: call.optional,
+                        repeat: call.repeat,
+                        fan_out: call.fan_out,
+                        probability_ppm: call.probability_ppm,
+                    });
+                    Op::Call(number(self.calls.len() - 1))
+                }
+                Step::Parallel(branches) => {
+                    Op::Parallel(branches.iter().map(|branch| self.program(branch, ask)).collect())
+                }
+            })
+            .collect();
+        self.programs.push(ops);
+        number(self.programs.len() - 1)
+    }
+
+    /// The program of a route of a version of a service.
+    pub(super) fn script(&self, service: Party, version: usize, route: usize) -> u32 {
+        self.scripts[usize::from(service.0)][version][route]
+    }
+
+    /// What a request brings with it from the request it is made for.
+    pub(super) fn passed(&self, passed: u32) -> &[String] {
+        &self.passed[passed as usize]
+    }
+
+    /// What an application that gets this question, with what it brings, passes on after a route has changed it.
+    pub(super) fn pass_on(&mut self, question: u32, brought: u32, changes: &[HeaderChange]) -> u32 {
+        let own = &self.questions[question as usize].headers;
+        let is = |name: &str| name == BAGGAGE;
+        if !changes.iter().any(|change| is(changed(change))) && !own.iter().any(|(name, _)| is(name)) {
+            return brought;
+        }
+        let mut lines = self.passed[brought as usize].clone();
+        lines.extend(own.iter().filter(|(name, _)| is(name)).map(|(_, value)| value.clone()));
+        for change in changes.iter().filter(|change| is(changed(change))) {
+            match change {
+                HeaderChange::Set { value, .. } => lines = vec![value.clone()],
+                HeaderChange::Add { value, .. } => lines.push(value.clone()),
+                HeaderChange::Remove { .. } => lines.clear(),
+            }
+        }
+        if let Some(known) = self.known.get(&lines) {
+            return *known;
+        }
+        self.passed.push(lines.clone());
+        let new = number(self.passed.len() - 1);
+        self.known.insert(lines, new);
+        new
+    }
+}
+
+/// The header that a change is about.
+pub(super) fn changed(change: &HeaderChange) -> &str {
+    match change {
+        HeaderChange::Set { name, .. } | HeaderChange::Add { name, .. } | HeaderChange::Remove { name } => name,
+    }
+}
+
+/// What is asked, as a scenario says it.
+struct Sent<'s> {
+    host: &'s str,
+    method: &'s str,
+    path: &'s str,
+    headers: &'s [(String, String)],
+    bytes: u64,
+}
+
+fn question(sent: &Sent<'_>, to: Option<Party>, grpc: bool, by_load: bool) -> Question {
+    let Sent { host, method, path, headers, bytes } = *sent;
+    let headers: Vec<(String, String)> =
+        headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
+    let value = |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+    // Applications write the time that is left anew; load generators send what the scenario says.
+    let expected = value("x-envoy-expected-rq-timeout-ms").filter(|_| by_load).and_then(|ms| ms.parse().ok());
+    let expected = expected.filter(|ms| *ms > 0).map(Duration::from_millis);
+    Question {
+        idempotent: Method::from_bytes(method.as_bytes()).is_ok_and(|method| method.is_idempotent()),
+        method: method.to_owned(),
+        authority: host.to_owned(),
+        target: path.to_owned(),
+        query_at: path.find('?'),
+        traced: value("traceparent").is_some(),
+        headers,
+        grpc,
+        bytes,
+        limit: expected,
+        to,
+    }
+}
+
+/// Whether a service's callers reuse one connection for many requests.
+pub(super) fn shares_connections(protocol: Protocol) -> bool {
+    match protocol {
+        Protocol::Http1 => false,
+        Protocol::Http2 => true,
+    }
+}
+
+/// A span in whole nanoseconds, at most 584 years.
+pub(super) fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn number(index: usize) -> u32 {
+    u32::try_from(index).expect("scenarios have fewer than 2^32 of anything")
+}

@@ -1,0 +1,121 @@
+//! What the fast model cannot do, refused by name before a run, so that no setting is taken and ignored.
+
+use squall_policy::Mesh;
+
+use super::NAME;
+use super::plan::changed;
+use crate::engine::Unsupported;
+use crate::scenario::{Call, FaultKind, LinkRule, Scenario, Step};
+
+/// The most bytes that a connection carries before the reader must have read some: a TCP window of the full world.
+const WINDOW_BYTES: u64 = 256 * 1024;
+/// Headers that every hop writes or reads itself.
+const HOPS_OWN: [&str; 8] = [
+    "x-request-id",
+    "traceparent",
+    "tracestate",
+    "content-type",
+    "grpc-status",
+    "grpc-timeout",
+    "retry-after",
+    "x-envoy-expected-rq-timeout-ms",
+];
+
+/// Refuses a scenario that needs TCP, TLS or HTTP.
+pub(crate) fn refuse(scenario: &Scenario) -> Result<(), Unsupported> {
+    links(scenario)?;
+    faults(scenario)?;
+    for service in &scenario.services {
+        let place = &service.name.place;
+        if !service.cpu_per_poll.is_zero() {
+            return Err(unsupported(format!("cpuPerPoll ({place})"), "it has no tasks to poll"));
+        }
+        for route in service.versions.iter().flat_map(|version| &version.routes) {
+            body(route.work.response_bytes, || format!("a responseSize ({})", route.place))?;
+            steps(&route.steps)?;
+        }
+    }
+    for load in &scenario.load {
+        for request in &load.mix {
+            body(request.request_bytes, || format!("a requestSize ({})", request.place))?;
+            if request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("grpc-timeout")) {
+                return Err(unsupported(format!("a grpc-timeout header ({})", request.place), "it has no HTTP"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a mesh whose routes look at what only HTTP has.
+pub(super) fn refuse_mesh(mesh: &Mesh) -> Result<(), Unsupported> {
+    for route in mesh.hosts.iter().flat_map(|host| &host.routes) {
+        let matched = route.matches.headers.iter().map(|header| header.name.as_str());
+        let made = route.request_headers.iter().chain(&route.response_headers).map(changed);
+        if let Some(name) = matched.chain(made).find(|name| HOPS_OWN.contains(name)) {
+            return Err(unsupported(format!("the header {name} in route {}", route.name), "every hop writes it anew"));
+        }
+    }
+    Ok(())
+}
+
+fn links(scenario: &Scenario) -> Result<(), Unsupported> {
+    for LinkRule { setting, .. } in &scenario.network.links {
+        if setting.loss_ppm.is_some_and(|ppm| ppm > 0) {
+            return Err(unsupported("loss of a link".to_owned(), "lost packets are TCP's business"));
+        }
+        if setting.bandwidth_bps.is_some_and(|bps| bps < super::link::WIDE_BPS) {
+            return Err(unsupported("a link's bandwidth below 1Gbps".to_owned(), "it shapes TCP's packets"));
+        }
+    }
+    Ok(())
+}
+
+fn faults(scenario: &Scenario) -> Result<(), Unsupported> {
+    for fault in &scenario.faults {
+        let why = match &fault.kind {
+            FaultKind::Loss { .. } => "lost packets are TCP's business",
+            FaultKind::Bandwidth { .. } => "a narrow link shapes TCP's packets",
+            FaultKind::RollingRestart(_) => "connections that drain are HTTP's business",
+            FaultKind::Latency { .. }
+            | FaultKind::Jitter { .. }
+            | FaultKind::Partition { .. }
+            | FaultKind::Crash(_)
+            | FaultKind::Pause { .. }
+            | FaultKind::Errors { .. }
+            | FaultKind::Slow { .. } => continue,
+        };
+        return Err(unsupported(format!("{} ({})", fault.name, fault.place), why));
+    }
+    Ok(())
+}
+
+fn steps(steps: &[Step]) -> Result<(), Unsupported> {
+    for step in steps {
+        match step {
+            Step::Sleep(_) => {}
+            Step::Call(Call { request_bytes, place, headers, .. }) => {
+                body(*request_bytes, || format!("a requestSize ({place})"))?;
+                if headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("grpc-timeout")) {
+                    return Err(unsupported(format!("a grpc-timeout header ({place})"), "it has no HTTP"));
+                }
+            }
+            Step::Parallel(branches) => {
+                for branch in branches {
+                    self::steps(branch)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn body(bytes: u64, what: impl FnOnce() -> String) -> Result<(), Unsupported> {
+    if bytes > WINDOW_BYTES {
+        return Err(unsupported(format!("{} of more than 256KiB", what()), "it takes several TCP windows"));
+    }
+    Ok(())
+}
+
+fn unsupported(knob: String, why: &str) -> Unsupported {
+    Unsupported { engine: NAME, knob, why: format!("{why}, which it has not") }
+}
