@@ -30,3 +30,4 @@ mod subscribe;
 pub use config::{ControlSource, IdentitySource, InboundListener, Node, ProxyConfig, Source};
 pub use proxy::{Proxy, StartError};
 pub use record::{HowEnded, Ignore, Record, Recorder, RequestNumber, Side};
+pub use snapshot::application_policy;

@@ -106,7 +106,8 @@ impl View {
 }
 
 /// The own application is one endpoint: there is nothing to balance, to eject or to retry elsewhere, only a limit.
-fn application_policy(inbound: &Inbound) -> BackendPolicy {
+#[must_use]
+pub fn application_policy(inbound: &Inbound) -> BackendPolicy {
     BackendPolicy {
         balancing: Balancing::RoundRobin,
         breaker: None,

@@ -104,6 +104,8 @@ struct World {
     /// Routes that were found for one request only.
     forget: Vec<(u32, u32)>,
     told: Told,
+    /// The place of each of the loads' requests among its equals; number 0 is nobody's.
+    rank_keys: Vec<u32>,
     book: Book,
     pen: Pen,
 }
@@ -188,6 +190,7 @@ impl FastEngine {
             strands: Slab::default(),
             forget: Vec::new(),
             told: BTreeSet::new(),
+            rank_keys: vec![0],
             book: Book::default(),
             pen: Pen(self.trace.take()),
             shared: Arc::clone(shared),

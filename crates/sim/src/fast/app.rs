@@ -184,7 +184,7 @@ impl World {
         });
         let shown = if is_grpc { 200 } else { status };
         let bytes = if success { bytes } else { 0 };
-        let reply = Reply { status: shown, grpc, in_head: !success, bytes };
+        let reply = Reply { status: shown, grpc, in_head: !success, bytes, ..Reply::NONE };
         let line = &mut self.book.served[work.line as usize];
         line.ended = Some(Instant::from_nanos(self.now));
         line.success = success;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use squall_control::{NodeInfo, RegistrySnapshot, compile};
-use squall_policy::{BackendName, BackendPolicy, Balancing, Endpoint, Inbound, Instant, Mesh, RouteTable};
+use squall_policy::{BackendName, BackendPolicy, Endpoint, Instant, Mesh, RouteTable};
 
 use super::World;
 use super::clock::Event;
 use super::plan::{nanos, shares_connections};
-use super::state::{Cell, NEVER, Prepared, State};
+use super::state::{Cell, NEVER, PLAIN_HANDSHAKE, Prepared, State, TLS_HANDSHAKE};
 use super::tell::First;
 use crate::engine::CrashMode;
 use crate::note::Note;
@@ -161,7 +161,7 @@ impl World {
                 draining: false,
             };
             let name = BackendName::from_wire(&format!("inbound:{port}"));
-            let policy = application_policy(*settings);
+            let policy = squall_proxy::application_policy(settings);
             node.inbound = Some(node.update(now, &name, &policy, &[own]));
         }
         node.mesh = Some(prepared);
@@ -292,7 +292,7 @@ impl super::state::Node {
                 backend: squall_policy::Backend::new(name.clone(), policy.clone(), rng),
                 waiting: std::collections::BTreeMap::new(),
                 alarm: NEVER,
-                handshake: if policy.mutual_tls { 4 } else { 2 },
+                handshake: if policy.mutual_tls { TLS_HANDSHAKE } else { PLAIN_HANDSHAKE },
                 shares: shares_connections(policy.protocol),
                 pool_idle: policy.pool_idle.map_or(NEVER, nanos),
             });
@@ -306,19 +306,5 @@ impl super::state::Node {
         }
         cell.backend.set_endpoints(now, endpoints);
         number
-    }
-}
-
-/// The own application is one endpoint: there is nothing to balance, to eject or to retry elsewhere, only a limit.
-fn application_policy(inbound: Inbound) -> BackendPolicy {
-    BackendPolicy {
-        balancing: Balancing::RoundRobin,
-        breaker: None,
-        outliers: None,
-        limits: inbound.limits,
-        budget: None,
-        protocol: inbound.protocol,
-        mutual_tls: false,
-        ..BackendPolicy::default()
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use squall_policy::Instant;
+use squall_policy::{Class, Instant, Rank};
 
 use super::World;
 use super::clock::Event;
@@ -120,6 +120,8 @@ impl World {
         });
         let request = u32::try_from(self.book.asked.len()).expect("a run has fewer than 2^32 requests");
         let question = self.plan.mixes[load] + u32::try_from(kind).expect("a mix is short");
+        let key = rank_key(request);
+        self.rank_keys.push(key);
         self.pen.note(self.now, host, "asked", u64::from(question), u64::from(request));
         if self.keeps {
             let asked = &self.plan.questions[question as usize];
@@ -201,6 +203,34 @@ impl World {
         for key in self.asked.keys(|asked| asked.host == host) {
             self.asked.remove(key);
             self.gauge(Gauge::Asked, false);
+        }
+    }
+}
+
+/// The key of the rank of the request with this number, whose `x-request-id` is the number in decimal digits.
+fn rank_key(request: u32) -> u32 {
+    let mut digits = [0_u8; 10];
+    let (mut left, mut first) = (request, digits.len());
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    let text = std::str::from_utf8(&digits[first..]).expect("digits are ASCII");
+    Rank::new(Class::default(), text).key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rank_is_that_of_the_number_as_text() {
+        for request in [1, 9, 10, 4_294_967_295, 120_345] {
+            assert_eq!(rank_key(request), Rank::new(Class::default(), &request.to_string()).key);
         }
     }
 }

@@ -5,15 +5,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::Method;
-use squall_policy::{HeaderChange, Protocol};
+use squall_policy::{Class, HeaderChange, Protocol};
 
 use crate::ledger::Party;
 use crate::scenario::{Call, Distribution, Request, Scenario, Step};
 use crate::shared::Targets;
 
-/// The header whose value an application passes on from a request to the calls that it makes for it, besides those that
-/// every hop writes anew.
-const BAGGAGE: &str = "baggage";
+/// The headers that an application passes on from a request to the calls that it makes for it, besides those that every hop
+/// writes anew.
+const PASSED_ON: [&str; 2] = ["baggage", PRIORITY];
+const PRIORITY: &str = "squall-priority";
+
+/// Lines of headers that are passed on, by their names.
+type Lines = Vec<(String, String)>;
 
 /// A request that a load or an application asks.
 pub(super) struct Question {
@@ -46,10 +50,9 @@ impl Question {
     }
 
     /// All lines of its own with this name, and `passed`'s before them.
-    pub(super) fn header(&self, name: &str, passed: &[String]) -> Option<String> {
-        let passed = passed.iter().filter(|_| name == BAGGAGE).map(String::as_str);
-        let own = self.headers.iter().filter(|(own, _)| own == name).map(|(_, value)| value.as_str());
-        let lines: Vec<&str> = passed.chain(own).collect();
+    pub(super) fn header(&self, name: &str, passed: &[(String, String)]) -> Option<String> {
+        let lines = passed.iter().chain(&self.headers).filter(|(line, _)| line == name);
+        let lines: Vec<&str> = lines.map(|(_, value)| value.as_str()).collect();
         (!lines.is_empty()).then(|| lines.join(","))
     }
 }
@@ -82,9 +85,9 @@ pub(super) struct Plan {
     pub(super) programs: Vec<Vec<Op>>,
     /// The program of each service's versions' routes.
     scripts: Vec<Vec<Vec<u32>>>,
-    /// Values of the baggage header; number 0 has none.
-    passed: Vec<Vec<String>>,
-    known: BTreeMap<Vec<String>, u32>,
+    /// What is passed on; number 0 is nothing.
+    passed: Vec<Passed>,
+    known: BTreeMap<Lines, u32>,
 }
 
 impl Plan {
@@ -95,7 +98,7 @@ impl Plan {
             calls: Vec::new(),
             programs: Vec::new(),
             scripts: Vec::new(),
-            passed: vec![Vec::new()],
+            passed: vec![Passed { lines: Vec::new(), class: Class::default() }],
             known: BTreeMap::from([(Vec::new(), 0)]),
         };
         let grpc = |to: Option<Party>| to.is_some_and(|to| scenario.services[usize::from(to.0)].grpc);
@@ -160,34 +163,49 @@ impl Plan {
     }
 
     /// What a request brings with it from the request it is made for.
-    pub(super) fn passed(&self, passed: u32) -> &[String] {
-        &self.passed[passed as usize]
+    pub(super) fn passed(&self, passed: u32) -> &[(String, String)] {
+        &self.passed[passed as usize].lines
+    }
+
+    /// How much a request that brings this matters.
+    pub(super) fn class(&self, passed: u32) -> Class {
+        self.passed[passed as usize].class
     }
 
     /// What an application that gets this question, with what it brings, passes on after a route has changed it.
     pub(super) fn pass_on(&mut self, question: u32, brought: u32, changes: &[HeaderChange]) -> u32 {
         let own = &self.questions[question as usize].headers;
-        let is = |name: &str| name == BAGGAGE;
+        let is = |name: &str| PASSED_ON.contains(&name);
         if !changes.iter().any(|change| is(changed(change))) && !own.iter().any(|(name, _)| is(name)) {
             return brought;
         }
-        let mut lines = self.passed[brought as usize].clone();
-        lines.extend(own.iter().filter(|(name, _)| is(name)).map(|(_, value)| value.clone()));
+        let mut lines = self.passed[brought as usize].lines.clone();
+        lines.extend(own.iter().filter(|(name, _)| is(name)).cloned());
         for change in changes.iter().filter(|change| is(changed(change))) {
             match change {
-                HeaderChange::Set { value, .. } => lines = vec![value.clone()],
-                HeaderChange::Add { value, .. } => lines.push(value.clone()),
-                HeaderChange::Remove { .. } => lines.clear(),
+                HeaderChange::Set { name, value } => {
+                    lines.retain(|(line, _)| line != name);
+                    lines.push((name.clone(), value.clone()));
+                }
+                HeaderChange::Add { name, value } => lines.push((name.clone(), value.clone())),
+                HeaderChange::Remove { name } => lines.retain(|(line, _)| line != name),
             }
         }
         if let Some(known) = self.known.get(&lines) {
             return *known;
         }
-        self.passed.push(lines.clone());
+        let class = lines.iter().find(|(name, _)| name == PRIORITY).and_then(|(_, value)| Class::parse(value));
+        self.passed.push(Passed { lines: lines.clone(), class: class.unwrap_or_default() });
         let new = number(self.passed.len() - 1);
         self.known.insert(lines, new);
         new
     }
+}
+
+/// What a request brings along to be passed on.
+struct Passed {
+    lines: Lines,
+    class: Class,
 }
 
 /// The header that a change is about.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use squall_policy::{
-    Attempt, AttemptNumber, Ended, Exchange, Failure, Instant, LocalReply, Reason, RequestFacts, RequestLine, Route,
-    RouteTimeouts, Step, pick_backend,
+    Attempt, AttemptNumber, Ended, Exchange, Failure, Instant, LocalReply, Rank, Reason, RequestFacts, RequestLine,
+    Route, RouteTimeouts, Step, pick_backend,
 };
 use squall_proxy::{HowEnded, Record, RequestNumber, Side};
 
@@ -74,7 +74,12 @@ impl World {
         }
         let asked = &self.plan.questions[question as usize];
         let now = self.local(host);
-        let facts = RequestFacts { idempotent: asked.idempotent, deadline: left.map(|left| now + left) };
+        let facts = RequestFacts {
+            idempotent: asked.idempotent,
+            deadline: left.map(|left| now + left),
+            rank: self.rank(request, passed),
+            ..RequestFacts::default()
+        };
         let keeps_body =
             asked.bytes == 0 || route.retry.as_ref().is_some_and(|retry| asked.bytes <= u64::from(retry.buffer_bytes));
         let backend = &mut self.nodes[host as usize].cells[cell as usize].backend;
@@ -105,12 +110,13 @@ impl World {
         key
     }
 
-    /// A request of another sidecar enters a pod's. Gives its key, unless it is answered already.
-    pub(super) fn enter_inbound(&mut self, entering: Entering, peer: u32) -> Key {
+    /// A request of another sidecar enters a pod's; `peer`: the host that it proved to be. Gives its key, unless it is answered
+    /// already.
+    pub(super) fn enter_inbound(&mut self, entering: Entering, peer: Option<u32>) -> Key {
         let Entering { host, asker, question, request, passed, left } = entering;
         let number = self.next_exchange(host);
         if self.keeps {
-            self.keep_started(host, question, request, number, Side::Inbound, Some(peer));
+            self.keep_started(host, question, request, number, Side::Inbound, peer);
         }
         let node = &mut self.nodes[host as usize];
         let Some(cell) = node.inbound else {
@@ -123,7 +129,13 @@ impl World {
         node.dice.bits();
         let now = self.local(host);
         let asked = &self.plan.questions[question as usize];
-        let facts = RequestFacts { idempotent: asked.idempotent, deadline: left.map(|left| now + left) };
+        let facts = RequestFacts {
+            idempotent: asked.idempotent,
+            deadline: left.map(|left| now + left),
+            rank: self.rank(request, passed),
+            caller: peer.map(|peer| self.identities[peer as usize].as_str()),
+            ..RequestFacts::default()
+        };
         let backend = &mut self.nodes[host as usize].cells[cell as usize].backend;
         let exchange = Exchange::begin(now, backend, facts, RouteTimeouts::default(), None);
         if self.keeps {
@@ -150,6 +162,12 @@ impl World {
         });
         self.drive(key);
         key
+    }
+
+    /// How much a request matters: by its class, then by the load's request it is made for.
+    fn rank(&self, request: u32, passed: u32) -> Rank {
+        let key = self.rank_keys.get(request as usize).copied().unwrap_or_default();
+        Rank { class: self.plan.class(passed), key }
     }
 
     fn next_exchange(&mut self, host: u32) -> u64 {
@@ -399,7 +417,7 @@ impl World {
         let Some(hold) = self.holds.remove(key) else { return };
         self.settle(hold.host, hold.cell);
         let Hold { host, number, request, line, is_inbound, attempts, started, asker, .. } = hold;
-        let shown = reply.unwrap_or(Reply { status: 0, grpc: None, in_head: false, bytes: 0 });
+        let shown = reply.unwrap_or(Reply::NONE);
         self.end_record(host, number, request, line, is_inbound, &shown, attempts, started, how);
         self.next.push_back(Next::Answer(asker, reply));
     }
@@ -473,18 +491,21 @@ pub(super) struct Own {
     pub(super) status: u16,
     pub(super) grpc: u8,
     pub(super) reason: &'static str,
+    /// When to come again.
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl Own {
     /// There is no mesh yet.
-    const NOT_READY: Self = Self { status: 503, grpc: 14, reason: "not-ready" };
+    const NOT_READY: Self = Self { status: 503, grpc: 14, reason: "not-ready", retry_after: None };
     /// The mesh does not know the application's port.
-    const UNKNOWN_PORT: Self = Self { status: 404, grpc: 12, reason: "unknown-port" };
+    const UNKNOWN_PORT: Self = Self { status: 404, grpc: 12, reason: "unknown-port", retry_after: None };
 }
 
 impl From<LocalReply> for Own {
     fn from(reply: LocalReply) -> Self {
-        Self { status: reply.status, grpc: reply.grpc, reason: reply.reason.as_str() }
+        let LocalReply { status, grpc, reason, retry_after } = reply;
+        Self { status, grpc, reason: reason.as_str(), retry_after }
     }
 }
 

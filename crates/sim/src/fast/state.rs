@@ -94,6 +94,17 @@ pub(super) struct Cell {
     pub(super) pool_idle: u64,
 }
 
+impl Cell {
+    /// Callers prove who they are.
+    pub(super) fn is_tls(&self) -> bool {
+        self.handshake > PLAIN_HANDSHAKE
+    }
+}
+
+/// Messages of a handshake without TLS, and with it.
+pub(super) const PLAIN_HANDSHAKE: u8 = 2;
+pub(super) const TLS_HANDSHAKE: u8 = 4;
+
 /// A route and where its backends are.
 #[derive(Clone)]
 pub(super) struct Routed {
@@ -148,7 +159,14 @@ pub(super) struct Reply {
     pub(super) grpc: Option<u8>,
     /// `grpc` stands in the head.
     pub(super) in_head: bool,
+    /// In whole seconds, as the header says it; 0: not given.
+    pub(super) retry_after_s: u32,
     pub(super) bytes: u64,
+}
+
+impl Reply {
+    /// No answer yet.
+    pub(super) const NONE: Self = Self { status: 0, grpc: None, in_head: false, retry_after_s: 0, bytes: 0 };
 }
 
 /// A request in a sidecar.
@@ -372,5 +390,6 @@ pub(super) enum Next {
 
 /// What the policy must know of an answer.
 pub(super) fn judged(reply: &Reply, replayable: bool) -> Answer {
-    Answer { status: reply.status, grpc: reply.grpc.filter(|_| reply.in_head), retry_after: None, replayable }
+    let retry_after = (reply.retry_after_s > 0).then(|| Duration::from_secs(u64::from(reply.retry_after_s)));
+    Answer { status: reply.status, grpc: reply.grpc.filter(|_| reply.in_head), retry_after, replayable }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use squall_policy::{BackendEvent, Instant, RetryNote};
+use squall_policy::{BackendEvent, Instant, Reason, RetryNote};
 use squall_proxy::{HowEnded, Record, RequestNumber, Side};
 
 use super::World;
@@ -35,6 +35,7 @@ pub(super) enum First {
     Retries(Party, Option<Party>),
     OverBudget(Party, Option<Party>),
     Replied(Party, Option<Party>, &'static str),
+    LimitMoved(u32, u32),
     ControlLost,
 }
 
@@ -102,12 +103,15 @@ impl World {
         own: Own,
         line: Option<u32>,
     ) -> Reply {
-        let Own { status, grpc: code, reason } = own;
+        let Own { status, grpc: code, reason, retry_after } = own;
+        // Rounded up, or it would be too early.
+        let retry_after_s = retry_after.map_or(0, |wait| wait.as_nanos().div_ceil(1_000_000_000) as u32);
         let party = self.nodes[host as usize].party;
         let mut to = None;
         if let Some(line) = line {
             let line = &mut self.book.calls[line as usize];
-            line.refused = ["queue-full", "queue-timeout", "none-available"].contains(&reason);
+            let mut refusals = Reason::OVERLOAD.iter().chain(&[Reason::NoneAvailable]);
+            line.refused = refusals.any(|refusal| refusal.as_str() == reason);
             to = line.to;
         }
         let tag = self.reason_tag(reason);
@@ -117,7 +121,13 @@ impl World {
             self.keep_record(host, request, &record);
         }
         self.tell_first(First::Replied(party, to, reason));
-        Reply { status: if grpc { 200 } else { status }, grpc: grpc.then_some(code), in_head: true, bytes: 0 }
+        Reply {
+            status: if grpc { 200 } else { status },
+            grpc: grpc.then_some(code),
+            in_head: true,
+            retry_after_s,
+            bytes: 0,
+        }
     }
 
     fn reason_tag(&self, reason: &'static str) -> u64 {
@@ -197,6 +207,11 @@ impl World {
         if self.keeps {
             self.keep_record(host, 0, &Record::Backend { backend, event });
         }
+        if let BackendEvent::LimitMoved { .. } = event {
+            // Too many to tell; the first says that it moves.
+            self.tell_first(First::LimitMoved(host, cell));
+            return;
+        }
         let whose = self.shared.party_name(node.party);
         let line = format!("{whose}: {backend} {}", words::backend_event(own, event));
         self.shared.journal.tell(Instant::from_nanos(self.now), line);
@@ -214,6 +229,11 @@ impl World {
             First::OverBudget(from, to) => format!("{} retries go over budget", shared.edge(from, to)),
             First::Replied(from, to, reason) => {
                 format!("{} first answered by the sidecar itself: {reason}", shared.edge(from, to))
+            }
+            First::LimitMoved(host, cell) => {
+                let node = &self.nodes[host as usize];
+                let backend = &node.cells[cell as usize].name;
+                format!("{}: {backend} moves its limit on requests in flight", shared.party_name(node.party))
             }
             First::ControlLost => "sidecars lose the control plane, and keep the last good mesh".to_owned(),
         };

@@ -65,7 +65,7 @@ impl World {
             request,
             passed,
             inbound: Key::NONE,
-            reply: Reply { status: 0, grpc: None, in_head: false, bytes: 0 },
+            reply: Reply::NONE,
             refused: false,
             gone: false,
         });
@@ -246,7 +246,7 @@ impl World {
     fn arrive(&mut self, key: Key) {
         let Some(state) = self.tries.get_mut(key) else { return };
         state.stage = Stage::Working;
-        let (from, left) = (state.from, state.left);
+        let (from, cell, left) = (state.from, state.cell, state.left);
         let entering = Entering {
             host: state.to,
             asker: Asker::Try(key),
@@ -255,7 +255,8 @@ impl World {
             passed: state.passed,
             left,
         };
-        let inbound = self.enter_inbound(entering, from);
+        let proves = self.nodes[from as usize].cells.get(cell as usize).is_some_and(|cell| cell.is_tls());
+        let inbound = self.enter_inbound(entering, proves.then_some(from));
         if let Some(state) = self.tries.get_mut(key) {
             state.inbound = inbound;
         }
