@@ -381,6 +381,8 @@ impl World {
             self.begin_loads(start);
         }
         self.watch_registry();
+        self.open_doors();
+        self.settle_all();
         let mut standstill = 0;
         loop {
             let Self { clock, holds, tries, strands, asked, .. } = self;

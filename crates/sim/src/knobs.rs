@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use squall_policy::Rng;
 
-use crate::ledger::Ledger;
 use crate::scenario::{OutageArrivals, Strike};
 
 /// The knobs of one pod.
@@ -50,11 +49,11 @@ impl Knobs {
         self.turned(|turned| turned.shut.push((fault, shut)));
     }
 
-    /// What the latest outage at work does to a request that arrives now; counts it for that fault.
-    pub(crate) fn outage(&self, ledger: &Ledger) -> Option<Shut> {
+    /// What the latest outage at work does to a request that arrives now; `touch` counts it for that fault.
+    pub(crate) fn outage(&self, touch: impl FnOnce(usize)) -> Option<Shut> {
         self.turned(|turned| {
             let (fault, shut) = turned.shut.last()?;
-            ledger.book().touched[*fault] += 1;
+            touch(*fault);
             Some(shut.clone())
         })
     }

@@ -39,12 +39,7 @@ struct Live {
 impl Listener {
     /// A listener for the sidecar on host number `host`.
     pub(crate) fn new(shared: &Arc<Shared>, host: u32, party: Party, ahead: Duration) -> Arc<Self> {
-        let services = &shared.scenario.services;
-        let namespace = match services.get(usize::from(party.0)) {
-            Some(service) => &service.namespace,
-            None => &shared.scenario.load[usize::from(party.0) - services.len()].namespace,
-        };
-        let namespace = Arc::clone(namespace);
+        let namespace = Arc::clone(shared.namespace(party));
         Arc::new(Self { shared: Arc::clone(shared), host, party, namespace, ahead, live: Mutex::default() })
     }
 
@@ -140,22 +135,14 @@ impl Listener {
                 return;
             }
             BackendEvent::LimitMoved { to, .. } => {
-                let line = LimitLine { at, host: self.host, service: self.behind(backend), limit: *to };
+                let line =
+                    LimitLine { at, host: self.host, service: self.shared.behind(self.party, backend), limit: *to };
                 return self.shared.ledger.book().limits.push(line);
             }
         };
         if let Some(service) = self.shared.pod_party(endpoint) {
             self.shared.ledger.book().breakers.push(BreakerLine { at, service, turn });
         }
-    }
-
-    /// The workload behind a backend; the own one, if it is no Service: the sidecar's inbound side.
-    fn behind(&self, backend: &BackendName) -> Party {
-        let service = backend.as_str().split_once('/').and_then(|(namespace, rest)| {
-            let (name, port) = rest.split_once(':')?;
-            self.shared.targets.find(&self.namespace, &format!("{name}.{namespace}:{port}"))
-        });
-        service.unwrap_or(self.party)
     }
 
     /// Tells the story of the run what a person wants to know of: what is rare, and the first of what is not.
@@ -238,6 +225,15 @@ impl ControlRecorder for ControlListener {
 }
 
 impl Shared {
+    /// The workload behind a backend, as `party` sees it; the own one, if it is no Service: the sidecar's inbound side.
+    pub(crate) fn behind(&self, party: Party, backend: &BackendName) -> Party {
+        let service = backend.as_str().split_once('/').and_then(|(namespace, rest)| {
+            let (name, port) = rest.split_once(':')?;
+            self.targets.find(self.namespace(party), &format!("{name}.{namespace}:{port}"))
+        });
+        service.unwrap_or(party)
+    }
+
     fn tell_backend(
         &self,
         at: Instant,

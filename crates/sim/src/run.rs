@@ -178,8 +178,12 @@ fn run_traced(
     let book = std::mem::take(&mut *shared.ledger.book());
     let measures = Arc::new(Measures::new(book, whole, faults, shared.parties.clone()));
     let mut checks = evaluate(&scenario.expect, &measures, &schedule.turns())?;
-    let answers = crate::validate::find(scenario, Layer::Full, &measures, ended)?;
-    checks.extend(crate::validate::exact_checks(scenario, Layer::Full, &answers));
+    let layer = match options.model {
+        Model::Full => Layer::Full,
+        Model::Fast => Layer::Fast,
+    };
+    let answers = crate::validate::find(scenario, layer, &measures, ended)?;
+    checks.extend(crate::validate::exact_checks(scenario, layer, &answers));
     let reports = schedule.reports(start);
     for report in reports.iter().filter(|report| report.touched == 0) {
         let was = match report.began {

@@ -242,7 +242,7 @@ impl App {
     /// What an outage of the scenario does to a request that arrives now: holds it up to the outage's end, or tells the
     /// status it is refused with.
     async fn outage(&self) -> Option<u16> {
-        while let Some(outage) = self.knobs.outage(&self.shared.ledger) {
+        while let Some(outage) = self.knobs.outage(|fault| self.touch(fault)) {
             match outage {
                 Shut::Held(end) => end.opened().await,
                 Shut::Refused(status) => return Some(status),

@@ -51,6 +51,15 @@ impl Shared {
         &self.parties[usize::from(party.0)]
     }
 
+    /// The namespace of a party's hosts.
+    pub(crate) fn namespace(&self, party: Party) -> &Arc<str> {
+        let services = &self.scenario.services;
+        match services.get(usize::from(party.0)) {
+            Some(service) => &service.namespace,
+            None => &self.scenario.load[usize::from(party.0) - services.len()].namespace,
+        }
+    }
+
     /// `frontend→catalog`.
     pub(crate) fn edge(&self, from: Party, to: Option<Party>) -> String {
         format!("{}→{}", self.party_name(from), to.map_or("?", |to| self.party_name(to)))

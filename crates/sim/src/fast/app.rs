@@ -9,22 +9,16 @@ use super::clock::Event;
 use super::plan::nanos;
 use super::slab::Key;
 use super::state::{Next, Phase, Reply, Target, Why, Work};
+use crate::knobs::Shut;
 use crate::ledger::{Gauge, Served};
 use crate::note::Note;
 
 impl World {
     /// The pod's sidecar hands a request to its application.
     pub(super) fn begin_work(&mut self, hold: Key, number: AttemptNumber, left: Option<Duration>) {
-        let Some(state) = self.holds.get(hold) else { return };
+        let Some(state) = self.holds.get_mut(hold) else { return };
         let (host, question, request, passed) = (state.host, state.question, state.request, state.passed);
-        let node = &self.nodes[host as usize];
-        let (party, deadline) = (node.party, left.map(|left| self.now + node.ahead + nanos(left)));
-        let line = u32::try_from(self.book.served.len()).expect("a run has fewer than 2^32 requests");
-        let arrived = Instant::from_nanos(self.now);
-        let root = (request > 0).then_some(u64::from(request));
-        let served = Served { service: party, request: root, arrived, ended: None, success: false, overflowed: false };
-        self.book.served.push(served);
-        self.gauge(Gauge::Inside(party), true);
+        let deadline = left.map(|left| self.now + self.nodes[host as usize].ahead + nanos(left));
         let work = Work {
             host,
             hold,
@@ -32,20 +26,71 @@ impl World {
             request,
             passed,
             deadline,
-            line,
+            question,
+            line: u32::MAX,
+            row: None,
             arrived: self.now,
             route: 0,
-            phase: Phase::Outside,
+            phase: Phase::ShutOut,
             root: Key::NONE,
         };
         let key = self.works.insert(work);
-        if let Some(state) = self.holds.get_mut(hold) {
-            state.tries.add(number, Target { started: self.now, key });
-        }
+        state.tries.add(number, Target { started: self.now, key });
         if self.keeps {
             let asked = &self.plan.questions[question as usize];
-            let note = Note::Arrived { request: root, method: &asked.method, path: asked.path() };
-            self.keep_note(host, &note);
+            let request = (request > 0).then_some(u64::from(request));
+            self.keep_note(host, &Note::Arrived { request, method: &asked.method, path: asked.path() });
+        }
+        self.knock(key);
+    }
+
+    /// A request stands before an application's door, which an outage may have shut.
+    fn knock(&mut self, key: Key) {
+        let Some(host) = self.works.get(key).map(|work| work.host) else { return };
+        let Some(app) = self.nodes[host as usize].app.as_mut() else { return };
+        let touched = &mut self.book.touched;
+        match app.knobs.outage(|fault| touched[fault] += 1) {
+            None => self.come_in(key, None),
+            Some(Shut::Refused(status)) => self.come_in(key, Some(status)),
+            Some(Shut::Held(end)) => app.shut_out.push((key, end)),
+        }
+    }
+
+    /// Outages may have ended: those they held up come in, in the order in which they came.
+    pub(super) fn open_doors(&mut self) {
+        for host in 0..self.nodes.len() {
+            let Some(app) = self.nodes[host].app.as_mut().filter(|app| !app.shut_out.is_empty()) else { continue };
+            let held = std::mem::take(&mut app.shut_out);
+            let (open, shut): (Vec<_>, Vec<_>) = held.into_iter().partition(|(_, end)| end.get().is_some());
+            app.shut_out = shut;
+            open.into_iter().for_each(|(key, _)| self.knock(key));
+        }
+    }
+
+    /// A request is inside its application. `refused`: an outage answers it with this status.
+    fn come_in(&mut self, key: Key, refused: Option<u16>) {
+        let line = u32::try_from(self.book.served.len()).expect("a run has fewer than 2^32 requests");
+        let Some(work) = self.works.get_mut(key) else { return };
+        (work.line, work.arrived, work.phase) = (line, self.now, Phase::Outside);
+        let (host, question, request) = (work.host, work.question, work.request);
+        let party = self.nodes[host as usize].party;
+        let request = (request > 0).then_some(u64::from(request));
+        self.book.served.push(Served {
+            service: party,
+            pod: host,
+            request,
+            arrived: Instant::from_nanos(self.now),
+            began: None,
+            time: Duration::ZERO,
+            ended: None,
+            success: false,
+            overflowed: false,
+            conflict: false,
+        });
+        self.gauge(Gauge::Inside(party), true);
+        if let Some(status) = refused {
+            self.answer(key, status, Why::Outage, 0);
+            return;
         }
         let Some(route) = self.serves(host, question) else {
             self.answer(key, 404, Why::NoRoute, 0);
@@ -66,7 +111,7 @@ impl World {
                 work.phase = Phase::Waiting;
                 self.gauge(Gauge::Queued(party), true);
                 if self.keeps {
-                    self.keep_note(host, &Note::Waits { request: root });
+                    self.keep_note(host, &Note::Waits { request });
                 }
                 return;
             }
@@ -116,6 +161,13 @@ impl World {
         let drawn = route.work.time.draw(&mut app.time);
         let touched = &mut self.book.touched;
         let time = app.knobs.stretch(drawn, |fault| touched[fault] += 1);
+        let written = &mut self.book.served[line as usize];
+        (written.began, written.time) = (Some(Instant::from_nanos(self.now)), time);
+        if let Some(contention) = route.work.contention {
+            let row = contention.row(&mut app.rows);
+            let party = self.nodes[host as usize].party;
+            work.row = Some((row, self.book.commits.get(&(party, row)).copied().unwrap_or(0)));
+        }
         self.pen.note(self.now, host, "begins", nanos(time), u64::from(line));
         if self.keeps {
             let waited = Duration::from_nanos(self.now - arrived);
@@ -146,28 +198,39 @@ impl World {
         let script = &scenario.services[usize::from(party.0)].versions[version].routes[route];
         let error_ppm = script.work.error_ppm;
         if error_ppm > 0 && app.errors.below(1_000_000) < u64::from(error_ppm) {
-            self.answer(key, 500, Why::OwnErrors, 0);
+            self.answer(key, script.work.error_status, Why::OwnErrors, 0);
             return;
         }
         if script.steps.is_empty() {
-            self.answer(key, 200, Why::Fine, script.work.response_bytes);
+            self.script_ended(key, None);
             return;
         }
         let program = self.plan.script(party, version, route);
         self.begin_script(key, program);
     }
 
-    /// The script of a request has ended.
+    /// The script of a request has ended: it commits, if it contends for something.
     pub(super) fn script_ended(&mut self, key: Key, failure: Option<Why>) {
         let Some(work) = self.works.get(key) else { return };
-        let (host, route) = (work.host, work.route);
+        let (host, route, line) = (work.host, work.route, work.line);
         let node = &self.nodes[host as usize];
         let Some(app) = &node.app else { return };
-        let script = &self.shared.scenario.services[usize::from(node.party.0)].versions[app.version].routes[route];
-        match failure {
-            None => self.answer(key, 200, Why::Fine, script.work.response_bytes),
-            Some(why) => self.answer(key, 500, why, 0),
+        let of = &self.shared.scenario.services[usize::from(node.party.0)].versions[app.version].routes[route].work;
+        let (bytes, contention) = (of.response_bytes, of.contention);
+        if let Some(why) = failure {
+            self.answer(key, 500, why, 0);
+            return;
         }
+        if let (Some(contention), Some((row, before))) = (contention, work.row) {
+            let version = self.book.commits.entry((node.party, row)).or_default();
+            if *version != before {
+                self.book.served[line as usize].conflict = true;
+                self.answer(key, contention.status, Why::Conflict, 0);
+                return;
+            }
+            *version += 1;
+        }
+        self.answer(key, 200, Why::Fine, bytes);
     }
 
     /// An application answers.
@@ -234,7 +297,9 @@ impl World {
         let Some(work) = self.works.remove(key) else { return };
         let party = self.nodes[work.host as usize].party;
         self.drop_strand(work.root);
-        self.gauge(Gauge::Inside(party), false);
+        if work.phase != Phase::ShutOut {
+            self.gauge(Gauge::Inside(party), false);
+        }
         match work.phase {
             Phase::Waiting => {
                 self.gauge(Gauge::Queued(party), false);
@@ -243,7 +308,7 @@ impl World {
                 }
             }
             Phase::Served => self.free_slot(work.host),
-            Phase::Outside => {}
+            Phase::Outside | Phase::ShutOut => {}
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use squall_control::{NodeInfo, RegistrySnapshot, compile};
-use squall_policy::{BackendName, BackendPolicy, Endpoint, Instant, Mesh, RouteTable};
+use squall_policy::{BackendName, BackendPolicy, Endpoint, Instant, Mesh};
 
 use super::World;
 use super::clock::Event;
@@ -86,7 +86,7 @@ impl World {
             };
             meshes.push(match before {
                 Some(before) if before.mesh == mesh => Arc::clone(before),
-                Some(_) | None => Arc::new(Prepared { routes: RouteTable::new(&mesh), mesh }),
+                Some(_) | None => Arc::new(Prepared::new(mesh)),
             });
         }
         self.control.versions.push(meshes);

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use squall_policy::{Class, Instant, Rank};
+use squall_policy::{Class, Instant, Rank, Rng};
 
 use super::World;
 use super::clock::Event;
@@ -23,12 +23,15 @@ pub(super) struct Generator {
     pub(super) index: usize,
     /// The arrival that its next event is for.
     due: usize,
+    /// The dice of headers that are drawn for each request.
+    headers: Rng,
     gone: bool,
 }
 
 impl Generator {
     pub(super) fn new(load: usize, index: usize) -> Self {
-        Self { load, index, due: 0, gone: false }
+        // Its dice are the host's, which has not booted yet.
+        Self { load, index, due: 0, headers: Rng::from_seed(0), gone: false }
     }
 }
 
@@ -40,6 +43,10 @@ impl World {
         for host in 0..self.nodes.len() {
             let Some(generator) = &self.generators[host] else { continue };
             let (load, index) = (generator.load, generator.index);
+            let headers = self.nodes[host].root.fork("load headers");
+            if let Some(generator) = &mut self.generators[host] {
+                generator.headers = headers;
+            }
             let spec = &scenario.load[load];
             let host = u32::try_from(host).expect("hosts are numbered in 32 bits");
             match &spec.arrivals {
@@ -133,7 +140,9 @@ impl World {
         let key = self.asked.insert(Asked { host, client, request, arrived: self.now, hold: Key::NONE });
         self.arm(self.now.saturating_add(nanos(timeout)), Event::GiveUp(key));
         let left = self.plan.questions[question as usize].limit;
-        let hold = self.enter_outbound(Entering { host, asker: Asker::Load(key), question, request, passed: 0, left });
+        let generator = self.generators[host as usize].as_mut().expect("only load hosts ask for loads");
+        let passed = self.plan.draw(question, 0, &mut generator.headers);
+        let hold = self.enter_outbound(Entering { host, asker: Asker::Load(key), question, request, passed, left });
         if let Some(asked) = self.asked.get_mut(key) {
             asked.hold = hold;
         }

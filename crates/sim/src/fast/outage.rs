@@ -31,6 +31,9 @@ impl World {
                 errors: node.root.fork("application errors"),
                 faults: node.root.fork("application faults"),
                 calls: node.root.fork("application calls"),
+                rows: node.root.fork("application rows"),
+                headers: node.root.fork("application headers"),
+                shut_out: Vec::new(),
                 routes: vec![0; self.plan.questions.len()],
             });
         }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::Method;
-use squall_policy::{Class, HeaderChange, Protocol};
+use squall_policy::{Class, HeaderChange, Protocol, Rng};
 
 use crate::ledger::Party;
-use crate::scenario::{Call, Distribution, Request, Scenario, Step};
+use crate::scenario::{Call, Distribution, Drawn, Request, Scenario, Step};
 use crate::shared::Targets;
 
 /// The headers that an application passes on from a request to the calls that it makes for it, besides those that every hop
@@ -28,7 +28,9 @@ pub(super) struct Question {
     /// Where the query begins in `target`, if there is one.
     query_at: Option<usize>,
     /// Sent along, in lower case.
-    headers: Vec<(String, String)>,
+    headers: Lines,
+    /// Sent along, drawn anew each time.
+    drawn: Vec<(String, Drawn)>,
     pub(super) grpc: bool,
     pub(super) idempotent: bool,
     pub(super) bytes: u64,
@@ -49,9 +51,9 @@ impl Question {
         self.query_at.map(|at| &self.target[at + 1..])
     }
 
-    /// All lines of its own with this name, and `passed`'s before them.
-    pub(super) fn header(&self, name: &str, passed: &[(String, String)]) -> Option<String> {
-        let lines = passed.iter().chain(&self.headers).filter(|(line, _)| line == name);
+    /// All lines with this name: what it brings from its cause, its own, what was drawn for it.
+    pub(super) fn header(&self, name: &str, brought: &Brought) -> Option<String> {
+        let lines = brought.lines.iter().chain(&self.headers).chain(&brought.drawn).filter(|(line, _)| line == name);
         let lines: Vec<&str> = lines.map(|(_, value)| value.as_str()).collect();
         (!lines.is_empty()).then(|| lines.join(","))
     }
@@ -85,9 +87,9 @@ pub(super) struct Plan {
     pub(super) programs: Vec<Vec<Op>>,
     /// The program of each service's versions' routes.
     scripts: Vec<Vec<Vec<u32>>>,
-    /// What is passed on; number 0 is nothing.
-    passed: Vec<Passed>,
-    known: BTreeMap<Lines, u32>,
+    /// What requests bring along; number 0 is nothing.
+    brought: Vec<Brought>,
+    known: BTreeMap<(Lines, Lines), u32>,
 }
 
 impl Plan {
@@ -98,15 +100,15 @@ impl Plan {
             calls: Vec::new(),
             programs: Vec::new(),
             scripts: Vec::new(),
-            passed: vec![Passed { lines: Vec::new(), class: Class::default() }],
-            known: BTreeMap::from([(Vec::new(), 0)]),
+            brought: vec![Brought::default()],
+            known: BTreeMap::from([(Default::default(), 0)]),
         };
         let grpc = |to: Option<Party>| to.is_some_and(|to| scenario.services[usize::from(to.0)].grpc);
         for load in &scenario.load {
             plan.mixes.push(number(plan.questions.len()));
             let to = targets.find(&load.namespace, &load.to.value);
-            for Request { method, path, headers, request_bytes, .. } in &load.mix {
-                let sent = Sent { host: &load.to.value, method, path, headers, bytes: *request_bytes };
+            for Request { method, path, headers, drawn, request_bytes, .. } in &load.mix {
+                let sent = Sent { host: &load.to.value, method, path, headers, drawn, bytes: *request_bytes };
                 plan.questions.push(question(&sent, to, grpc(to), true));
             }
         }
@@ -117,8 +119,8 @@ impl Plan {
                 for route in &version.routes {
                     let program = plan.program(&route.steps, &mut |call: &Call| {
                         let to = targets.find(&service.namespace, &call.host.value);
-                        let Call { host, method, path, headers, request_bytes, .. } = call;
-                        let sent = Sent { host: &host.value, method, path, headers, bytes: *request_bytes };
+                        let Call { host, method, path, headers, drawn, request_bytes, .. } = call;
+                        let sent = Sent { host: &host.value, method, path, headers, drawn, bytes: *request_bytes };
                         question(&sent, to, grpc(to), false)
                     });
                     routes.push(program);
@@ -162,25 +164,32 @@ impl Plan {
         self.scripts[usize::from(service.0)][version][route]
     }
 
-    /// What a request brings with it from the request it is made for.
-    pub(super) fn passed(&self, passed: u32) -> &[(String, String)] {
-        &self.passed[passed as usize].lines
+    /// What a request brings along.
+    pub(super) fn brought(&self, number: u32) -> &Brought {
+        &self.brought[number as usize]
     }
 
-    /// How much a request that brings this matters.
-    pub(super) fn class(&self, passed: u32) -> Class {
-        self.passed[passed as usize].class
+    /// Draws the headers of one request that say so, besides what it brings from its cause.
+    pub(super) fn draw(&mut self, question: u32, brought: u32, dice: &mut Rng) -> u32 {
+        let drawn = &self.questions[question as usize].drawn;
+        if drawn.is_empty() {
+            return brought;
+        }
+        let drawn = drawn.iter().map(|(name, drawn)| (name.clone(), drawn.draw(dice))).collect();
+        self.keep(self.brought[brought as usize].lines.clone(), drawn)
     }
 
     /// What an application that gets this question, with what it brings, passes on after a route has changed it.
-    pub(super) fn pass_on(&mut self, question: u32, brought: u32, changes: &[HeaderChange]) -> u32 {
+    pub(super) fn pass_on(&mut self, question: u32, number: u32, changes: &[HeaderChange]) -> u32 {
         let own = &self.questions[question as usize].headers;
+        let Brought { lines, drawn, .. } = &self.brought[number as usize];
         let is = |name: &str| PASSED_ON.contains(&name);
-        if !changes.iter().any(|change| is(changed(change))) && !own.iter().any(|(name, _)| is(name)) {
-            return brought;
+        let is_plain = !changes.iter().any(|change| is(changed(change))) && !own.iter().any(|(name, _)| is(name));
+        if is_plain && drawn.is_empty() {
+            return number;
         }
-        let mut lines = self.passed[brought as usize].lines.clone();
-        lines.extend(own.iter().filter(|(name, _)| is(name)).cloned());
+        let mut lines = lines.clone();
+        lines.extend(own.iter().chain(drawn).filter(|(name, _)| is(name)).cloned());
         for change in changes.iter().filter(|change| is(changed(change))) {
             match change {
                 HeaderChange::Set { name, value } => {
@@ -191,21 +200,32 @@ impl Plan {
                 HeaderChange::Remove { name } => lines.retain(|(line, _)| line != name),
             }
         }
-        if let Some(known) = self.known.get(&lines) {
+        self.keep(lines, Vec::new())
+    }
+
+    fn keep(&mut self, lines: Lines, drawn: Lines) -> u32 {
+        let key = (lines, drawn);
+        if let Some(known) = self.known.get(&key) {
             return *known;
         }
-        let class = lines.iter().find(|(name, _)| name == PRIORITY).and_then(|(_, value)| Class::parse(value));
-        self.passed.push(Passed { lines: lines.clone(), class: class.unwrap_or_default() });
-        let new = number(self.passed.len() - 1);
-        self.known.insert(lines, new);
+        let new = number(self.brought.len());
+        let class = key.0.iter().find(|(name, _)| name == PRIORITY).and_then(|(_, value)| Class::parse(value));
+        let (lines, drawn) = key.clone();
+        self.brought.push(Brought { lines, drawn, class: class.unwrap_or_default() });
+        self.known.insert(key, new);
         new
     }
 }
 
-/// What a request brings along to be passed on.
-struct Passed {
+/// What a request brings along, besides its question.
+#[derive(Default)]
+pub(super) struct Brought {
+    /// From the request it is made for.
     lines: Lines,
-    class: Class,
+    /// Drawn for it.
+    drawn: Lines,
+    /// How much it matters.
+    pub(super) class: Class,
 }
 
 /// The header that a change is about.
@@ -221,11 +241,12 @@ struct Sent<'s> {
     method: &'s str,
     path: &'s str,
     headers: &'s [(String, String)],
+    drawn: &'s [(String, Drawn)],
     bytes: u64,
 }
 
 fn question(sent: &Sent<'_>, to: Option<Party>, grpc: bool, by_load: bool) -> Question {
-    let Sent { host, method, path, headers, bytes } = *sent;
+    let Sent { host, method, path, headers, drawn, bytes } = *sent;
     let headers: Vec<(String, String)> =
         headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
     let value = |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
@@ -240,6 +261,7 @@ fn question(sent: &Sent<'_>, to: Option<Party>, grpc: bool, by_load: bool) -> Qu
         query_at: path.find('?'),
         traced: value("traceparent").is_some(),
         headers,
+        drawn: drawn.iter().map(|(name, drawn)| (name.to_ascii_lowercase(), drawn.clone())).collect(),
         grpc,
         bytes,
         limit: expected,

@@ -82,7 +82,8 @@ fn faults(scenario: &Scenario) -> Result<(), Unsupported> {
             | FaultKind::Crash(_)
             | FaultKind::Pause { .. }
             | FaultKind::Errors { .. }
-            | FaultKind::Slow { .. } => continue,
+            | FaultKind::Slow { .. }
+            | FaultKind::Outage { .. } => continue,
         };
         return Err(unsupported(format!("{} ({})", fault.name, fault.place), why));
     }

@@ -161,9 +161,13 @@ impl World {
     }
 
     fn begin_call(&mut self, key: Key, call: u32) {
-        if let Some(strand) = self.strands.get_mut(key) {
-            strand.call = Some(Calling { call, try_number: 0, arrived: self.now, since: self.now, hold: Key::NONE });
-        }
+        let Some(strand) = self.strands.get_mut(key) else { return };
+        let Some(work) = self.works.get(strand.work) else { return };
+        let question = self.plan.calls[call as usize].question;
+        let Some(app) = self.nodes[work.host as usize].app.as_mut() else { return };
+        let brought = self.plan.draw(question, work.passed, &mut app.headers);
+        let now = self.now;
+        strand.call = Some(Calling { call, try_number: 0, arrived: now, since: now, hold: Key::NONE, brought });
         self.ask(key);
     }
 
@@ -175,9 +179,10 @@ impl World {
         calling.since = self.now;
         calling.hold = Key::NONE;
         strand.waits += 1;
-        let (call, try_number, waits, work) = (calling.call, calling.try_number, strand.waits, strand.work);
+        let (call, try_number, passed) = (calling.call, calling.try_number, calling.brought);
+        let (waits, work) = (strand.waits, strand.work);
         let Some(work) = self.works.get(work) else { return };
-        let (host, request, passed, deadline) = (work.host, work.request, work.passed, work.deadline);
+        let (host, request, deadline) = (work.host, work.request, work.deadline);
         let plan = &self.plan.calls[call as usize];
         let (question, timeout) = (plan.question, plan.timeout);
         if self.keeps {
@@ -297,6 +302,8 @@ impl World {
             Why::NoRoute => "no route".to_owned(),
             Why::QueueFull => "queue full".to_owned(),
             Why::Fault => "a fault of the scenario".to_owned(),
+            Why::Outage => "an outage of the scenario".to_owned(),
+            Why::Conflict => "another committed before it".to_owned(),
             Why::OwnErrors => "its own error rate".to_owned(),
             Why::TimedOut(call) => format!("call of {} timed out", host(call)),
             Why::Gave(call, 0, _) => format!("call of {} got no answer", host(call)),

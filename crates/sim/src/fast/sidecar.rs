@@ -14,7 +14,7 @@ use super::World;
 use super::clock::Event;
 use super::slab::Key;
 use super::state::{Asker, Hold, NEVER, Next, Reply, Routed, Target, Tries, judged};
-use crate::ledger::Call;
+use crate::ledger::{Call, Gauge};
 
 /// A request that enters a sidecar.
 pub(super) struct Entering {
@@ -167,7 +167,7 @@ impl World {
     /// How much a request matters: by its class, then by the load's request it is made for.
     fn rank(&self, request: u32, passed: u32) -> Rank {
         let key = self.rank_keys.get(request as usize).copied().unwrap_or_default();
-        Rank { class: self.plan.class(passed), key }
+        Rank { class: self.plan.brought(passed).class, key }
     }
 
     fn next_exchange(&mut self, host: u32) -> u64 {
@@ -178,9 +178,14 @@ impl World {
 
     fn write_call(&mut self, host: u32, question: u32, request: u32) -> u32 {
         let line = self.book.calls.len();
+        let (from, to) = (self.nodes[host as usize].party, self.plan.questions[question as usize].to);
+        if let Some(to) = to {
+            self.gauge(Gauge::Between(from, to), true);
+        }
         self.book.calls.push(Call {
-            from: self.nodes[host as usize].party,
-            to: self.plan.questions[question as usize].to,
+            from,
+            to,
+            meant: to,
             request: (request > 0).then_some(u64::from(request)),
             arrived: Instant::from_nanos(self.now),
             ended: None,
@@ -197,13 +202,14 @@ impl World {
     fn route(&mut self, host: u32, question: u32, passed: u32) -> Result<usize, Own> {
         let node = &mut self.nodes[host as usize];
         let at = question as usize;
-        // A route that looks at what is passed on is looked up anew each time.
-        if passed == 0 && node.ways[at].is_some() {
+        let Some(mesh) = &node.mesh else { return Err(Own::NOT_READY) };
+        // Where routes look at headers, what a request brings along may lead it elsewhere than the one before.
+        let is_plain = passed == 0 || !mesh.looks_at_headers;
+        if is_plain && node.ways[at].is_some() {
             return Ok(at);
         }
-        let Some(mesh) = &node.mesh else { return Err(Own::NOT_READY) };
         let asked = &self.plan.questions[at];
-        let brought = self.plan.passed(passed);
+        let brought = self.plan.brought(passed);
         let header = |name: &str| asked.header(name, brought).map(std::borrow::Cow::Owned);
         let line = RequestLine {
             authority: &asked.authority,
@@ -215,7 +221,7 @@ impl World {
         let route: &Arc<Route> = mesh.routes.find(&line).ok_or(Own::from(LocalReply::of(Reason::NoRoute)))?;
         let cells = route.backends.iter().map(|weighted| node.cell_of.get(&weighted.backend).copied()).collect();
         node.ways[at] = Some(Routed { route: Arc::clone(route), cells });
-        if passed != 0 {
+        if !is_plain {
             // Only for this request; the next may bring something else.
             self.forget.push((host, question));
         }

@@ -10,7 +10,7 @@ use squall_policy::{Answer, AttemptNumber, Backend, BackendName, Exchange, Mesh,
 use super::clock::Event;
 use super::slab::Key;
 use crate::engine::CrashMode;
-use crate::knobs::Knobs;
+use crate::knobs::{Gate, Knobs};
 use crate::ledger::Party;
 use crate::pod::Status;
 
@@ -21,6 +21,16 @@ pub(super) const NEVER: u64 = u64::MAX;
 pub(super) struct Prepared {
     pub(super) mesh: Mesh,
     pub(super) routes: RouteTable,
+    /// Some route depends on a header.
+    pub(super) looks_at_headers: bool,
+}
+
+impl Prepared {
+    pub(super) fn new(mesh: Mesh) -> Self {
+        let mut routes = mesh.hosts.iter().flat_map(|host| &host.routes);
+        let looks_at_headers = routes.any(|route| !route.matches.headers.is_empty());
+        Self { routes: RouteTable::new(&mesh), looks_at_headers, mesh }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +144,10 @@ pub(super) struct App {
     pub(super) errors: Rng,
     pub(super) faults: Rng,
     pub(super) calls: Rng,
+    pub(super) rows: Rng,
+    pub(super) headers: Rng,
+    /// Requests that an outage holds up, and what opens when it ends.
+    pub(super) shut_out: Vec<(Key, Gate<()>)>,
     /// Which of its routes serves each question: the index and 1, or 0: not looked up yet.
     pub(super) routes: Vec<u16>,
 }
@@ -291,7 +305,11 @@ pub(super) struct Work {
     pub(super) passed: u32,
     /// When its caller wants the answer, on the host's clock.
     pub(super) deadline: Option<u64>,
+    pub(super) question: u32,
+    /// Its line in the book, once it has one.
     pub(super) line: u32,
+    /// Under optimistic contention: its row, and the row's version when it began.
+    pub(super) row: Option<(u32, u64)>,
     pub(super) arrived: u64,
     pub(super) route: usize,
     pub(super) phase: Phase,
@@ -306,6 +324,8 @@ pub(super) enum Phase {
     Served,
     /// Needs none: refused, or not found.
     Outside,
+    /// An outage holds it up.
+    ShutOut,
 }
 
 /// One line of execution of a script.
@@ -341,6 +361,8 @@ pub(super) struct Calling {
     pub(super) arrived: u64,
     pub(super) since: u64,
     pub(super) hold: Key,
+    /// What its requests bring along.
+    pub(super) brought: u32,
 }
 
 /// Why an application answers with an error.
@@ -351,6 +373,8 @@ pub(super) enum Why {
     QueueFull,
     Fault,
     OwnErrors,
+    Outage,
+    Conflict,
     TimedOut(u32),
     Gave(u32, u16, Option<u8>),
 }

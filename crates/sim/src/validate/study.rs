@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::answers::Found;
 use super::grade::{CaseReport, report};
-use crate::outcome::{RunError, RunOptions};
+use crate::outcome::{Model, RunError, RunOptions};
 use crate::run::run;
 use crate::scenario::{Layer, Sample, Sampling, Scenario};
 
@@ -86,7 +86,11 @@ impl Study {
     }
 
     fn options(&self) -> RunOptions {
-        RunOptions::default()
+        let model = match self.layer {
+            Layer::Fast => Model::Fast,
+            Layer::Full => Model::Full,
+        };
+        RunOptions { model, ..RunOptions::default() }
     }
 
     /// The rows of its answers, from what its replications found.
