@@ -84,7 +84,7 @@
 //! | `queueTimeout` | the longest wait for a place | more than 0 | the request's deadline |
 //! | `queue.order` | `Fifo`; `AdaptiveLifo`: the last comer first, once somebody has been waiting all the time for `queue.lifoAfter` | | `Fifo` |
 //! | `queue.lifoAfter` | see `queue.order` | 1ms to 1h | 100ms |
-//! | `queue.priorities` | serve higher classes first, and give them the places of lower ones in a full queue (see there) | | `false` |
+//! | `queue.priorities` | give places by rank, and in a full queue also the places of those who rank lowest (see there) | | `false` |
 //! | `queue.codel.target`, `.interval` | when nobody has waited less than `target` for `interval`, requests are sent away, ever faster, until somebody has (RFC 8289) | 1ms to `interval`; to 1h | 5ms, 100ms; without `codel` nobody is |
 //! | `queue.deadlineAware` | refuse a request that would be answered after its deadline, by what the latest took | | `false` |
 //! | `rateLimit.total` | requests per time: `{requests: 100, per: 1s, burst: 100}`; one too many is answered with 429 and `retry-after` | | none; `per` 1s, `burst` as `requests` |
@@ -114,9 +114,10 @@
 //! ## Classes of requests
 //! The header `squall-priority` says how much a request matters: `critical`, `default` (what says nothing) or `sheddable`. An
 //! application, or an HTTPRoute's RequestHeaderModifier, sets it; applications pass it on with the calls they make, as they do
-//! `x-request-id` and `traceparent`. In a queue with `priorities` higher classes are served first. When it is full, a newcomer
-//! takes the place of whoever ranks lowest: by class, then by a hash of `x-request-id`, which is the same at every service that a
-//! request reaches. So overloaded services all send the same requests away, and do no work for one that fails elsewhere.
+//! `x-request-id` and `traceparent`. A queue with `priorities` serves by rank: by class, then by a hash of `x-request-id`,
+//! which is the same at every service that a request reaches. When it is full, a newcomer takes the place of whoever ranks lowest.
+//! So overloaded services all keep the same requests, and do little work for one that fails elsewhere. Who ranks low waits long:
+//! set a `queueTimeout` or a time-out of the request.
 //!
 //! # `timeouts`
 //! | field | meaning | default |

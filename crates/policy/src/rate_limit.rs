@@ -65,6 +65,9 @@ impl Bucket {
     fn wait(&mut self, now: Instant) -> Duration {
         self.fill(now);
         let missing = self.rate.per.as_nanos().saturating_sub(self.level);
+        if missing == 0 {
+            return Duration::ZERO;
+        }
         let nanos = missing.div_ceil(u128::from(self.rate.requests));
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }

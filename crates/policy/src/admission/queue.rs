@@ -1,4 +1,4 @@
-//! Those who wait, by class and in order of arrival.
+//! Those who wait, by rank and in order of arrival.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use crate::backend::Ticket;
 use crate::mesh::QueueOrder;
 use crate::priority::{Class, Rank};
 
-/// The queue. One line for each class, and all of them by rank.
+/// The queue. By rank, and in a line for each class.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     lines: [BTreeMap<Ticket, Waiting>; Class::ALL.len()],
@@ -80,10 +80,12 @@ impl Queue {
 
     /// Who is served next.
     pub(super) fn next(&self, now: Instant, order: QueueOrder) -> Option<Ticket> {
-        let line = self.lines.iter().find(|line| !line.is_empty())?;
-        let lifo = mutant!("last-come-first-served", self.is_lifo(now, order), true);
-        let ends = if lifo { line.last_key_value() } else { line.first_key_value() };
-        ends.map(|(ticket, _)| *ticket)
+        if mutant!("last-come-first-served", self.is_lifo(now, order), true) {
+            let line = self.lines.iter().find(|line| !line.is_empty())?;
+            return line.last_key_value().map(|(ticket, _)| *ticket);
+        }
+        // Without priorities all are of one rank, and tickets count.
+        self.by_rank.first().map(|(_, ticket)| *ticket)
     }
 
     /// Whether the last comer is first now.
@@ -105,8 +107,9 @@ impl Queue {
         mutant!("the-best-in-the-queue-is-sent-away", self.by_rank.last(), self.by_rank.first()).copied()
     }
 
-    /// How many would be served before a newcomer of this class.
-    pub(super) fn ahead(&self, class: Class) -> usize {
-        self.lines[..=class as usize].iter().map(BTreeMap::len).sum()
+    /// How many would be served before a newcomer of this rank.
+    pub(super) fn ahead(&self, rank: Rank) -> usize {
+        let ahead = |(waiting, _): &&(Rank, Ticket)| *waiting <= rank;
+        if self.priorities { self.by_rank.iter().take_while(ahead).count() } else { self.len() }
     }
 }

@@ -72,8 +72,8 @@ impl Default for Vegas {
 pub struct Queue {
     /// In which order places are given. Default first come, first served.
     pub order: QueueOrder,
-    /// Higher classes ([`crate::Class`]) are served first and take the place of lower ones in a full queue; within a class
-    /// the greatest [`crate::Rank::key`] is sent away first, so that all proxies send the same requests away. Default off.
+    /// Places are given by rank ([`crate::Rank`]: the class, then a key that is the same in all proxies), and who ranks higher
+    /// takes the place of who ranks lowest in a full queue, so that all proxies keep the same requests. Default off.
     pub priorities: bool,
     /// Sends requests away while they wait too long all the time; `None`: never.
     pub codel: Option<Codel>,

@@ -32,8 +32,8 @@ impl Model {
         if self.inside.len() as u32 >= limits.in_flight || self.line.is_empty() {
             return None;
         }
-        let class = |at: &usize| if limits.queue.priorities { self.line[*at].rank.class } else { Class::Default };
-        let first = (0..self.line.len()).min_by_key(|at| (class(at), self.line[*at].ticket))?;
+        let rank = |at: &usize| if limits.queue.priorities { self.line[*at].rank } else { Rank::default() };
+        let first = (0..self.line.len()).min_by_key(|at| (rank(at), self.line[*at].ticket))?;
         let ticket = self.line.remove(first).ticket;
         self.inside.push(ticket);
         Some(ticket)
