@@ -55,7 +55,7 @@ pub struct Vegas {
     pub min: u32,
     /// The first limit, `min` to `in_flight`. Default 20, or the nearest that is allowed.
     pub initial: u32,
-    /// How often the limit is set anew, 1 ms to 1 h. Default 100 ms. It goes on until it has ten answers.
+    /// How often the limit is set anew, 1 ms to 1 h. Default 100 ms. It goes on until it has 50 answers.
     pub window: Duration,
     /// After `probe`·limit windows (half of that to all of it) the least latency is forgotten. 1 to 10,000. Default 30.
     pub probe: u32,

@@ -1,9 +1,11 @@
 //! What the proxy answers by itself, and what it does to heads on the way.
 
+use std::time::Duration;
+
 use crate::common::*;
 use http::{Request, Response};
 use squall_net::http::Version;
-use squall_policy::{Inbound, Limits, Mesh, Protocol};
+use squall_policy::{HeaderChange, Inbound, Limits, Mesh, PathMatch, Protocol, Queue, Rate, RateLimit};
 
 #[test]
 fn an_unknown_host_is_a_404_with_its_reason() {
@@ -95,6 +97,71 @@ fn a_full_queue_refuses_and_a_free_place_wakes_the_next() {
         enter.send(()).await.expect("the origin waits");
         assert_eq!(second.await.expect("answered").body(), "ok");
         assert_eq!(story.count("Granted"), 1);
+    });
+}
+
+#[test]
+fn one_request_too_many_is_told_when_to_come_again() {
+    run(|host| async move {
+        let at = origin(&host, echo).await;
+        let mut mesh = mesh(Protocol::Http1, &[at]);
+        let rate = Rate { requests: 2, per: Duration::from_secs(60), burst: 2 };
+        policy(&mut mesh).rate = Some(RateLimit { total: Some(rate), ..RateLimit::default() });
+        let (_proxy, proxy_at, story) = outbound(&host, mesh).await;
+        for _ in 0..2 {
+            assert_eq!(get(&host, proxy_at, "/").await.status(), 200);
+        }
+        let third = get(&host, proxy_at, "/").await;
+        assert_eq!((third.status().as_u16(), header(&third, "squall-reason")), (429, "rate-limited"));
+        let seconds: u64 = header(&third, "retry-after").parse().expect("whole seconds");
+        assert!((1..=30).contains(&seconds), "a token in half a minute: {seconds}");
+        assert_eq!(story.count("Picked"), 2);
+    });
+}
+
+#[test]
+fn a_route_says_how_much_a_request_matters_and_who_matters_more_goes_first() {
+    run(|host| async move {
+        let (enter, gate) = tokio::sync::mpsc::channel::<()>(1);
+        let gate = std::sync::Arc::new(std::sync::Mutex::new(gate));
+        let at = origin(&host, move |request| {
+            let gate = std::sync::Arc::clone(&gate);
+            async move {
+                std::future::poll_fn(|cx| gate.lock().expect("no panic while locked").poll_recv(cx)).await;
+                echo(request).await
+            }
+        })
+        .await;
+        let mut mesh = mesh(Protocol::Http1, &[at]);
+        let queue = Queue { priorities: true, ..Queue::default() };
+        policy(&mut mesh).limits = Limits { in_flight: 1, pending: 1, queue, ..Limits::default() };
+        let name = "squall-priority".to_owned();
+        mesh.hosts[0].routes[0].request_headers = vec![HeaderChange::Set { name, value: "sheddable".to_owned() }];
+        let mut matters = mesh.hosts[0].routes[0].clone();
+        matters.matches.path = PathMatch::Exact("/pay".to_owned());
+        matters.request_headers = Vec::new();
+        mesh.hosts[0].routes.insert(0, matters);
+        let (_proxy, proxy_at, story) = outbound(&host, mesh).await;
+        let ask = |path: &'static str| {
+            let host = host.clone();
+            let (sender, receiver) = tokio::sync::oneshot::channel();
+            host.clone().spawn("client", async move {
+                let _ = sender.send(get(&host, proxy_at, path).await);
+            });
+            receiver
+        };
+        let first = ask("/1");
+        story.saw(&host, "Picked").await;
+        let second = ask("/2");
+        story.saw(&host, "Queued").await;
+        let pays = ask("/pay");
+        let second = second.await.expect("answered");
+        assert_eq!((second.status().as_u16(), header(&second, "squall-reason")), (503, "preempted"));
+        enter.send(()).await.expect("the origin waits");
+        let first = first.await.expect("answered");
+        assert_eq!(header(&first, "saw-squall-priority"), "sheddable", "it is passed on");
+        enter.send(()).await.expect("the origin waits");
+        assert_eq!(pays.await.expect("answered").status(), 200);
     });
 }
 
