@@ -112,6 +112,7 @@ fn backend_policy(port: &ServicePort, policy: Option<&TrafficPolicy>) -> Backend
     BackendPolicy {
         balancing: policy.balancing.clone().unwrap_or(default.balancing),
         breaker: policy.breaker,
+        service_breaker: policy.service_breaker,
         outliers: policy.outliers,
         limits: policy.limits.as_ref().map_or(default.limits, |wanted| wanted.limits),
         rate: policy.limits.as_ref().and_then(|wanted| wanted.rate.clone()),

@@ -149,6 +149,7 @@ pub(crate) struct TrafficPolicy {
     pub(crate) balancing: Option<Balancing>,
     pub(crate) retries: Option<Retries>,
     pub(crate) breaker: Option<BreakerConfig>,
+    pub(crate) service_breaker: Option<BreakerConfig>,
     pub(crate) outliers: Option<OutlierConfig>,
     pub(crate) limits: Option<LimitsSpec>,
     pub(crate) timeouts: PolicyTimeouts,

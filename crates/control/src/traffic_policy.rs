@@ -13,6 +13,7 @@
 //!     backoff: {base: 25ms, max: 250ms, jitter: full}
 //!     budget: {percent: 20, minPerSecond: 10, window: 10s}
 //!   circuitBreaker: {consecutiveFailures: 7, open: {min: 1s, max: 60s, jitter: 50%}, probes: 1}
+//!   serviceCircuitBreaker: {successRate: {below: 30%, window: 10s, minRequests: 50}, slowCalls: {slowerThan: 1s, above: 50%}}
 //!   outlierDetection: {consecutive5xx: 5}
 //!   limits: {inFlight: 1024, pending: 256}
 //!   timeouts: {request: 1s, perTry: 250ms, connect: 500ms}
@@ -54,26 +55,57 @@
 //! | `bufferBytes` | how much of a request body is kept for a retry; a longer one is sent once | 0 to 16777216 | 65536 |
 //!
 //! # `circuitBreaker`
-//! Per endpoint. Absent: none.
+//! A breaker per endpoint: closed it sends, open it refuses, half-open it lets probes through. Absent: none. Each of
+//! `consecutiveFailures`, `successRate` and `slowCalls` that is set may open it, and any combination of them.
 //!
 //! | field | meaning | range | default |
 //! |---|---|---|---|
-//! | `consecutiveFailures` | opens after so many failures in a row | 1 or more | 7 |
-//! | `open.min` | stays open at first; doubles while probes fail | 1ms to `max` | 1s |
+//! | `consecutiveFailures` | opens after so many failures in a row | 1 or more | 7; off, if `successRate` or `slowCalls` is set and it is not |
+//! | `successRate` | opens when too few of the latest calls succeed | | off |
+//! | `successRate.below` | fewer than this share | more than 0% to 100% | 50% |
+//! | `successRate.window` | how long a call counts: in ten buckets, so nine tenths of this at least | 100ms to 1h | 10s |
+//! | `successRate.minRequests` | calls in the window before it says anything | 1 or more | 20 |
+//! | `slowCalls` | opens when too many of the latest calls are slow | | off |
+//! | `slowCalls.slowerThan` | slow is a call without an answer's head after so long; it counts at that moment and does not have to end first | 1ms to 24h | required |
+//! | `slowCalls.above` | more than this share | 0% to less than 100% | 50% |
+//! | `slowCalls.window`, `slowCalls.minRequests` | as of `successRate` | | 10s, 20 |
+//! | `open.min` | stays open at first; doubles while probes fail or are slow | 1ms to `max` | 1s |
 //! | `open.max` | stays open at most | to 24h | 60s, or `min` if that is more |
 //! | `open.jitter` | spreads the open time up by this share | 0% to 100% | 50% |
 //! | `probes` | requests let through while half-open; as many successes close it | 1 or more | 1 |
+//! | `floor` | so many endpoints keep serving, whatever they do (breaker closed, not ejected, not draining); a breaker that would leave fewer stays closed, and opens as soon as others serve again | 0 or more | 0: all may open, and requests are refused at once while all are |
+//!
+//! # `serviceCircuitBreaker`
+//! A breaker of the Service as a whole, in each client: it counts the tries to all endpoints, and while it is open every
+//! request is refused with 503 at once (`squall-reason: breaker-open`). Fields as of `circuitBreaker`, without `floor`. Both
+//! breakers may be set; each has its own counts. Where a few of many endpoints fail, it refuses also what the others would
+//! have served: with three shards, one of them dead, and `successRate: {below: 70%}`, nothing is served, and with the breaker per
+//! endpoint two thirds are.
 //!
 //! # `outlierDetection`
-//! Ejects endpoints as Envoy does. Absent: none.
+//! Ejects endpoints as Envoy does, with Envoy's detectors and defaults. Absent: none. Failures are 5xx, and what the
+//! sidecar sees itself: no connection, a break (as 503), a try out of time (as 504).
 //!
 //! | field | meaning | range | default |
 //! |---|---|---|---|
-//! | `consecutive5xx` | ejects after so many 5xx or connection failures in a row | 1 or more | 5 |
-//! | `interval` | how often ejected endpoints are looked at for return | 1ms or more | 10s |
+//! | `consecutive5xx` | ejects after so many failures in a row | 1 or more | 5 |
+//! | `consecutiveGatewayFailure` | the same for 502, 503, 504 only | 1 or more | 5, not enforced |
+//! | `splitExternalLocalOriginErrors` | counts what the sidecar sees itself apart | | `false` |
+//! | `consecutiveLocalOriginFailure` | ejects after so many of those in a row; only if split | 1 or more | 5 |
+//! | `successRate` | each interval, ejects below mean − `stdevFactor` × standard deviation of the success rates | | |
+//! | `successRate.minimumHosts` | only if so many endpoints had enough requests | 0 or more | 5 |
+//! | `successRate.requestVolume` | enough requests in an interval | 0 or more | 100 |
+//! | `successRate.stdevFactor` | Envoy's 1900 is 1.9 here | 0 to 100, thousandths | 1.9 |
+//! | `failurePercentage` | each interval, ejects from a share of failures on | | not enforced |
+//! | `failurePercentage.threshold` | that share | 0% to 100% | 85% |
+//! | `failurePercentage.minimumHosts`, `.requestVolume` | as of `successRate` | | 5, 50 |
+//! | `enforcing` | in which share of its findings a detector ejects; by name: `consecutive5xx`, `consecutiveGatewayFailure`, `successRate`, `failurePercentage`, and if split `consecutiveLocalOriginFailure`, `localOriginSuccessRate`, `localOriginFailurePercentage` | 0% to 100% | 100%; 0% for `consecutiveGatewayFailure`, `failurePercentage` and `localOriginFailurePercentage` |
+//! | `interval` | how often shares are looked at and ejected endpoints may return | 1ms or more | 10s |
 //! | `baseEjection` | first ejection; times the number of ejections so far | 1ms or more | 30s |
 //! | `maxEjection` | the longest | `baseEjection` to 24h | 300s, or `baseEjection` if that is more |
+//! | `maxEjectionJitter` | each is longer by up to this | 0s to 24h | 0s |
 //! | `maxEjectionPercent` | share of the endpoints that may be ejected at once | 0 to 100 | 10 |
+//! | `alwaysEjectOne` | one may be ejected even if that is a larger share (Envoy's default is `false`) | | `true` |
 //! | `floor` | endpoints that are never ejected | 1 or more | 1 |
 //!
 //! # `limits`

@@ -7,21 +7,25 @@
 //!   estimate, breaker, outlier ◀── judge (head, break, time-out, end of body) ◀─────────────────────────┘
 //! ```
 
+mod guard;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admission::{Admission, Asker, Claim, Entry, Left};
 use crate::balance::{Balancer, Cost};
-use crate::breaker::{self, Admits, Breaker};
+use crate::breaker::{self, Admits, Breaker, Trip};
 use crate::budget::RetryBudget;
 use crate::ewma::{Decay, Estimate};
 use crate::mesh::{BackendName, BackendPolicy, Backoff, Balancing, Endpoint};
-use crate::outlier::{self, Crowd, Outlier};
+use crate::outlier::{Ejection, Outlier};
 use crate::rate_limit::RateLimit;
 use crate::reply::Reason;
 use crate::verdict::Verdict;
 use crate::{Instant, Rng};
+
+use guard::Guard;
 
 /// The shared state of one backend in one proxy: balancer, breakers, outlier ejection, budget, admission queue.
 /// The shell keeps it behind a lock that is never held over an await.
@@ -38,9 +42,8 @@ pub struct Backend {
     /// Made by the first request, which brings the time.
     rate: Option<RateLimit>,
     budget: Option<RetryBudget>,
-    interval_ends: Option<Instant>,
+    guard: Guard,
     events: VecDeque<BackendEvent>,
-    breaker_dice: Rng,
     backoff_dice: Rng,
 }
 
@@ -57,8 +60,8 @@ pub enum BackendEvent {
         endpoint: Arc<str>,
         /// Refuses until then.
         until: Instant,
-        /// Failures in a row that did it.
-        failures: u32,
+        /// What did it.
+        why: Trip,
     },
     /// The breaker lets a probe through.
     BreakerHalfOpen {
@@ -70,17 +73,46 @@ pub enum BackendEvent {
         /// Whose.
         endpoint: Arc<str>,
     },
+    /// The breaker should have opened, but fewer than its floor would serve. Said once until its reason is over.
+    OpenRefused {
+        /// Whose.
+        endpoint: Arc<str>,
+        /// What should have done it.
+        why: Trip,
+    },
+    /// The breaker of the whole backend opened until then.
+    ServiceBreakerOpened {
+        /// Refuses until then.
+        until: Instant,
+        /// What did it.
+        why: Trip,
+    },
+    /// The breaker of the whole backend lets a probe through.
+    ServiceBreakerHalfOpen,
+    /// The breaker of the whole backend sends again.
+    ServiceBreakerClosed,
     /// Ejected as an outlier.
     Ejected {
         /// Who.
         endpoint: Arc<str>,
         /// Until then at least.
         until: Instant,
+        /// What did it.
+        why: Ejection,
     },
     /// Should have been ejected, but too few would be left.
     EjectionRefused {
         /// Who.
         endpoint: Arc<str>,
+        /// What should have done it.
+        why: Ejection,
+    },
+    /// Should have been ejected, but the dice of `enforcing` said no.
+    EjectionSpared {
+        /// Who.
+        endpoint: Arc<str>,
+        /// What should have done it.
+        why: Ejection,
     },
     /// Back from ejection.
     Returned {
@@ -112,7 +144,7 @@ struct Slot {
 }
 
 /// Names one stay of an endpoint: it never comes again, also if the endpoint does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SlotId(u32);
 
 /// Leave to send one try to one endpoint.
@@ -124,6 +156,8 @@ pub(crate) struct Permit {
     index: usize,
     started: Instant,
     breaker: Option<breaker::Permit>,
+    /// Of the breaker of the whole.
+    service: Option<breaker::Permit>,
 }
 
 /// The endpoint for one try.
@@ -187,9 +221,8 @@ impl Backend {
             admission: Admission::new(Instant::ZERO, &policy.limits, rng.fork("limits")),
             rate: None,
             budget: policy.budget.map(RetryBudget::new),
-            interval_ends: None,
+            guard: Guard::new(&rng),
             events: VecDeque::new(),
-            breaker_dice: rng.fork("breaker"),
             backoff_dice: rng.fork("back-off"),
             policy,
         }
@@ -203,17 +236,7 @@ impl Backend {
             self.decay = Decay::new(decay);
             self.slots.iter_mut().for_each(|slot| slot.estimate = Estimate::new(now, default_rtt));
         }
-        if self.policy.breaker != old.breaker {
-            self.slots.iter_mut().for_each(|slot| slot.breaker.reset());
-        }
-        if self.policy.outliers != old.outliers {
-            for slot in &mut self.slots {
-                if std::mem::take(&mut slot.outlier).is_ejected() {
-                    self.events.push_back(BackendEvent::Returned { endpoint: Arc::clone(&slot.endpoint.name) });
-                }
-            }
-            self.interval_ends = None;
-        }
+        self.guard_by_policy(now, &old);
         if self.policy.budget != self.budget.as_ref().map(RetryBudget::config) {
             self.budget = self.policy.budget.map(RetryBudget::new);
         }
@@ -249,19 +272,7 @@ impl Backend {
             self.slots.push(slot);
         }
         self.balancer.set_weights(self.slots.iter().map(|slot| slot.endpoint.weight).collect());
-        self.uphold_floor();
-    }
-
-    /// Brings ejected endpoints back, the earliest first, when others left and too few serve.
-    fn uphold_floor(&mut self) {
-        let Some(config) = self.policy.outliers else { return };
-        let mut crowd = self.crowd();
-        while crowd.ejected > 0 && crowd.all - crowd.ejected < config.floor {
-            let ejected = self.slots.iter_mut().filter(|slot| !slot.endpoint.draining && slot.outlier.is_ejected());
-            let Some(slot) = ejected.min_by_key(|slot| slot.outlier.until()) else { return };
-            self.events.push_back(outlier_event(&slot.endpoint, slot.outlier.pardon()));
-            crowd.ejected -= 1;
-        }
+        self.uphold_floors(now);
     }
 
     /// Its name.
@@ -288,26 +299,16 @@ impl Backend {
         self.admission.poll_granted()
     }
 
-    /// When to call [`Backend::on_deadline`], and why. Breakers need no timer (they half-open at the next pick);
-    /// ejections return at the interval.
+    /// When to call [`Backend::on_deadline`], and why. Breakers need no timer (they half-open at the next pick), but for
+    /// calls that become slow; outliers are found and return at the interval.
     #[must_use]
     pub fn poll_deadline(&self) -> Option<(Instant, &'static str)> {
-        self.interval_ends.map(|at| (at, "outliers"))
+        self.guard_deadline()
     }
 
     /// The time that [`Backend::poll_deadline`] named has come.
     pub fn on_deadline(&mut self, now: Instant) {
-        let Some(config) = self.policy.outliers else { return };
-        if self.interval_ends.is_none_or(|at| now < at) {
-            return;
-        }
-        for slot in &mut self.slots {
-            if let Some(transition) = slot.outlier.on_interval(now) {
-                self.events.push_back(outlier_event(&slot.endpoint, transition));
-            }
-        }
-        let marked = self.slots.iter().any(|slot| slot.outlier.is_marked());
-        self.interval_ends = marked.then(|| now + config.interval);
+        self.guard_on_deadline(now);
     }
 
     /// The most requests in flight that are let in now.
@@ -393,6 +394,9 @@ impl Backend {
 
     /// The endpoint for a try, avoiding those in `tried` if another is available.
     pub(crate) fn pick(&mut self, now: Instant, tried: &[SlotId]) -> Result<Picked<'_>, Reason> {
+        if self.is_shut(now) {
+            return Err(Reason::BreakerOpen);
+        }
         let (slots, policy, decay) = (&self.slots, &self.policy, self.decay);
         let available = |index: usize| slots[index].admits(now, policy) != Admits::No;
         let cost = |index: usize| slots[index].cost(now, policy, decay);
@@ -410,32 +414,22 @@ impl Backend {
             },
         };
         let over = choice.over.map(|(other, own, its)| (Arc::clone(&slots[other].endpoint.name), own, its));
+        let (breaker, service) = self.take_permits(now, choice.index);
         let slot = &mut self.slots[choice.index];
         slot.pending += 1;
-        let breaker = match &self.policy.breaker {
-            Some(config) => {
-                let (permit, transition) = slot.breaker.take(now, config);
-                if let Some(transition) = transition {
-                    self.events.push_back(breaker_event(&slot.endpoint, transition));
-                }
-                Some(permit)
-            }
-            None => None,
-        };
-        let permit = Permit { slot: slot.id, index: choice.index, started: now, breaker };
+        let permit = Permit { slot: slot.id, index: choice.index, started: now, breaker, service };
         Ok(Picked { permit, endpoint: &slot.endpoint, over })
     }
 
     /// The head of a try has come, and says this.
     pub(crate) fn on_head(&mut self, now: Instant, permit: &mut Permit, verdict: Verdict) {
-        let Some(slot) = find(&mut self.slots, permit) else { return };
-        if let Some(permit) = &mut permit.breaker
-            && !verdict.is_failure()
-        {
-            slot.breaker.head(permit);
-        }
+        self.guard_head(now, permit, verdict);
         match verdict {
-            Verdict::Success => slot.estimate.observe(now, self.decay, now.since(permit.started)),
+            Verdict::Success => {
+                if let Some(slot) = find(&mut self.slots, permit) {
+                    slot.estimate.observe(now, self.decay, now.since(permit.started));
+                }
+            }
             Verdict::Failure(_) => self.judge(now, permit, verdict, now.since(permit.started)),
             Verdict::Nothing => {}
         }
@@ -444,53 +438,23 @@ impl Backend {
     /// Counts what a try says about its endpoint. `waited` is how long its head took (zero if it came: how long a stream
     /// lived before it broke is no latency).
     pub(crate) fn judge(&mut self, now: Instant, permit: &Permit, verdict: Verdict, waited: Duration) {
-        // Counting the crowd costs a look at every endpoint.
-        let crowd = if verdict.is_failure() && self.policy.outliers.is_some() {
-            self.crowd()
-        } else {
-            Crowd { all: 0, ejected: 0 }
-        };
-        let Some(slot) = find(&mut self.slots, permit) else { return };
-        if verdict.is_failure() {
+        if verdict.is_failure()
+            && let Some(slot) = find(&mut self.slots, permit)
+        {
             let default_rtt = estimate_settings(&self.policy.balancing).1;
             slot.estimate.penalise(now, self.decay, default_rtt, waited);
         }
-        if let (Some(config), Some(permit)) = (&self.policy.breaker, &permit.breaker)
-            && let Some(transition) = slot.breaker.judge(now, permit, verdict, config, &mut self.breaker_dice)
-        {
-            if transition == breaker::Transition::Closed {
-                // What was measured while it was ill says nothing about it now.
-                slot.estimate = Estimate::new(now, estimate_settings(&self.policy.balancing).1);
-            }
-            self.events.push_back(breaker_event(&slot.endpoint, transition));
-        }
-        if let Some(config) = &self.policy.outliers
-            && !slot.endpoint.draining
-            && let Some(transition) = slot.outlier.judge(now, verdict, crowd, config)
-        {
-            self.events.push_back(outlier_event(&slot.endpoint, transition));
-            if slot.outlier.is_ejected() && self.interval_ends.is_none() {
-                self.interval_ends = Some(now + config.interval);
-            }
-        }
+        self.guard_judge(now, permit, verdict);
     }
 
     /// A try is over: hands its permit back.
     pub(crate) fn end(&mut self, permit: Permit) {
-        let Some(slot) = find(&mut self.slots, &permit) else { return };
-        slot.pending = slot.pending.checked_sub(1).expect("each permit counts once as pending");
-        if let Some(permit) = permit.breaker {
-            slot.breaker.end(permit);
+        let index = self.index_of(&permit);
+        if let Some(index) = index {
+            let pending = &mut self.slots[index].pending;
+            *pending = pending.checked_sub(1).expect("each permit counts once as pending");
         }
-    }
-
-    fn crowd(&self) -> Crowd {
-        let mut crowd = Crowd { all: 0, ejected: 0 };
-        for slot in self.slots.iter().filter(|slot| !slot.endpoint.draining) {
-            crowd.all += 1;
-            crowd.ejected += u32::from(slot.outlier.is_ejected());
-        }
-        crowd
+        self.guard_end(index, permit.breaker, permit.service);
     }
 }
 
@@ -509,23 +473,5 @@ fn estimate_settings(balancing: &Balancing) -> (Duration, Duration) {
         Balancing::LeastRequest { .. } | Balancing::RoundRobin | Balancing::Random => {
             (Duration::from_secs(10), Duration::from_millis(30))
         }
-    }
-}
-
-fn breaker_event(endpoint: &Endpoint, transition: breaker::Transition) -> BackendEvent {
-    let endpoint = Arc::clone(&endpoint.name);
-    match transition {
-        breaker::Transition::Opened { until, failures } => BackendEvent::BreakerOpened { endpoint, until, failures },
-        breaker::Transition::HalfOpened => BackendEvent::BreakerHalfOpen { endpoint },
-        breaker::Transition::Closed => BackendEvent::BreakerClosed { endpoint },
-    }
-}
-
-fn outlier_event(endpoint: &Endpoint, transition: outlier::Transition) -> BackendEvent {
-    let endpoint = Arc::clone(&endpoint.name);
-    match transition {
-        outlier::Transition::Ejected { until } => BackendEvent::Ejected { endpoint, until },
-        outlier::Transition::Refused => BackendEvent::EjectionRefused { endpoint },
-        outlier::Transition::Returned => BackendEvent::Returned { endpoint },
     }
 }

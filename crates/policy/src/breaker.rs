@@ -1,11 +1,13 @@
-//! The circuit breaker of one endpoint.
+//! The circuit breaker of one endpoint, or of a whole backend.
 //!
 //! ```text
-//!            failures in a row ≥ consecutive_failures
-//!   Closed ──────────────────────────────────────────▶ Open (refuses until `until`)
-//!     ▲                                                 │  ▲
-//!     │ `probes` successes                 until passed,│  │ a probe failed: open time doubles, up to open_max
-//!     └────────────────────────────── HalfOpen ◀────────┘──┘
+//!            a run of failures │ too few successes │ too many slow calls
+//!   Closed ───────────────────────────────────────────────────────────▶ Open (refuses until `until`)
+//!     ▲  ▲ │ unless fewer than `floor` endpoints would serve:             │  ▲
+//!     │  └─┘ stays closed (`Refused`), and opens at a later               │  │
+//!     │      sample, once others serve again                              │  │
+//!     │ `probes` successes                                   until passed,│  │ a probe failed, or was slow:
+//!     └────────────────────────────── HalfOpen ◀──────────────────────────┘──┘ open time doubles, up to open_max
 //!                                      (at most `probes` requests at once without a head)
 //! ```
 //!
@@ -14,13 +16,28 @@
 //! breaker opened neither close it nor open it again. A probe stops counting against `probes` when its head comes, so that
 //! an endless stream does not keep its endpoint half-open; its verdict still counts when it ends.
 //!
-//! Sources: Linkerd's failure accrual (consecutive failures 7, 1 s to 60 s, jitter .5, a probe); Nygard, "Release It!".
+//! Success is counted when a call ends, speed when its head comes or, if that is earlier, when it *is* too slow: a call in
+//! flight for just `slower_than` is slow. Shares are looked at with each sample, of the latest `window` and not before
+//! `min_requests` ([`window`]). A breaker that opens or closes forgets its samples.
+//!
+//! What a sample leads to is an [`Effect`]; who holds several breakers decides whether the floor lets one trip.
+//!
+//! Sources: Linkerd's failure accrual (consecutive failures 7, 1 s to 60 s, jitter .5, a probe; and its success rate over a
+//! window with a minimum volume); Hystrix (rolling windows of ten buckets, request volume threshold); resilience4j (failure
+//! rate, slow call rate); Nygard, "Release It!". Envoy has no such breaker, only ejection ([`crate::outlier`]).
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::mesh::Breaker as Config;
 use crate::verdict::Verdict;
 use crate::{Instant, Rng};
+
+mod flight;
+mod window;
+
+pub(crate) use flight::InFlight;
+use window::Window;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -38,6 +55,18 @@ pub(crate) struct Breaker {
     failures: u32,
     /// The latest open time, before jitter.
     open_for: Duration,
+    /// A run of failures opened it.
+    by_run: bool,
+    /// The floor keeps it closed, and it has been said.
+    refused: bool,
+    /// There when shares matter.
+    shares: Option<Box<Shares>>,
+}
+
+#[derive(Debug, Default)]
+struct Shares {
+    outcomes: Window,
+    speeds: Window,
 }
 
 /// Leave to send one request.
@@ -47,6 +76,14 @@ pub(crate) struct Permit {
     epoch: u32,
     /// It occupies a probe's place.
     probing: bool,
+    /// Its number among those in flight, where slow ones matter.
+    pub(crate) call: Option<u64>,
+}
+
+impl Permit {
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch
+    }
 }
 
 /// Whether a request may be sent.
@@ -60,27 +97,107 @@ pub(crate) enum Admits {
     Probe,
 }
 
+/// What a sample leads to.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Sends again.
+    Closed,
+    /// Must open: [`Breaker::trip`].
+    Trips(Trip),
+}
+
 /// A change of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transition {
-    /// Refuses until then, after so many failures in a row.
-    Opened { until: Instant, failures: u32 },
+    /// Refuses until then.
+    Opened { until: Instant, why: Trip },
+    /// Should open, but too few would be left.
+    Refused { why: Trip },
     /// Lets probes through.
     HalfOpened,
     /// Sends again.
     Closed,
 }
 
+/// Why a breaker opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Trip {
+    /// So many failures in a row.
+    Failures {
+        /// The length of the run.
+        in_a_row: u32,
+    },
+    /// Too few of the latest calls succeeded.
+    SuccessRate {
+        /// So many did.
+        successes: u32,
+        /// Of so many.
+        of: u32,
+    },
+    /// Too many of the latest calls were slow.
+    SlowCalls {
+        /// So many were.
+        slow: u32,
+        /// Of so many.
+        of: u32,
+    },
+    /// A probe failed, after something else than a run of failures opened it.
+    ProbeFailed,
+    /// A probe was slow.
+    ProbeSlow,
+}
+
+impl fmt::Display for Trip {
+    /// `7 failures in a row`, `success rate 43 % of 120`, `slow calls 61 % of 80`. Percentages are cut, not rounded.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Failures { in_a_row } => write!(f, "{in_a_row} failures in a row"),
+            Self::SuccessRate { successes, of } => write!(f, "success rate {} % of {of}", percent(successes, of)),
+            Self::SlowCalls { slow, of } => write!(f, "slow calls {} % of {of}", percent(slow, of)),
+            Self::ProbeFailed => f.write_str("its probe failed"),
+            Self::ProbeSlow => f.write_str("its probe was slow"),
+        }
+    }
+}
+
+/// Whole percent of `of`, which is not 0.
+pub(crate) fn percent(part: u32, of: u32) -> u64 {
+    u64::from(part) * 100 / u64::from(of.max(1))
+}
+
 impl Breaker {
     pub(crate) fn new() -> Self {
-        Self { state: State::Closed, epoch: 0, failures: 0, open_for: Duration::ZERO }
+        Self {
+            state: State::Closed,
+            epoch: 0,
+            failures: 0,
+            open_for: Duration::ZERO,
+            by_run: false,
+            refused: false,
+            shares: None,
+        }
     }
 
-    /// Closes and forgets, because other settings hold now. Permits given before say nothing any more.
+    /// Closes and forgets, because other settings hold now or too few others serve. Permits given before say nothing any
+    /// more.
     pub(crate) fn reset(&mut self) {
-        self.failures = 0;
-        self.open_for = Duration::ZERO;
-        self.enter(State::Closed);
+        let epoch = self.epoch;
+        *self = Self::new();
+        self.epoch = epoch.wrapping_add(1);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// Until when it refuses, or refused.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        match self.state {
+            State::Closed => None,
+            State::Open { until } => Some(until),
+            State::HalfOpen { .. } => Some(Instant::ZERO),
+        }
     }
 
     pub(crate) fn admits(&self, now: Instant, config: &Config) -> Admits {
@@ -107,7 +224,7 @@ impl Breaker {
             *places += 1;
             probing = true;
         }
-        (Permit { epoch: self.epoch, probing }, transition)
+        (Permit { epoch: self.epoch, probing, call: None }, transition)
     }
 
     /// The head of the answer came: a probe's place is free again.
@@ -121,43 +238,112 @@ impl Breaker {
     }
 
     /// Counts a verdict. A permit may bring one before it ends (a failed head whose body is still streamed).
-    pub(crate) fn judge(
-        &mut self,
-        now: Instant,
-        permit: &Permit,
-        verdict: Verdict,
-        config: &Config,
-        rng: &mut Rng,
-    ) -> Option<Transition> {
-        if permit.epoch != self.epoch {
+    pub(crate) fn judge(&mut self, now: Instant, epoch: u32, verdict: Verdict, config: &Config) -> Option<Effect> {
+        if epoch != self.epoch {
             return None;
         }
-        match (verdict, &mut self.state) {
-            (Verdict::Nothing, _) => None,
-            (_, State::Open { .. }) => None,
-            (Verdict::Success, State::Closed) => {
-                self.failures = 0;
-                None
+        let failed = match verdict {
+            Verdict::Nothing => return None,
+            Verdict::Success => false,
+            Verdict::Failure(_) => true,
+        };
+        match &mut self.state {
+            State::Open { .. } => None,
+            State::HalfOpen { .. } if failed => {
+                self.failures = self.failures.saturating_add(1);
+                let run = Trip::Failures { in_a_row: self.failures };
+                Some(Effect::Trips(if self.by_run { run } else { Trip::ProbeFailed }))
             }
-            (Verdict::Success, State::HalfOpen { passed, .. }) => {
+            State::HalfOpen { passed, .. } => {
                 *passed += 1;
                 if *passed < config.probes {
                     return None;
                 }
                 self.failures = 0;
                 self.enter(State::Closed);
-                Some(Transition::Closed)
+                Some(Effect::Closed)
             }
-            (Verdict::Failure(_), State::Closed) => {
-                self.failures = self.failures.saturating_add(1);
-                (self.failures >= config.consecutive_failures).then(|| self.open(now, config.open_min, config, rng))
-            }
-            (Verdict::Failure(_), State::HalfOpen { .. }) => {
-                self.failures = self.failures.saturating_add(1);
-                let doubled = self.open_for.saturating_mul(2).max(config.open_min);
-                Some(self.open(now, doubled, config, rng))
+            State::Closed => {
+                self.failures = if failed { self.failures.saturating_add(1) } else { 0 };
+                if let Some(rate) = &config.success_rate {
+                    self.shares.get_or_insert_default().outcomes.add(now, rate.window, failed);
+                }
+                self.due(now, config)
             }
         }
+    }
+
+    /// Counts how fast a call was, or that it is slow already. Only where slow calls matter.
+    pub(crate) fn time(&mut self, now: Instant, epoch: u32, slow: bool, config: &Config) -> Option<Effect> {
+        let limit = config.slow_calls.as_ref()?;
+        if epoch != self.epoch {
+            return None;
+        }
+        match self.state {
+            State::Open { .. } => None,
+            State::HalfOpen { .. } => slow.then_some(Effect::Trips(Trip::ProbeSlow)),
+            State::Closed => {
+                self.shares.get_or_insert_default().speeds.add(now, limit.window, slow);
+                self.due(now, config)
+            }
+        }
+    }
+
+    /// Whether it must open by now.
+    fn due(&mut self, now: Instant, config: &Config) -> Option<Effect> {
+        let why = self.why(now, config);
+        // What was refused and is over may be said again.
+        self.refused &= why.is_some();
+        why.map(Effect::Trips)
+    }
+
+    fn why(&mut self, now: Instant, config: &Config) -> Option<Trip> {
+        if config.consecutive_failures.is_some_and(|most| self.failures >= most) {
+            return Some(Trip::Failures { in_a_row: self.failures });
+        }
+        let shares = self.shares.as_mut()?;
+        if let Some(rate) = &config.success_rate {
+            let counts = shares.outcomes.at(now, rate.window);
+            let successes = counts.all - counts.bad;
+            let too_few = u64::from(successes) * 1000 < u64::from(rate.below_permille) * u64::from(counts.all);
+            if counts.all >= rate.min_requests && too_few {
+                return Some(Trip::SuccessRate { successes, of: counts.all });
+            }
+        }
+        if let Some(limit) = &config.slow_calls {
+            let counts = shares.speeds.at(now, limit.window);
+            let too_many = u64::from(counts.bad) * 1000 > u64::from(limit.above_permille) * u64::from(counts.all);
+            if counts.all >= limit.min_requests && too_many {
+                return Some(Trip::SlowCalls { slow: counts.bad, of: counts.all });
+            }
+        }
+        None
+    }
+
+    /// What [`Effect::Trips`] asks for: opens. With `kept`, the floor keeps a closed one closed, which is said once.
+    pub(crate) fn trip(
+        &mut self,
+        now: Instant,
+        why: Trip,
+        kept: bool,
+        config: &Config,
+        rng: &mut Rng,
+    ) -> Option<Transition> {
+        let again = match self.state {
+            State::Closed if kept => {
+                let said = std::mem::replace(&mut self.refused, true);
+                return (!said).then_some(Transition::Refused { why });
+            }
+            State::Closed => false,
+            State::Open { .. } | State::HalfOpen { .. } => true,
+        };
+        let open_for = if again { self.open_for.saturating_mul(2).max(config.open_min) } else { config.open_min };
+        self.by_run = matches!(why, Trip::Failures { .. });
+        self.open_for = open_for.min(config.open_max);
+        let most = self.open_for.saturating_mul(1000 + config.jitter_permille) / 1000;
+        let until = now + rng.between(self.open_for, most);
+        self.enter(State::Open { until });
+        Some(Transition::Opened { until, why })
     }
 
     /// The request is over: hands the permit back.
@@ -165,218 +351,16 @@ impl Breaker {
         self.head(&mut permit);
     }
 
-    fn open(&mut self, now: Instant, open_for: Duration, config: &Config, rng: &mut Rng) -> Transition {
-        self.open_for = open_for.min(config.open_max);
-        let most = self.open_for.saturating_mul(1000 + config.jitter_permille) / 1000;
-        let until = now + rng.between(self.open_for, most);
-        self.enter(State::Open { until });
-        Transition::Opened { until, failures: self.failures }
-    }
-
     fn enter(&mut self, state: State) {
         self.state = state;
         self.epoch = self.epoch.wrapping_add(1);
+        self.refused = false;
+        if let Some(shares) = &mut self.shares {
+            shares.outcomes.forget();
+            shares.speeds.forget();
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    pub(super) const CONFIG: Config = Config {
-        consecutive_failures: 2,
-        open_min: Duration::from_secs(1),
-        open_max: Duration::from_secs(4),
-        jitter_permille: 0,
-        probes: 1,
-    };
-
-    /// Each word at its second: `ask`, `ok`, `fail`, `gone` (asked and judged at once), `late-ok`, `late-fail` (a permit
-    /// from the very beginning).
-    #[track_caller]
-    fn check(config: Config, script: &str, want: &[&str]) {
-        let mut rng = Rng::from_seed(3);
-        let mut breaker = Breaker::new();
-        let (early, _) = breaker.take(Instant::ZERO, &config);
-        let mut seen = Vec::new();
-        for line in script.split(", ") {
-            let (second, word) = line.split_once(' ').expect("`second word`");
-            let second: u64 = second.parse().expect("a number of seconds");
-            let now = Instant::from_nanos(second * 1_000_000_000);
-            let verdict = match word.trim_start_matches("late-") {
-                "ok" => Verdict::Success,
-                "fail" => Verdict::NO_ANSWER,
-                "gone" | "ask" => Verdict::Nothing,
-                other => panic!("what is {other}?"),
-            };
-            let mut note = |transition: Option<Transition>| match transition {
-                None => {}
-                Some(Transition::Opened { until, failures }) => {
-                    seen.push(format!("{second} open till {until} after {failures}"))
-                }
-                Some(Transition::HalfOpened) => seen.push(format!("{second} half-open")),
-                Some(Transition::Closed) => seen.push(format!("{second} closed")),
-            };
-            if word.starts_with("late-") {
-                note(breaker.judge(now, &early, verdict, &config, &mut rng));
-            } else if breaker.admits(now, &config) == Admits::No {
-                seen.push(format!("{second} refused"));
-            } else {
-                let (permit, transition) = breaker.take(now, &config);
-                note(transition);
-                note(breaker.judge(now, &permit, verdict, &config, &mut rng));
-                if word != "ask" {
-                    breaker.end(permit);
-                }
-            }
-        }
-        assert_eq!(seen, want);
-    }
-
-    #[test]
-    fn opens_after_failures_in_a_row_and_closes_after_a_probe() {
-        check(
-            CONFIG,
-            "0 fail, 0 ok, 0 fail, 0 fail, 0 ask, 1 ok, 1 ok",
-            &["0 open till 1.000 after 2", "0 refused", "1 half-open", "1 closed"],
-        );
-    }
-
-    #[test]
-    fn waits_twice_as_long_after_a_failed_probe_up_to_the_most() {
-        check(
-            CONFIG,
-            "0 fail, 0 fail, 1 fail, 2 ask, 3 fail, 7 fail, 11 ok, 11 fail, 11 fail",
-            &[
-                "0 open till 1.000 after 2",
-                "1 half-open",
-                "1 open till 3.000 after 3",
-                "2 refused",
-                "3 half-open",
-                "3 open till 7.000 after 4",
-                "7 half-open",
-                "7 open till 11.000 after 5",
-                "11 half-open",
-                "11 closed",
-                "11 open till 12.000 after 2",
-            ],
-        );
-    }
-
-    #[test]
-    fn late_answers_say_nothing() {
-        check(
-            CONFIG,
-            "0 fail, 0 fail, 0 late-ok, 0 late-fail, 1 ask, 1 late-ok, 1 late-fail, 1 ok",
-            &["0 open till 1.000 after 2", "1 half-open", "1 refused"],
-        );
-    }
-
-    #[test]
-    fn a_probe_whose_caller_left_makes_room_for_another() {
-        check(CONFIG, "0 fail, 0 fail, 1 gone, 1 ok", &["0 open till 1.000 after 2", "1 half-open", "1 closed"]);
-    }
-
-    #[test]
-    fn as_many_successes_as_probes_close_it() {
-        let config = Config { probes: 2, ..CONFIG };
-        check(config, "0 fail, 0 fail, 1 ok, 1 ask, 1 ok", &["0 open till 1.000 after 2", "1 half-open", "1 closed"]);
-        check(
-            config,
-            "0 fail, 0 fail, 1 ask, 1 ask, 1 ask",
-            &["0 open till 1.000 after 2", "1 half-open", "1 refused"],
-        );
-    }
-
-    #[test]
-    fn the_head_of_a_probe_frees_its_place_but_its_end_gives_the_verdict() {
-        let mut rng = Rng::from_seed(1);
-        let mut breaker = Breaker::new();
-        let now = Instant::from_nanos(1);
-        for _ in 0..2 {
-            let (permit, _) = breaker.take(now, &CONFIG);
-            let _ = breaker.judge(now, &permit, Verdict::NO_ANSWER, &CONFIG, &mut rng);
-            breaker.end(permit);
-        }
-        let later = now + CONFIG.open_min;
-        let (mut probe, _) = breaker.take(later, &CONFIG);
-        assert_eq!(breaker.admits(later, &CONFIG), Admits::No);
-        breaker.head(&mut probe);
-        assert_eq!(breaker.admits(later, &CONFIG), Admits::Probe);
-        assert_eq!(breaker.judge(later, &probe, Verdict::Success, &CONFIG, &mut rng), Some(Transition::Closed));
-        breaker.end(probe);
-    }
-
-    #[test]
-    fn open_times_spread_over_the_jitter() {
-        let config = Config { jitter_permille: 500, ..CONFIG };
-        let mut rng = Rng::from_seed(5);
-        let mut seen: Vec<u64> = (0..1000)
-            .map(|_| {
-                let mut breaker = Breaker::new();
-                match breaker.open(Instant::ZERO, config.open_min, &config, &mut rng) {
-                    Transition::Opened { until, .. } => until.as_nanos() / 50_000_000,
-                    other @ (Transition::HalfOpened | Transition::Closed) => panic!("{other:?}"),
-                }
-            })
-            .collect();
-        assert!(seen.iter().all(|tick| (20..=30).contains(tick)));
-        seen.sort_unstable();
-        seen.dedup();
-        assert!(seen.len() >= 10, "1.0 to 1.5 s in steps of 50 ms: {seen:?}");
-    }
-
-    mod properties {
-        use proptest::prelude::*;
-
-        use super::*;
-        use crate::Rng;
-
-        proptest! {
-            /// The model remembers the whole story and looks back at it.
-            #[test]
-            fn never_refuses_without_a_run_of_failures_and_never_sends_while_open(
-                script in prop::collection::vec((0_u64..1500, 0_u8..5), 1..200)
-            ) {
-                let mut rng = Rng::from_seed(1);
-                let mut breaker = Breaker::new();
-                let (mut now, mut run, mut open_until) = (Instant::ZERO, 0_u32, None::<Instant>);
-                for (gap, kind) in script {
-                    now = now + Duration::from_millis(gap);
-                    let admits = breaker.admits(now, &CONFIG);
-                    match open_until {
-                        Some(until) if now < until => prop_assert_eq!(admits, Admits::No),
-                        Some(_) => prop_assert_eq!(admits, Admits::Probe),
-                        None => prop_assert_eq!(admits, Admits::Yes),
-                    }
-                    if admits == Admits::No {
-                        continue;
-                    }
-                    let (permit, _) = breaker.take(now, &CONFIG);
-                    let verdict = if kind < 2 { Verdict::Success } else { Verdict::NO_ANSWER };
-                    let transition = breaker.judge(now, &permit, verdict, &CONFIG, &mut rng);
-                    breaker.end(permit);
-                    let was_open = open_until.is_some();
-                    match verdict {
-                        Verdict::Success => {
-                            run = 0;
-                            open_until = None;
-                            prop_assert_eq!(transition, was_open.then_some(Transition::Closed));
-                        }
-                        Verdict::Failure(_) | Verdict::Nothing => {
-                            run += 1;
-                            if was_open || run >= CONFIG.consecutive_failures {
-                                let power = run - CONFIG.consecutive_failures;
-                                let span = Duration::from_secs(1_u64 << power.min(2));
-                                open_until = Some(now + span);
-                                prop_assert_eq!(transition, Some(Transition::Opened { until: now + span, failures: run }));
-                            } else {
-                                prop_assert_eq!(transition, None);
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -4,6 +4,8 @@
 
 mod overload;
 
+mod protection;
+
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -112,37 +114,6 @@ impl Balancing {
     }
 }
 
-impl Breaker {
-    /// Checks the limits.
-    ///
-    /// # Errors
-    /// The first field outside its limits.
-    pub fn check(&self) -> Result<(), Invalid> {
-        require(self.consecutive_failures >= 1, "consecutive_failures", self.consecutive_failures, "1 or more")?;
-        require(self.open_min >= MILLISECOND, "open_min", self.open_min, "1ms or more")?;
-        require(self.open_max >= self.open_min, "open_max", self.open_max, "`open_min` or more")?;
-        require(self.open_max <= DAY, "open_max", self.open_max, "24h or less")?;
-        require(self.jitter_permille <= 1000, "jitter_permille", self.jitter_permille, "1000 or less")?;
-        require(self.probes >= 1, "probes", self.probes, "1 or more")
-    }
-}
-
-impl Outliers {
-    /// Checks the limits.
-    ///
-    /// # Errors
-    /// The first field outside its limits.
-    pub fn check(&self) -> Result<(), Invalid> {
-        require(self.consecutive_5xx >= 1, "consecutive_5xx", self.consecutive_5xx, "1 or more")?;
-        require(self.interval >= MILLISECOND, "interval", self.interval, "1ms or more")?;
-        require(self.base_ejection >= MILLISECOND, "base_ejection", self.base_ejection, "1ms or more")?;
-        require(self.max_ejection >= self.base_ejection, "max_ejection", self.max_ejection, "`base_ejection` or more")?;
-        require(self.max_ejection <= DAY, "max_ejection", self.max_ejection, "24h or less")?;
-        require(self.max_ejection_percent <= 100, "max_ejection_percent", self.max_ejection_percent, "100 or less")?;
-        require(self.floor >= 1, "floor", self.floor, "1 or more")
-    }
-}
-
 impl Budget {
     /// Checks the limits.
     ///
@@ -178,6 +149,7 @@ impl BackendPolicy {
     pub fn check(&self) -> Result<(), Invalid> {
         within("balancing", self.balancing.check())?;
         within("breaker", self.breaker.as_ref().map_or(Ok(()), Breaker::check))?;
+        within("service_breaker", self.service_breaker.as_ref().map_or(Ok(()), Breaker::check_service))?;
         within("outliers", self.outliers.as_ref().map_or(Ok(()), Outliers::check))?;
         within("limits", self.limits.check())?;
         within("rate", self.rate.as_ref().map_or(Ok(()), RateLimit::check))?;
@@ -248,7 +220,10 @@ mod tests {
         refused(breaker(&|b| b.open_max = MILLISECOND), "breaker.open_max is 1ms, but must be `open_min` or more");
         refused(breaker(&|b| b.jitter_permille = 1001), "breaker.jitter_permille is 1001, but must be 1000 or less");
         refused(breaker(&|b| b.probes = 0), "breaker.probes is 0, but must be 1 or more");
-        refused(breaker(&|b| b.consecutive_failures = 0), "breaker.consecutive_failures is 0, but must be 1 or more");
+        refused(
+            breaker(&|b| b.consecutive_failures = Some(0)),
+            "breaker.consecutive_failures is 0, but must be 1 or more",
+        );
         refused(outliers(&|o| o.floor = 0), "outliers.floor is 0, but must be 1 or more");
         refused(
             outliers(&|o| o.max_ejection = SECOND),

@@ -235,6 +235,7 @@ impl Exchange {
         loop {
             match std::mem::replace(&mut self.state, State::Done) {
                 State::Arrived if self.is_late(now) => self.reply(Reason::DeadlineExceeded),
+                State::Arrived if backend.is_shut(now) => self.reply(Reason::BreakerOpen),
                 State::Arrived => match backend.enter(now, self.asker()) {
                     Entry::Placed => self.place(now),
                     Entry::Queued => self.state = self.queued(now, backend),

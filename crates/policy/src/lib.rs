@@ -30,6 +30,7 @@ mod vegas;
 mod verdict;
 
 pub use backend::{Backend, BackendEvent, Ticket};
+pub use breaker::Trip;
 pub use check::Invalid;
 pub use exchange::{Answer, Attempt, AttemptNumber, Ended, Exchange, Failure, RequestFacts, RetryNote, Step};
 pub use mesh::{
@@ -38,6 +39,8 @@ pub use mesh::{
     RetryPolicy, Route, RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
 };
 pub use mesh::{Codel, Gradient, Queue, QueueOrder, Rate, RateLimit, Vegas};
+pub use mesh::{Deviation, Enforcing, FailurePercentage, SlowCalls, SuccessRate};
+pub use outlier::{Ejection, Origin};
 pub use priority::{Class, Rank};
 pub use reply::{LocalReply, Reason};
 pub use rng::Rng;

@@ -10,6 +10,10 @@ mod overload;
 
 pub use overload::{Adaptive, Codel, Gradient, Queue, QueueOrder, Rate, RateLimit, Vegas};
 
+mod protection;
+
+pub use protection::{Breaker, Deviation, Enforcing, FailurePercentage, Outliers, SlowCalls, SuccessRate};
+
 /// All that one proxy knows of the mesh. Immutable once built; a new version replaces the old one whole.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Mesh {
@@ -241,6 +245,9 @@ pub struct BackendPolicy {
     pub balancing: Balancing,
     /// The circuit breaker of each endpoint; `None`: none.
     pub breaker: Option<Breaker>,
+    /// The circuit breaker of the backend as a whole: while it is open, requests are refused with 503 at once. `None`: none.
+    /// Both kinds at once work, each with its own counts.
+    pub service_breaker: Option<Breaker>,
     /// Outlier ejection; `None`: none.
     pub outliers: Option<Outliers>,
     /// How much at once.
@@ -264,6 +271,7 @@ impl Default for BackendPolicy {
         Self {
             balancing: Balancing::default(),
             breaker: None,
+            service_breaker: None,
             outliers: None,
             limits: Limits::default(),
             rate: None,
@@ -311,64 +319,6 @@ pub enum Balancing {
 impl Default for Balancing {
     fn default() -> Self {
         Self::PeakEwma { decay: Duration::from_secs(10), default_rtt: Duration::from_millis(30), choices: 2 }
-    }
-}
-
-/// A breaker per endpoint: closed (sending), open (refusing), half-open (probing).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Breaker {
-    /// Opens after so many failures in a row, at least 1. Default 7 (Linkerd's).
-    pub consecutive_failures: u32,
-    /// How long it stays open the first time, at least 1 ms. Doubles while probes fail. Default 1 s.
-    pub open_min: Duration,
-    /// The most it stays open, `open_min` to 24 h. Default 60 s.
-    pub open_max: Duration,
-    /// Spreads the open time: uniform in [t, t·(1 + jitter/1000)]. 0 to 1000. Default 500.
-    pub jitter_permille: u32,
-    /// How many requests may probe at once while half-open; as many successes close it. At least 1. Default 1.
-    pub probes: u32,
-}
-
-impl Default for Breaker {
-    fn default() -> Self {
-        Self {
-            consecutive_failures: 7,
-            open_min: Duration::from_secs(1),
-            open_max: Duration::from_secs(60),
-            jitter_permille: 500,
-            probes: 1,
-        }
-    }
-}
-
-/// Outlier ejection, as Envoy's outlier detection counts it (consecutive 5xx).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outliers {
-    /// Ejects after so many 5xx (or local failures) in a row, at least 1. Default 5.
-    pub consecutive_5xx: u32,
-    /// How often ejected endpoints are looked at for return, at least 1 ms. Default 10 s.
-    pub interval: Duration,
-    /// Ejected for this × the number of ejections so far, at least 1 ms. Default 30 s.
-    pub base_ejection: Duration,
-    /// The most, `base_ejection` to 24 h. Default 300 s.
-    pub max_ejection: Duration,
-    /// At most so many percent of the endpoints are ejected at once (but one may always be, if `floor` allows).
-    /// 0: none ever is. Default 10.
-    pub max_ejection_percent: u32,
-    /// At least so many endpoints are never ejected, at least 1. Default 1.
-    pub floor: u32,
-}
-
-impl Default for Outliers {
-    fn default() -> Self {
-        Self {
-            consecutive_5xx: 5,
-            interval: Duration::from_secs(10),
-            base_ejection: Duration::from_secs(30),
-            max_ejection: Duration::from_secs(300),
-            max_ejection_percent: 10,
-            floor: 1,
-        }
     }
 }
 

@@ -1,27 +1,157 @@
-//! Outlier ejection of one endpoint.
+//! Outlier ejection: Envoy's outlier detection, complete, with a floor.
 //!
 //! ```text
-//!             consecutive_5xx failures in a row, and enough others stay
+//!             a finding, its dice (`enforcing`), and enough others stay
 //!   Serving ───────────────────────────────────────────────────────────▶ Ejected { until }
 //!     │  ▲                                                                  │
-//!     └──┘ each interval: ejections − 1        first interval after `until` │
+//!     └──┘ each interval: back-off − 1      first interval after `until`    │
 //!      ▲────────────────────────────────────────────────────────────────────┘
+//!
+//!   with each answer:   consecutive_5xx, consecutive_gateway_failure, consecutive_local_origin_failure in a row
+//!   each interval:      success rate far below the others', failure percentage in itself too high
 //! ```
 //!
-//! The n-th ejection lasts n × base_ejection, at most max_ejection. While an endpoint serves, each interval forgives one
-//! ejection. Source: Envoy's outlier detection, `consecutive_5xx`; the floor is ours (Linkerd's is planned), since ejecting
-//! the last endpoints turns an ill service into an absent one.
+//! An ejection lasts back-off × `base_ejection`, at most `max_ejection`, and up to `max_ejection_jitter` more. The back-off
+//! grows by one with each ejection, as long as that makes it longer, and shrinks by one with each whole interval of serving.
+//! A run that has been found begins anew, whether it led to an ejection or not.
+//!
+//! Failures that the proxy sees itself ([`Cause::Local`]) count as gateway failures, or, with `split_local_origin`, only in
+//! counts of their own; any answer is a success of those. While an endpoint is ejected, what comes in belongs to requests
+//! from before and counts no more (Envoy counts it for rates).
+//!
+//! Intervals begin with the first sample after a rest (Envoy's run always), and rest when one passes without a sample, an
+//! ejected endpoint or a back-off to forgive. The floor is ours (Linkerd's is planned), since ejecting the last endpoints
+//! turns an ill service into an absent one.
+//!
+//! Source: Envoy, `OutlierDetection` of its API and `source/common/upstream/outlier_detection_impl.cc`.
 
-use crate::Instant;
+use std::fmt;
+use std::time::Duration;
+
+use crate::breaker::percent;
 use crate::mesh::Outliers as Config;
-use crate::verdict::Verdict;
+use crate::verdict::{Cause, Verdict};
+use crate::{Instant, Rng};
 
-/// The machine.
+mod rates;
+
+pub(crate) use rates::{Rates, fails_too_often, heard};
+
+/// The machine of one endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Outlier {
-    failures: u32,
-    ejections: u32,
+    run_5xx: u32,
+    run_gateway: u32,
+    run_local: u32,
+    /// What the interval brought so far: of servers (or all), and of the proxy's own, if apart.
+    tallies: [Tally; 2],
+    /// Base ejections in the next ejection, less one.
+    backoff: u32,
     until: Option<Instant>,
+    returned: Option<Instant>,
+}
+
+/// Requests, and the good ones of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) good: u32,
+    pub(crate) all: u32,
+}
+
+impl Tally {
+    fn add(&mut self, good: bool) {
+        if let Some(all) = self.all.checked_add(1) {
+            self.all = all;
+            self.good += u32::from(good);
+        }
+    }
+}
+
+/// Whose failures a finding counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// Servers', or all, if they are not counted apart.
+    External,
+    /// The proxy's own: connections that fail or break, tries out of time.
+    Local,
+}
+
+/// Why an endpoint is an outlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ejection {
+    /// So many 5xx in a row.
+    Consecutive5xx {
+        /// The length of the run.
+        in_a_row: u32,
+    },
+    /// So many 502, 503, 504 in a row.
+    ConsecutiveGatewayFailure {
+        /// The length of the run.
+        in_a_row: u32,
+    },
+    /// So many failures of connections in a row.
+    ConsecutiveLocalOriginFailure {
+        /// The length of the run.
+        in_a_row: u32,
+    },
+    /// Its success rate is far below the others'.
+    SuccessRate {
+        /// So many requests succeeded in the interval.
+        successes: u32,
+        /// Of so many.
+        of: u32,
+        /// The mean over all endpoints with enough requests, in thousandths.
+        mean_permille: u32,
+        /// Whose failures.
+        origin: Origin,
+    },
+    /// It fails too often.
+    FailurePercentage {
+        /// So many requests failed in the interval.
+        failures: u32,
+        /// Of so many.
+        of: u32,
+        /// Whose failures.
+        origin: Origin,
+    },
+}
+
+impl fmt::Display for Ejection {
+    /// `5 failures in a row`, `success rate 43 % of 120, mean 97 %`. Percentages are cut, not rounded.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let connections = |origin| match origin {
+            Origin::External => "",
+            Origin::Local => " of connections",
+        };
+        match *self {
+            Self::Consecutive5xx { in_a_row } => write!(f, "{in_a_row} failures in a row"),
+            Self::ConsecutiveGatewayFailure { in_a_row } => write!(f, "{in_a_row} gateway failures in a row"),
+            Self::ConsecutiveLocalOriginFailure { in_a_row } => write!(f, "{in_a_row} connection failures in a row"),
+            Self::SuccessRate { successes, of, mean_permille, origin } => {
+                let (rate, mean) = (percent(successes, of), mean_permille / 10);
+                write!(f, "success rate{} {rate} % of {of}, mean {mean} %", connections(origin))
+            }
+            Self::FailurePercentage { failures, of, origin } => {
+                write!(f, "failures{} {} % of {of}", connections(origin), percent(failures, of))
+            }
+        }
+    }
+}
+
+impl Ejection {
+    /// In how many percent of such findings the endpoint is ejected.
+    fn enforcing(&self, config: &Config) -> u32 {
+        let enforcing = &config.enforcing;
+        match self {
+            Self::Consecutive5xx { .. } => enforcing.consecutive_5xx,
+            Self::ConsecutiveGatewayFailure { .. } => enforcing.consecutive_gateway_failure,
+            Self::ConsecutiveLocalOriginFailure { .. } => enforcing.consecutive_local_origin_failure,
+            Self::SuccessRate { origin: Origin::External, .. } => enforcing.success_rate,
+            Self::SuccessRate { origin: Origin::Local, .. } => enforcing.local_origin_success_rate,
+            Self::FailurePercentage { origin: Origin::External, .. } => enforcing.failure_percentage,
+            Self::FailurePercentage { origin: Origin::Local, .. } => enforcing.local_origin_failure_percentage,
+        }
+    }
 }
 
 /// How the others are.
@@ -31,15 +161,17 @@ pub(crate) struct Crowd {
     pub(crate) all: u32,
     /// Those of them that are ejected.
     pub(crate) ejected: u32,
+    /// One more ejection would leave fewer serving than the breakers' floor.
+    pub(crate) at_floor: bool,
 }
 
 impl Crowd {
     /// Whether one more may go.
     fn spares_one(self, config: &Config) -> bool {
         let quota = u64::from(self.all) * u64::from(config.max_ejection_percent) / 100;
-        let quota = if config.max_ejection_percent == 0 { 0 } else { quota.max(1) };
+        let one = config.always_eject_one && config.max_ejection_percent > 0;
         let serving = self.all - self.ejected;
-        u64::from(self.ejected) < quota && serving > config.floor
+        u64::from(self.ejected) < quota.max(u64::from(one)) && serving > config.floor && !self.at_floor
     }
 }
 
@@ -47,9 +179,11 @@ impl Crowd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transition {
     /// Out until then at least.
-    Ejected { until: Instant },
+    Ejected { until: Instant, why: Ejection },
     /// Should be out, but too few would be left.
-    Refused,
+    Refused { why: Ejection },
+    /// Should be out, but the dice of `enforcing` say no.
+    Spared { why: Ejection },
     /// Back.
     Returned,
 }
@@ -61,7 +195,7 @@ impl Outlier {
 
     /// Whether an interval can change it.
     pub(crate) fn is_marked(&self) -> bool {
-        self.until.is_some() || self.ejections > 0
+        self.until.is_some() || self.backoff > 0
     }
 
     /// Until when at least it is out.
@@ -69,173 +203,108 @@ impl Outlier {
         self.until
     }
 
-    /// Comes back before its time, because others left.
-    pub(crate) fn pardon(&mut self) -> Transition {
+    /// Comes back, in time or, because others left, before it.
+    pub(crate) fn pardon(&mut self, now: Instant) -> Transition {
         self.until = None;
-        self.failures = 0;
+        self.returned = Some(now);
+        (self.run_5xx, self.run_gateway, self.run_local) = (0, 0, 0);
         Transition::Returned
     }
 
-    /// Counts a verdict. What comes in while ejected belongs to requests from before and counts no more.
-    pub(crate) fn judge(
-        &mut self,
-        now: Instant,
-        verdict: Verdict,
-        crowd: Crowd,
-        config: &Config,
-    ) -> Option<Transition> {
+    /// Counts a verdict: what is found by it, in the order in which it is to be tried.
+    pub(crate) fn judge(&mut self, verdict: Verdict, config: &Config) -> [Option<Ejection>; 2] {
+        if self.until.is_some() {
+            return [None; 2];
+        }
+        let [external, local] = &mut self.tallies;
+        let mut found = [None; 2];
         match verdict {
-            Verdict::Nothing => None,
-            Verdict::Success => {
-                self.failures = 0;
-                None
+            Verdict::Nothing => return found,
+            Verdict::Failure(Cause::Local) if config.split_local_origin => {
+                local.add(false);
+                self.run_local += 1;
+                if self.run_local >= config.consecutive_local_origin_failure {
+                    found[0] = Some(Ejection::ConsecutiveLocalOriginFailure { in_a_row: self.run_local });
+                    self.run_local = 0;
+                }
+                return found;
             }
-            Verdict::Failure(_) if self.until.is_some() => None,
-            Verdict::Failure(_) => {
-                self.failures += 1;
-                if self.failures < config.consecutive_5xx {
-                    return None;
+            Verdict::Success => {
+                external.add(true);
+                (self.run_5xx, self.run_gateway) = (0, 0);
+            }
+            Verdict::Failure(cause) => {
+                external.add(false);
+                self.run_5xx += 1;
+                self.run_gateway = match cause {
+                    Cause::Server => 0,
+                    Cause::Gateway | Cause::Local => self.run_gateway + 1,
+                };
+                if self.run_gateway >= config.consecutive_gateway_failure {
+                    found[0] = Some(Ejection::ConsecutiveGatewayFailure { in_a_row: self.run_gateway });
+                    self.run_gateway = 0;
                 }
-                self.failures = 0;
-                if !crowd.spares_one(config) {
-                    return Some(Transition::Refused);
+                if self.run_5xx >= config.consecutive_5xx {
+                    found[1] = Some(Ejection::Consecutive5xx { in_a_row: self.run_5xx });
+                    self.run_5xx = 0;
                 }
-                self.ejections = self.ejections.saturating_add(1);
-                let span = config.base_ejection.saturating_mul(self.ejections).min(config.max_ejection);
-                let until = now + span;
-                self.until = Some(until);
-                Some(Transition::Ejected { until })
             }
         }
+        if config.split_local_origin {
+            // It answered, whatever it said.
+            local.add(true);
+            self.run_local = 0;
+        }
+        found
     }
 
-    /// An interval has passed.
-    pub(crate) fn on_interval(&mut self, now: Instant) -> Option<Transition> {
-        match self.until {
-            Some(until) if now >= until => Some(self.pardon()),
-            Some(_) => None,
-            None => {
-                self.ejections = self.ejections.saturating_sub(1);
-                None
-            }
+    /// Acts on a finding: ejects, unless it is out already, too few others would be left, or the dice say no.
+    pub(crate) fn eject(
+        &mut self,
+        now: Instant,
+        why: Ejection,
+        crowd: Crowd,
+        config: &Config,
+        dice: &mut Rng,
+    ) -> Option<Transition> {
+        let enforcing = why.enforcing(config);
+        if self.until.is_some() || enforcing == 0 {
+            return None;
+        }
+        if !crowd.spares_one(config) {
+            return Some(Transition::Refused { why });
+        }
+        if enforcing < 100 && dice.below(100) >= u64::from(enforcing) {
+            return Some(Transition::Spared { why });
+        }
+        if config.base_ejection.saturating_mul(self.backoff) < config.max_ejection.saturating_add(config.base_ejection)
+        {
+            self.backoff += 1;
+        }
+        let span = config.base_ejection.saturating_mul(self.backoff).min(config.max_ejection);
+        let jitter = match config.max_ejection_jitter {
+            Duration::ZERO => Duration::ZERO,
+            most => dice.between(Duration::ZERO, most),
+        };
+        let until = now + span + jitter;
+        self.until = Some(until);
+        Some(Transition::Ejected { until, why })
+    }
+
+    /// An interval has passed: whether it comes back, and what the interval brought.
+    pub(crate) fn on_interval(&mut self, now: Instant) -> (Option<Transition>, [Tally; 2]) {
+        let back = self.until.is_some_and(|until| now >= until).then(|| self.pardon(now));
+        (back, std::mem::take(&mut self.tallies))
+    }
+
+    /// The end of the interval: who served all of it is forgiven one ejection.
+    pub(crate) fn forgive(&mut self, now: Instant, config: &Config) {
+        let served = self.returned.is_none_or(|at| now.since(at) >= config.interval);
+        if self.until.is_none() && served {
+            self.backoff = self.backoff.saturating_sub(1);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    const CONFIG: Config = Config {
-        consecutive_5xx: 3,
-        interval: Duration::from_secs(10),
-        base_ejection: Duration::from_secs(30),
-        max_ejection: Duration::from_secs(70),
-        max_ejection_percent: 50,
-        floor: 1,
-    };
-    const FEW: Crowd = Crowd { all: 4, ejected: 0 };
-
-    fn at(seconds: u64) -> Instant {
-        Instant::from_nanos(seconds * 1_000_000_000)
-    }
-
-    fn fail(outlier: &mut Outlier, now: Instant, times: u32, crowd: Crowd) -> Option<Transition> {
-        (0..times).map(|_| outlier.judge(now, Verdict::NO_ANSWER, crowd, &CONFIG)).last().flatten()
-    }
-
-    #[test]
-    fn ejects_after_failures_in_a_row_and_returns_at_the_first_interval_after() {
-        let mut outlier = Outlier::default();
-        assert_eq!(fail(&mut outlier, at(0), 2, FEW), None);
-        assert_eq!(outlier.judge(at(0), Verdict::Success, FEW, &CONFIG), None);
-        assert_eq!(fail(&mut outlier, at(0), 2, FEW), None);
-        assert_eq!(outlier.judge(at(0), Verdict::Nothing, FEW, &CONFIG), None);
-        assert_eq!(fail(&mut outlier, at(1), 1, FEW), Some(Transition::Ejected { until: at(31) }));
-        assert_eq!(fail(&mut outlier, at(2), 9, FEW), None, "failures from before count no more");
-        assert_eq!(outlier.on_interval(at(30)), None);
-        assert_eq!(outlier.on_interval(at(40)), Some(Transition::Returned));
-        assert!(!outlier.is_ejected());
-    }
-
-    #[test]
-    fn each_ejection_is_longer_up_to_the_most_and_intervals_forgive() {
-        let mut outlier = Outlier::default();
-        let mut spans = Vec::new();
-        for round in 0..4 {
-            let now = at(round * 1000);
-            if let Some(Transition::Ejected { until }) = fail(&mut outlier, now, 3, FEW) {
-                spans.push(until.since(now).as_secs());
-            }
-            assert_eq!(outlier.on_interval(now + Duration::from_secs(900)), Some(Transition::Returned));
-        }
-        assert_eq!(spans, [30, 60, 70, 70]);
-        (0..3).for_each(|_| assert_eq!(outlier.on_interval(at(9000)), None));
-        assert_eq!(
-            fail(&mut outlier, at(9000), 3, FEW),
-            Some(Transition::Ejected { until: at(9060) }),
-            "4 − 3 + 1 = 2"
-        );
-    }
-
-    #[test]
-    fn nobody_is_ejected_if_too_few_would_be_left() {
-        let spares = |all, ejected, percent, floor| {
-            Crowd { all, ejected }.spares_one(&Config { max_ejection_percent: percent, floor, ..CONFIG })
-        };
-        for (all, ejected, percent, floor, want) in [
-            (10, 0, 10, 1, true),
-            (10, 1, 10, 1, false),
-            (10, 1, 29, 1, true),
-            (10, 2, 29, 1, false),
-            (3, 0, 10, 1, true), // less than one whole endpoint: one may go
-            (3, 1, 10, 1, false),
-            (3, 0, 0, 1, false),
-            (1, 0, 100, 1, false),
-            (2, 0, 100, 1, true),
-            (2, 1, 100, 1, false),
-            (5, 1, 100, 4, false),
-        ] {
-            assert_eq!(spares(all, ejected, percent, floor), want, "{all} {ejected} {percent} {floor}");
-        }
-        let mut outlier = Outlier::default();
-        assert_eq!(fail(&mut outlier, at(0), 3, Crowd { all: 1, ejected: 0 }), Some(Transition::Refused));
-        assert!(!outlier.is_ejected());
-    }
-
-    mod properties {
-        use proptest::prelude::*;
-
-        use super::*;
-
-        proptest! {
-            #[test]
-            fn an_ejection_follows_just_so_many_failures_without_a_success(
-                verdicts in prop::collection::vec(0_u8..8, 1..100)
-            ) {
-                let mut outlier = Outlier::default();
-                let mut story: Vec<u8> = Vec::new();
-                for kind in verdicts {
-                    let verdict = match kind {
-                        0 | 1 => Verdict::Success,
-                        2 => Verdict::Nothing,
-                        _ => Verdict::NO_ANSWER,
-                    };
-                    let transition = outlier.judge(at(0), verdict, FEW, &CONFIG);
-                    if verdict != Verdict::Nothing {
-                        story.push(kind);
-                    }
-                    let run = story.iter().rev().take_while(|kind| **kind > 2).count();
-                    let due = verdict == Verdict::NO_ANSWER && run == 3;
-                    prop_assert_eq!(matches!(transition, Some(Transition::Ejected { .. })), due);
-                    if due {
-                        prop_assert_eq!(outlier.on_interval(at(1000)), Some(Transition::Returned));
-                        story.clear();
-                    }
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -27,6 +27,8 @@ pub enum Reason {
     NoEndpoints,
     /// Every endpoint's breaker is open or it is ejected.
     NoneAvailable,
+    /// The breaker of the whole backend is open.
+    BreakerOpen,
     /// The queue is full, or has no room (pending 0).
     QueueFull,
     /// Waited too long for a place.
@@ -60,6 +62,7 @@ impl LocalReply {
             Reason::NoBackend => (500, 13),
             Reason::NoEndpoints
             | Reason::NoneAvailable
+            | Reason::BreakerOpen
             | Reason::ConnectFailure
             | Reason::Reset
             | Reason::RefusedStream => (503, 14),
@@ -86,6 +89,7 @@ impl Reason {
             Self::NoBackend => "no-backend",
             Self::NoEndpoints => "no-endpoints",
             Self::NoneAvailable => "none-available",
+            Self::BreakerOpen => "breaker-open",
             Self::QueueFull => "queue-full",
             Self::QueueTimeout => "queue-timeout",
             Self::WouldBeLate => "would-be-late",
@@ -118,6 +122,7 @@ mod tests {
             (Reason::NoBackend, "no-backend 500 13"),
             (Reason::NoEndpoints, "no-endpoints 503 14"),
             (Reason::NoneAvailable, "none-available 503 14"),
+            (Reason::BreakerOpen, "breaker-open 503 14"),
             (Reason::QueueFull, "queue-full 503 8"),
             (Reason::QueueTimeout, "queue-timeout 503 8"),
             (Reason::WouldBeLate, "would-be-late 503 8"),

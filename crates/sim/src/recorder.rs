@@ -102,7 +102,7 @@ impl Listener {
         } else if let Record::Retry { request, note: RetryNote::OverBudget } = record {
             self.line(*request, |line| line.over_budget = true);
         } else if let Record::Replied { request, reason, .. } = record {
-            let refusals = Reason::OVERLOAD.iter().chain(&[Reason::NoneAvailable]);
+            let refusals = Reason::OVERLOAD.iter().chain(&[Reason::NoneAvailable, Reason::BreakerOpen]);
             let refused = refusals.into_iter().any(|refusal| refusal.as_str() == *reason);
             self.line(*request, |line| line.refused = refused);
         } else if let Record::Ended { request, status, grpc, how, .. } = record {
@@ -128,19 +128,28 @@ impl Listener {
     /// Writes what breakers and limits do into the book.
     fn backend(&self, at: Instant, backend: &BackendName, event: &BackendEvent) {
         let (endpoint, turn) = match event {
-            BackendEvent::BreakerOpened { endpoint, .. } => (endpoint, BreakerTurn::Opened),
-            BackendEvent::BreakerHalfOpen { endpoint } => (endpoint, BreakerTurn::HalfOpened),
-            BackendEvent::BreakerClosed { endpoint } => (endpoint, BreakerTurn::Closed),
-            BackendEvent::Ejected { .. } | BackendEvent::EjectionRefused { .. } | BackendEvent::Returned { .. } => {
-                return;
-            }
+            BackendEvent::BreakerOpened { endpoint, .. } => (Some(endpoint), BreakerTurn::Opened),
+            BackendEvent::BreakerHalfOpen { endpoint } => (Some(endpoint), BreakerTurn::HalfOpened),
+            BackendEvent::BreakerClosed { endpoint } => (Some(endpoint), BreakerTurn::Closed),
+            BackendEvent::ServiceBreakerOpened { .. } => (None, BreakerTurn::Opened),
+            BackendEvent::ServiceBreakerHalfOpen => (None, BreakerTurn::HalfOpened),
+            BackendEvent::ServiceBreakerClosed => (None, BreakerTurn::Closed),
+            BackendEvent::OpenRefused { .. }
+            | BackendEvent::Ejected { .. }
+            | BackendEvent::EjectionRefused { .. }
+            | BackendEvent::EjectionSpared { .. }
+            | BackendEvent::Returned { .. } => return,
             BackendEvent::LimitMoved { to, .. } => {
                 let line =
                     LimitLine { at, host: self.host, service: self.shared.behind(self.party, backend), limit: *to };
                 return self.shared.ledger.book().limits.push(line);
             }
         };
-        if let Some(service) = self.shared.pod_party(endpoint) {
+        let service = match endpoint {
+            Some(endpoint) => self.shared.pod_party(endpoint),
+            None => Some(self.behind(backend)),
+        };
+        if let Some(service) = service {
             self.shared.ledger.book().breakers.push(BreakerLine { at, service, turn });
         }
     }

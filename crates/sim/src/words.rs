@@ -241,13 +241,28 @@ fn retry(note: RetryNote) -> String {
 /// `breaker of catalog-1 opened for 1.03 s (7 failures in a row)`.
 pub(crate) fn backend_event(at: Instant, event: &BackendEvent) -> String {
     match event {
-        BackendEvent::BreakerOpened { endpoint, until, failures } => {
-            format!("breaker of {endpoint} opened for {} ({failures} failures in a row)", Span(until.since(at)))
+        BackendEvent::BreakerOpened { endpoint, until, why } => {
+            format!("breaker of {endpoint} opened for {} ({why})", Span(until.since(at)))
         }
+        BackendEvent::OpenRefused { endpoint, why } => {
+            format!("breaker of {endpoint} stays closed ({why}): too few would be left")
+        }
+        BackendEvent::ServiceBreakerOpened { until, why } => {
+            format!("breaker of all opened for {} ({why})", Span(until.since(at)))
+        }
+        BackendEvent::ServiceBreakerHalfOpen => "breaker of all lets a probe through".to_owned(),
+        BackendEvent::ServiceBreakerClosed => "breaker of all closed".to_owned(),
         BackendEvent::BreakerHalfOpen { endpoint } => format!("breaker of {endpoint} lets a probe through"),
         BackendEvent::BreakerClosed { endpoint } => format!("breaker of {endpoint} closed"),
-        BackendEvent::Ejected { endpoint, until } => format!("{endpoint} ejected for {}", Span(until.since(at))),
-        BackendEvent::EjectionRefused { endpoint } => format!("{endpoint} not ejected: too few would be left"),
+        BackendEvent::Ejected { endpoint, until, why } => {
+            format!("{endpoint} ejected for {} ({why})", Span(until.since(at)))
+        }
+        BackendEvent::EjectionRefused { endpoint, why } => {
+            format!("{endpoint} not ejected ({why}): too few would be left")
+        }
+        BackendEvent::EjectionSpared { endpoint, why } => {
+            format!("{endpoint} not ejected ({why}): the dice spare it")
+        }
         BackendEvent::Returned { endpoint } => format!("{endpoint} back from ejection"),
         BackendEvent::LimitMoved { from, to, least, latest: Some(latest) } => {
             format!("limit {from} becomes {to} (latency {}, at best {})", Span(*latest), Span(*least))

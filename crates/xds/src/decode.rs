@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use prost::Message;
 use squall_policy::{
-    BackendName, BackendPolicy, Balancing, BreakerConfig, Budget, Endpoint, Inbound, Invalid, Jitter, Limits, Mesh,
-    OutlierConfig, Protocol, VirtualHost,
+    BackendName, BackendPolicy, Balancing, Budget, Endpoint, Inbound, Invalid, Jitter, Limits, Mesh, Protocol,
+    VirtualHost,
 };
 
 use crate::encode::UPSTREAM_HTTP_KEY;
 use crate::proto::{self, Span, squall};
-use crate::{Kind, Nack, Resources, SQUALL_KEY, decode_route, overload, tables, wire};
+use crate::{Kind, Nack, Resources, SQUALL_KEY, decode_route, overload, protection, tables, wire};
 
 /// Decodes a whole mesh.
 pub(crate) fn mesh(resources: &Resources) -> Result<Mesh, Nack> {
@@ -194,7 +194,7 @@ pub(crate) fn span(span: Option<Span>) -> Result<Option<Duration>, &'static str>
     }
 }
 
-fn value(number: Option<proto::UInt32>) -> Option<u32> {
+pub(crate) fn value(number: Option<proto::UInt32>) -> Option<u32> {
     number.map(|number| number.value)
 }
 
@@ -273,13 +273,13 @@ fn cluster(wire: &[u8]) -> Result<(BackendName, Cluster), Nack> {
     let http = upstream_http(&cluster)?;
     let mut policy = BackendPolicy {
         balancing: balancing(&cluster, extension.as_ref()).map_err(|why| bad("lb_policy", &why))?,
-        breaker: extension
-            .as_ref()
-            .and_then(|extension| extension.breaker.as_ref())
-            .map(breaker)
-            .transpose()
+        breaker: protection::decode_breaker(extension.as_ref().and_then(|extension| extension.breaker.as_ref()))
             .map_err(|why| bad("metadata.breaker", why))?,
-        outliers: outliers(&cluster, extension.as_ref()).map_err(|(field, why)| bad(field, why))?,
+        service_breaker: protection::decode_breaker(
+            extension.as_ref().and_then(|extension| extension.service_breaker.as_ref()),
+        )
+        .map_err(|why| bad("metadata.service_breaker", why))?,
+        outliers: protection::decode_outliers(&cluster, extension.as_ref()).map_err(|(field, why)| bad(field, why))?,
         limits: Limits::default(),
         rate: None,
         budget: Some(Budget::default()),
@@ -357,16 +357,6 @@ fn balancing(cluster: &proto::Cluster, extension: Option<&squall::Backend>) -> R
     }
 }
 
-fn breaker(breaker: &squall::Breaker) -> Result<BreakerConfig, &'static str> {
-    Ok(BreakerConfig {
-        consecutive_failures: breaker.consecutive_failures,
-        open_min: span(breaker.open_min)?.unwrap_or_default(),
-        open_max: span(breaker.open_max)?.unwrap_or_default(),
-        jitter_permille: breaker.jitter_permille,
-        probes: breaker.probes,
-    })
-}
-
 fn budget(budget: &squall::Budget) -> Result<Budget, &'static str> {
     Ok(Budget {
         percent: budget.percent,
@@ -376,40 +366,7 @@ fn budget(budget: &squall::Budget) -> Result<Budget, &'static str> {
 }
 
 /// A field and what is wrong with it.
-type Wrong = (&'static str, &'static str);
-
-fn outliers(cluster: &proto::Cluster, extension: Option<&squall::Backend>) -> Result<Option<OutlierConfig>, Wrong> {
-    let Some(found) = &cluster.outlier_detection else { return Ok(None) };
-    let floor = match extension {
-        None => OutlierConfig::default().floor,
-        Some(squall::Backend { outliers: Some(outliers), .. }) => outliers.floor,
-        // Only the fallback for the breaker.
-        Some(squall::Backend { outliers: None, .. }) => return Ok(None),
-    };
-    if value(found.enforcing_success_rate) != Some(0) {
-        return Err((
-            "outlier_detection.enforcing_success_rate",
-            "ejection by success rate, which Envoy does by default, is not supported: set it to 0",
-        ));
-    }
-    if value(found.enforcing_consecutive_5xx).is_some_and(|percent| percent != 100) {
-        return Err(("outlier_detection.enforcing_consecutive_5xx", "must be 100"));
-    }
-    let base = span(found.base_ejection_time).map_err(|why| ("outlier_detection.base_ejection_time", why))?;
-    let most = span(found.max_ejection_time).map_err(|why| ("outlier_detection.max_ejection_time", why))?;
-    let interval = span(found.interval).map_err(|why| ("outlier_detection.interval", why))?;
-    // What is not set has Envoy's default, which is Squall's too.
-    let default = OutlierConfig::default();
-    let base_ejection = base.unwrap_or(default.base_ejection);
-    Ok(Some(OutlierConfig {
-        consecutive_5xx: value(found.consecutive_5xx).unwrap_or(default.consecutive_5xx),
-        interval: interval.unwrap_or(default.interval),
-        base_ejection,
-        max_ejection: most.unwrap_or(default.max_ejection.max(base_ejection)),
-        max_ejection_percent: value(found.max_ejection_percent).unwrap_or(default.max_ejection_percent),
-        floor,
-    }))
-}
+pub(crate) type Wrong = (&'static str, &'static str);
 
 /// Limits, and the budget as Envoy says it: a share of the requests in flight, taken for the same share of all requests.
 fn thresholds(cluster: &proto::Cluster, policy: &mut BackendPolicy) -> Result<(), Wrong> {

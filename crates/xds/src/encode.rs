@@ -13,7 +13,7 @@ use squall_policy::{
 
 use crate::proto::{self, Span, squall};
 use crate::wire::TYPE_PREFIX;
-use crate::{Kind, LISTENER, ROUTES, Resources, SQUALL_KEY, overload, retry_on, tables};
+use crate::{Kind, LISTENER, ROUTES, Resources, SQUALL_KEY, overload, protection, retry_on, tables};
 
 /// The methods that may be repeated (RFC 9110 §9.2.2), as Envoy is told them.
 pub(crate) const IDEMPOTENT: [&str; 6] = ["DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"];
@@ -65,7 +65,7 @@ fn span_or_zero(limit: Option<Duration>) -> Option<Span> {
     span(limit.unwrap_or_default())
 }
 
-const fn number(value: u32) -> Option<proto::UInt32> {
+pub(crate) const fn number(value: u32) -> Option<proto::UInt32> {
     Some(proto::UInt32 { value })
 }
 
@@ -301,7 +301,7 @@ fn cluster(name: &BackendName, policy: &BackendPolicy, endpoints: &[Endpoint]) -
         connect_timeout: span(policy.connect_timeout),
         lb_policy,
         circuit_breakers: Some(proto::CircuitBreakers { thresholds: vec![thresholds(policy)] }),
-        outlier_detection: outlier_detection(policy),
+        outlier_detection: protection::encode_outliers(policy),
         transport_socket: policy.mutual_tls.then(|| transport_socket(policy, endpoints)),
         metadata: metadata(&tables::BACKEND, &backend(policy)),
         protocol_options: BTreeMap::from([(
@@ -329,24 +329,6 @@ fn thresholds(policy: &BackendPolicy) -> proto::Thresholds {
     }
 }
 
-/// Envoy has no breaker per endpoint: ejection after as many failures in a row is the nearest.
-fn outlier_detection(policy: &BackendPolicy) -> Option<proto::OutlierDetection> {
-    let (failures, interval, first, percent, last) = match (&policy.outliers, &policy.breaker) {
-        (Some(o), _) => (o.consecutive_5xx, o.interval, o.base_ejection, o.max_ejection_percent, o.max_ejection),
-        (None, Some(b)) => (b.consecutive_failures, b.open_min, b.open_min, 100, b.open_max),
-        (None, None) => return None,
-    };
-    Some(proto::OutlierDetection {
-        consecutive_5xx: number(failures),
-        interval: span(interval),
-        base_ejection_time: span(first),
-        max_ejection_percent: number(percent),
-        enforcing_consecutive_5xx: number(100),
-        enforcing_success_rate: number(0),
-        max_ejection_time: span(last),
-    })
-}
-
 fn backend(policy: &BackendPolicy) -> squall::Backend {
     let (algorithm, decay, default_rtt, choices) = match policy.balancing {
         Balancing::PeakEwma { decay, default_rtt, choices } => (1, span(decay), span(default_rtt), choices),
@@ -356,13 +338,8 @@ fn backend(policy: &BackendPolicy) -> squall::Backend {
     };
     squall::Backend {
         balancing: Some(squall::Balancing { algorithm, decay, default_rtt, choices }),
-        breaker: policy.breaker.map(|breaker| squall::Breaker {
-            consecutive_failures: breaker.consecutive_failures,
-            open_min: span(breaker.open_min),
-            open_max: span(breaker.open_max),
-            jitter_permille: breaker.jitter_permille,
-            probes: breaker.probes,
-        }),
+        breaker: policy.breaker.map(protection::encode_breaker),
+        service_breaker: policy.service_breaker.map(protection::encode_breaker),
         outliers: policy.outliers.map(|outliers| squall::Outliers { floor: outliers.floor }),
         budget: policy.budget.map(|budget| squall::Budget {
             percent: budget.percent,

@@ -9,13 +9,15 @@
 //! | Squall | Envoy |
 //! |---|---|
 //! | peak EWMA | least request of as many choices, two at least |
-//! | breaker with half-open probes | ejection after as many failures in a row, if no outlier ejection is set |
+//! | breaker with half-open probes | if no outlier ejection is set: ejection after as many failures in a row, or at the same share of failures in an interval |
+//! | breaker by slow calls, breaker of a whole backend | nothing |
+//! | outlier ejection | the same, but for the floor |
 //! | budget per request and second | `retry_budget`: the same percentage of the requests in flight, at least that many retries at once |
 //! | jitter other than full | full jitter |
 //! | only idempotent methods are repeated | the same, but not even connect failures of others |
 //! | retry on a time-out of the try | retry on reset, which includes it |
 //! | adaptive limits, queue disciplines and rates of a cluster | a fixed limit of as many requests as the adaptive one comes to at most, a queue first come first served, no rate: its filters for them hold for a listener or a route, not for a cluster |
-//! | floor of endpoints never ejected, queue time-out, inbound limits | nothing |
+//! | floor of endpoints never ejected or broken, queue time-out, inbound limits | nothing |
 //! | each endpoint's identity is checked | any identity of the cluster's endpoints will do |
 //!
 //! [`decode`] refuses what it does not support by name ([`Nack`]), whether it comes from Squall's control plane or another.
@@ -28,6 +30,7 @@ mod encode;
 mod feed;
 mod frame;
 mod overload;
+mod protection;
 mod proto;
 pub mod retry_on;
 mod sign;

@@ -225,7 +225,23 @@ messages! {
         max_ejection_percent: Option<UInt32> => (message, optional, tag = "4"),
         enforcing_consecutive_5xx: Option<UInt32> => (message, optional, tag = "5"),
         enforcing_success_rate: Option<UInt32> => (message, optional, tag = "6"),
+        success_rate_minimum_hosts: Option<UInt32> => (message, optional, tag = "7"),
+        success_rate_request_volume: Option<UInt32> => (message, optional, tag = "8"),
+        success_rate_stdev_factor: Option<UInt32> => (message, optional, tag = "9"),
+        consecutive_gateway_failure: Option<UInt32> => (message, optional, tag = "10"),
+        enforcing_consecutive_gateway_failure: Option<UInt32> => (message, optional, tag = "11"),
+        split_external_local_origin_errors: bool => (bool, tag = "12"),
+        consecutive_local_origin_failure: Option<UInt32> => (message, optional, tag = "13"),
+        enforcing_consecutive_local_origin_failure: Option<UInt32> => (message, optional, tag = "14"),
+        enforcing_local_origin_success_rate: Option<UInt32> => (message, optional, tag = "15"),
+        failure_percentage_threshold: Option<UInt32> => (message, optional, tag = "16"),
+        enforcing_failure_percentage: Option<UInt32> => (message, optional, tag = "17"),
+        enforcing_failure_percentage_local_origin: Option<UInt32> => (message, optional, tag = "18"),
+        failure_percentage_minimum_hosts: Option<UInt32> => (message, optional, tag = "19"),
+        failure_percentage_request_volume: Option<UInt32> => (message, optional, tag = "20"),
         max_ejection_time: Option<Span> => (message, optional, tag = "21"),
+        max_ejection_time_jitter: Option<Span> => (message, optional, tag = "22"),
+        always_eject_one_host: Option<Bool> => (message, optional, tag = "25"),
     }
     UpstreamHttp {
         common: Option<CommonHttp> => (message, optional, tag = "1"),
@@ -308,6 +324,8 @@ pub(crate) mod squall {
             outliers: Option<Outliers> => (message, optional, tag = "3"),
             budget: Option<Budget> => (message, optional, tag = "4"),
             queue_timeout: Option<Span> => (message, optional, tag = "5"),
+            /// Of the backend as a whole; its floor is 0.
+            service_breaker: Option<Breaker> => (message, optional, tag = "30"),
             overload: Option<Overload> => (message, optional, tag = "20"),
         }
         Balancing {
@@ -318,11 +336,26 @@ pub(crate) mod squall {
             choices: u32 => (uint32, tag = "4"),
         }
         Breaker {
+            /// 0: runs of failures do not matter.
             consecutive_failures: u32 => (uint32, tag = "1"),
             open_min: Option<Span> => (message, optional, tag = "2"),
             open_max: Option<Span> => (message, optional, tag = "3"),
             jitter_permille: u32 => (uint32, tag = "4"),
             probes: u32 => (uint32, tag = "5"),
+            success_rate: Option<SuccessRate> => (message, optional, tag = "6"),
+            slow_calls: Option<SlowCalls> => (message, optional, tag = "7"),
+            floor: u32 => (uint32, tag = "8"),
+        }
+        SuccessRate {
+            below_permille: u32 => (uint32, tag = "1"),
+            window: Option<Span> => (message, optional, tag = "2"),
+            min_requests: u32 => (uint32, tag = "3"),
+        }
+        SlowCalls {
+            slower_than: Option<Span> => (message, optional, tag = "1"),
+            above_permille: u32 => (uint32, tag = "2"),
+            window: Option<Span> => (message, optional, tag = "3"),
+            min_requests: u32 => (uint32, tag = "4"),
         }
         Outliers { floor: u32 => (uint32, tag = "1"), }
         Budget {

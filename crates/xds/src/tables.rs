@@ -3,6 +3,7 @@
 //! Names and numbers are those of Envoy's API as of Envoy 1.40; a number that is in neither list is shown as `field 77`.
 
 mod overload;
+mod protection;
 
 use Shape::{Any, AnyMap, Leaf, Message};
 
@@ -293,7 +294,7 @@ pub(crate) static CLUSTER: Table = Table {
         (4, "connect_timeout", Message(&SPAN)),
         (6, "lb_policy", Leaf),
         (10, "circuit_breakers", Message(&CIRCUIT_BREAKERS)),
-        (19, "outlier_detection", Message(&OUTLIER_DETECTION)),
+        (19, "outlier_detection", Message(&protection::OUTLIER_DETECTION)),
         (24, "transport_socket", Message(&TRANSPORT_SOCKET)),
         (25, "metadata", Message(&CLUSTER_METADATA)),
         (36, "typed_extension_protocol_options", AnyMap(&[&UPSTREAM_HTTP])),
@@ -349,28 +350,6 @@ pub(crate) static RETRY_BUDGET: Table = Table {
     name: "envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget",
     known: &[(1, "budget_percent", Message(&PERCENT)), (2, "min_retry_concurrency", Message(&UINT32))],
     refused: "3 budget_interval",
-};
-
-pub(crate) static OUTLIER_DETECTION: Table = Table {
-    name: "envoy.config.cluster.v3.OutlierDetection",
-    known: &[
-        (1, "consecutive_5xx", Message(&UINT32)),
-        (2, "interval", Message(&SPAN)),
-        (3, "base_ejection_time", Message(&SPAN)),
-        (4, "max_ejection_percent", Message(&UINT32)),
-        (5, "enforcing_consecutive_5xx", Message(&UINT32)),
-        (6, "enforcing_success_rate", Message(&UINT32)),
-        (21, "max_ejection_time", Message(&SPAN)),
-    ],
-    refused: "7 success_rate_minimum_hosts, 8 success_rate_request_volume, 9 success_rate_stdev_factor, 10 \
-        consecutive_gateway_failure, 11 enforcing_consecutive_gateway_failure, 12 \
-        split_external_local_origin_errors, 13 consecutive_local_origin_failure, 14 \
-        enforcing_consecutive_local_origin_failure, 15 enforcing_local_origin_success_rate, 16 \
-        failure_percentage_threshold, 17 enforcing_failure_percentage, 18 \
-        enforcing_failure_percentage_local_origin, 19 failure_percentage_minimum_hosts, 20 \
-        failure_percentage_request_volume, 22 max_ejection_time_jitter, 23 \
-        successful_active_health_check_uneject_host, 24 monitors, 25 always_eject_one_host, 26 \
-        detect_degraded_hosts",
 };
 
 pub(crate) static TRANSPORT_SOCKET: Table = Table {
@@ -547,8 +526,9 @@ pub(crate) static BACKEND: Table = Table {
     name: "squall.v1alpha1.Backend",
     known: &[
         (1, "balancing", Message(&BALANCING)),
-        (2, "breaker", Message(&BREAKER)),
-        (3, "outliers", Message(&OUTLIERS)),
+        (2, "breaker", Message(&protection::BREAKER)),
+        (3, "outliers", Message(&protection::OUTLIERS)),
+        (30, "service_breaker", Message(&protection::BREAKER)),
         (4, "budget", Message(&BUDGET)),
         (5, "queue_timeout", Message(&SPAN)),
         (20, "overload", Message(&overload::OVERLOAD)),
@@ -566,21 +546,6 @@ pub(crate) static BALANCING: Table = Table {
     ],
     refused: "",
 };
-
-pub(crate) static BREAKER: Table = Table {
-    name: "squall.v1alpha1.Breaker",
-    known: &[
-        (1, "consecutive_failures", Leaf),
-        (2, "open_min", Message(&SPAN)),
-        (3, "open_max", Message(&SPAN)),
-        (4, "jitter_permille", Leaf),
-        (5, "probes", Leaf),
-    ],
-    refused: "",
-};
-
-pub(crate) static OUTLIERS: Table =
-    Table { name: "squall.v1alpha1.Outliers", known: &[(1, "floor", Leaf)], refused: "" };
 
 pub(crate) static BUDGET: Table = Table {
     name: "squall.v1alpha1.Budget",

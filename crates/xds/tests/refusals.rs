@@ -1,7 +1,7 @@
 //! What Squall does not support is refused by name; what Envoy's servers leave out gets Envoy's meaning.
 
 use bytes::Bytes;
-use squall_policy::{BackendPolicy, Balancing, Budget, Mesh, RetryOn};
+use squall_policy::{BackendPolicy, Balancing, Budget, Mesh, OutlierConfig, RetryOn};
 use squall_xds::{Resources, decode, encode};
 
 /// A field delimited by a length.
@@ -106,9 +106,8 @@ fn a_supported_field_with_an_unsupported_value_is_refused() {
         "Cluster a: envoy.config.cluster.v3.Cluster.lb_policy: RING_HASH is not supported",
     );
     refused(
-        &resources_with_cluster(cluster(&[field(19, &[])])),
-        "Cluster a: envoy.config.cluster.v3.Cluster.outlier_detection.enforcing_success_rate: \
-         ejection by success rate, which Envoy does by default, is not supported: set it to 0",
+        &resources_with_cluster(cluster(&[field(19, &field(24, &[]))])),
+        "Cluster a: envoy.config.cluster.v3.OutlierDetection.monitors: not supported by Squall",
     );
     let retry = message(&[field(1, b"5xx,retriable-4xx")]);
     refused(
@@ -117,6 +116,15 @@ fn a_supported_field_with_an_unsupported_value_is_refused() {
          envoy.config.route.v3.RouteConfiguration.virtual_hosts.routes.route.retry_policy.retry_on: \
          `retriable-4xx` is not supported",
     );
+}
+
+#[test]
+fn an_empty_outlier_detection_is_envoys_own() {
+    let mesh = decode(&resources_with_cluster(cluster(&[field(19, &[])]))).expect("supported");
+    let policy = mesh.backends.values().next().expect("one cluster");
+    // Envoy's default; Squall's control plane says true unless it is told otherwise.
+    let want = OutlierConfig { always_eject_one: false, ..OutlierConfig::DEFAULT };
+    assert_eq!((policy.outliers, policy.breaker), (Some(want), None));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod limits;
 mod policy;
+mod protection;
 mod route;
 mod service;
 mod slice;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use squall_policy::{Backoff, Balancing, BreakerConfig, Budget, Jitter, OutlierConfig, RetryOn};
+use squall_policy::{Backoff, Balancing, Budget, Jitter, RetryOn};
 use squall_xds::retry_on;
 
 use super::limits::{self, Side};
+use super::protection;
 use super::{Metadata, each, optional, service_ref};
 use crate::resources::{PolicyTimeouts, Retries, ServiceRef, TrafficPolicy};
 use crate::yaml::{Fields, Value};
@@ -20,6 +21,7 @@ pub(super) fn read(metadata: Metadata, spec: Value<'_>) -> Option<TrafficPolicy>
         "loadBalancing",
         "retries",
         "circuitBreaker",
+        "serviceCircuitBreaker",
         "outlierDetection",
         "limits",
         "timeouts",
@@ -33,8 +35,9 @@ pub(super) fn read(metadata: Metadata, spec: Value<'_>) -> Option<TrafficPolicy>
     });
     let balancing = optional(&fields, "loadBalancing", balancing);
     let retries = optional(&fields, "retries", retries);
-    let breaker = optional(&fields, "circuitBreaker", breaker);
-    let outliers = optional(&fields, "outlierDetection", outliers);
+    let breaker = optional(&fields, "circuitBreaker", protection::breaker);
+    let service_breaker = optional(&fields, "serviceCircuitBreaker", protection::service_breaker);
+    let outliers = optional(&fields, "outlierDetection", protection::outliers);
     let limits = optional(&fields, "limits", |value| limits::read(value, Side::Outbound));
     let timeouts = optional(&fields, "timeouts", timeouts);
     let inbound = optional(&fields, "inbound", |value| limits::read(value, Side::Inbound));
@@ -48,6 +51,7 @@ pub(super) fn read(metadata: Metadata, spec: Value<'_>) -> Option<TrafficPolicy>
         balancing: balancing?,
         retries: retries?,
         breaker: breaker?,
+        service_breaker: service_breaker?,
         outliers: outliers?,
         limits: limits?,
         timeouts: timeouts?.unwrap_or_default(),
@@ -202,58 +206,6 @@ fn budget(value: Value<'_>) -> Option<Option<Budget>> {
         min_per_second: min_per_second?.unwrap_or(default.min_per_second),
         window: window?.unwrap_or(default.window),
     }))
-}
-
-fn breaker(value: Value<'_>) -> Option<BreakerConfig> {
-    let fields = value.fields("circuitBreaker", &["consecutiveFailures", "open", "probes"])?;
-    let default = BreakerConfig::default();
-    let count = |name| optional(&fields, name, |value| value.integer_u32(1, u32::MAX));
-    let (failures, probes) = (count("consecutiveFailures"), count("probes"));
-    let open = match fields.get("open") {
-        None => Some((default.open_min, default.open_max, default.jitter_permille)),
-        Some(value) => breaker_open(value, &default),
-    };
-    let (open_min, open_max, jitter_permille) = open?;
-    Some(BreakerConfig {
-        consecutive_failures: failures?.unwrap_or(default.consecutive_failures),
-        open_min,
-        open_max,
-        jitter_permille,
-        probes: probes?.unwrap_or(default.probes),
-    })
-}
-
-fn breaker_open(value: Value<'_>, default: &BreakerConfig) -> Option<(Duration, Duration, u32)> {
-    let fields = value.fields("open", &["min", "max", "jitter"])?;
-    let span = |name| optional(&fields, name, |value| value.duration_within(MILLISECOND, DAY));
-    let (least, most) = (span("min"), span("max"));
-    let jitter = optional(&fields, "jitter", |value| value.permille(1000));
-    let least = least?.unwrap_or(default.open_min);
-    let most = most?.unwrap_or(default.open_max.max(least));
-    ordered(&fields, ("min", least), ("max", most))?;
-    Some((least, most, jitter?.unwrap_or(default.jitter_permille)))
-}
-
-fn outliers(value: Value<'_>) -> Option<OutlierConfig> {
-    let known = &["consecutive5xx", "interval", "baseEjection", "maxEjection", "maxEjectionPercent", "floor"];
-    let fields = value.fields("outlierDetection", known)?;
-    let default = OutlierConfig::default();
-    let count = |name, most| optional(&fields, name, move |value| value.integer_u32(1, most));
-    let span = |name| optional(&fields, name, |value| value.duration_within(MILLISECOND, DAY));
-    let (consecutive, floor) = (count("consecutive5xx", u32::MAX), count("floor", u32::MAX));
-    let (interval, base, most) = (span("interval"), span("baseEjection"), span("maxEjection"));
-    let percent = optional(&fields, "maxEjectionPercent", |value| value.integer_u32(0, 100));
-    let base_ejection = base?.unwrap_or(default.base_ejection);
-    let max_ejection = most?.unwrap_or(default.max_ejection.max(base_ejection));
-    ordered(&fields, ("baseEjection", base_ejection), ("maxEjection", max_ejection))?;
-    Some(OutlierConfig {
-        consecutive_5xx: consecutive?.unwrap_or(default.consecutive_5xx),
-        interval: interval?.unwrap_or(default.interval),
-        base_ejection,
-        max_ejection,
-        max_ejection_percent: percent?.unwrap_or(default.max_ejection_percent),
-        floor: floor?.unwrap_or(default.floor),
-    })
 }
 
 fn timeouts(value: Value<'_>) -> Option<PolicyTimeouts> {

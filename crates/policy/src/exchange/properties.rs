@@ -14,7 +14,7 @@ use crate::mesh::{
     Limits, Outliers, Queue, QueueOrder, Rate, RateLimit, RetryOn, Vegas,
 };
 use crate::priority::Class;
-use crate::{BackendEvent, Rng};
+use crate::{BackendEvent, Deviation, Enforcing, Rng, SlowCalls, SuccessRate};
 
 const PODS: u8 = 5;
 
@@ -117,13 +117,21 @@ fn policy(variant: u8, limits: Limits) -> BackendPolicy {
         2 => Balancing::RoundRobin,
         _ => Balancing::Random,
     };
+    let window = Duration::from_millis(300);
+    let rate = SuccessRate { below_permille: 600, window, min_requests: 3 };
+    let slower_than = Duration::from_millis(5 + u64::from(variant % 2) * 30);
+    let slow = SlowCalls { slower_than, above_permille: 400, window, min_requests: 3 };
     let breaker = Breaker {
-        consecutive_failures: 2,
+        consecutive_failures: (variant % 3 != 2).then_some(2),
+        success_rate: (variant % 3 > 0).then_some(rate),
+        slow_calls: (variant % 4 > 1).then_some(slow),
         open_min: Duration::from_millis(50),
         open_max: Duration::from_millis(400),
         probes: 1 + u32::from(variant % 3),
+        floor: u32::from(variant / 2 % 3),
         ..Breaker::default()
     };
+    let service_breaker = Breaker { floor: 0, success_rate: Some(rate), ..breaker };
     let outliers = Outliers {
         consecutive_5xx: 3,
         interval: Duration::from_millis(100),
@@ -131,11 +139,16 @@ fn policy(variant: u8, limits: Limits) -> BackendPolicy {
         max_ejection: Duration::from_secs(1),
         max_ejection_percent: 60,
         floor: 1 + u32::from(variant % 2),
+        split_local_origin: variant % 4 == 1,
+        success_rate: Deviation { minimum_hosts: 2, request_volume: 2, stdev_factor: 900 },
+        enforcing: Enforcing { consecutive_5xx: 70, failure_percentage: 50, ..Outliers::DEFAULT.enforcing },
+        ..Outliers::default()
     };
     let budget = Budget { percent: 50, min_per_second: u32::from(variant % 3), window: Duration::from_secs(1) };
     BackendPolicy {
         balancing,
         breaker: (variant % 5 != 4).then_some(breaker),
+        service_breaker: (variant % 4 == 3).then_some(service_breaker),
         outliers: (variant % 7 != 6).then_some(outliers),
         limits,
         rate: (variant == 7).then(|| RateLimit {
@@ -216,6 +229,10 @@ struct World {
     /// Draining?
     endpoints: BTreeMap<Arc<str>, bool>,
     lights: BTreeMap<Arc<str>, Light>,
+    /// Of the breaker of the whole.
+    service: Light,
+    /// The settings or the endpoints change: breakers may close without a probe.
+    changing: bool,
     ejected: BTreeSet<Arc<str>>,
     /// Times of first tries and of retries decided, since the budget's settings hold.
     first_tries: Vec<Instant>,
@@ -232,6 +249,8 @@ impl World {
             live: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             lights: BTreeMap::new(),
+            service: Light::Closed,
+            changing: false,
             ejected: BTreeSet::new(),
             first_tries: Vec::new(),
             retries: Vec::new(),
@@ -249,6 +268,10 @@ impl World {
         let here = &self.endpoints;
         self.lights.retain(|name, _| here.contains_key(name));
         self.ejected.retain(|name| here.contains_key(name));
+        self.changing = true;
+        self.drain_events();
+        self.changing = false;
+        let here = &self.endpoints;
         // An endpoint that comes back is another one.
         self.live.values_mut().for_each(|live| live.tried.retain(|name| here.contains_key(name)));
     }
@@ -259,10 +282,12 @@ impl World {
             self.first_tries.clear();
             self.retries.clear();
         }
-        if old.breaker != policy.breaker {
-            self.lights.clear();
-        }
+        let another = old.breaker != policy.breaker;
         self.backend.set_policy(self.now, policy);
+        self.changing = true;
+        self.drain_events();
+        self.changing = false;
+        assert!(!another || self.lights.values().all(|light| *light == Light::Closed), "another breaker begins closed");
     }
 
     fn apply(&mut self, op: &Op) {
@@ -401,6 +426,7 @@ impl World {
                     live.tried.insert(Arc::clone(&attempt.endpoint));
                     self.drain_events();
                     self.check_choice(&attempt.endpoint, &tried);
+                    assert!(!matches!(self.service, Light::Open(_)), "no try while the whole is refused");
                 }
                 Step::Wait { until, why } => {
                     live.queued = why == "queue";
@@ -426,6 +452,7 @@ impl World {
                         let healthy: Vec<_> = self.healthy().cloned().collect();
                         assert!(healthy.is_empty(), "{} although {healthy:?} serve", reply.reason);
                     }
+                    assert!(reply.reason != Reason::BreakerOpen || self.service != Light::Closed);
                 }
                 Step::Done => {
                     assert!(live.trying.is_none(), "a request does not end under its try");
@@ -475,7 +502,25 @@ impl World {
                 }
                 BackendEvent::BreakerClosed { endpoint } => {
                     let before = self.lights.insert(endpoint, Light::Closed);
-                    assert!(before == Some(Light::HalfOpen), "closed after a probe only");
+                    let open = matches!(before, Some(Light::HalfOpen | Light::Open(_)));
+                    assert!(before == Some(Light::HalfOpen) || self.changing && open, "closed after a probe only");
+                }
+                BackendEvent::OpenRefused { endpoint, .. } => {
+                    assert!(self.healthy().any(|name| *name == endpoint), "it serves");
+                    let floor = self.backend.policy().breaker.expect("it has a breaker").floor;
+                    assert!(self.healthy().count() <= floor as usize, "it is needed");
+                }
+                BackendEvent::ServiceBreakerOpened { until, .. } => {
+                    assert!(until > self.now);
+                    self.service = Light::Open(until);
+                }
+                BackendEvent::ServiceBreakerHalfOpen => {
+                    assert!(matches!(self.service, Light::Open(until) if until <= self.now), "half-open after open");
+                    self.service = Light::HalfOpen;
+                }
+                BackendEvent::ServiceBreakerClosed => {
+                    assert!(self.service == Light::HalfOpen || self.changing, "closed after a probe only");
+                    self.service = Light::Closed;
                 }
                 BackendEvent::Ejected { endpoint, .. } => {
                     assert!(self.ejected.insert(endpoint), "ejected once");
@@ -483,7 +528,7 @@ impl World {
                 BackendEvent::Returned { endpoint } => {
                     assert!(self.ejected.remove(&endpoint), "only the ejected return");
                 }
-                BackendEvent::EjectionRefused { .. } => {}
+                BackendEvent::EjectionRefused { .. } | BackendEvent::EjectionSpared { .. } => {}
                 BackendEvent::LimitMoved { from, to, .. } => assert_ne!(from, to, "a move moves"),
             }
         }
@@ -515,6 +560,11 @@ impl World {
             let serving =
                 self.endpoints.iter().filter(|(name, draining)| !**draining && !self.ejected.contains(*name)).count();
             assert!(serving >= all.min(outliers.floor as usize), "the floor holds");
+        }
+        if let Some(breaker) = self.backend.policy().breaker {
+            let all = self.endpoints.values().filter(|draining| !**draining).count();
+            let serving = self.healthy().count();
+            assert!(serving >= all.min(breaker.floor as usize), "the breakers' floor holds");
         }
     }
 

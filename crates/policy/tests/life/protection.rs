@@ -1,6 +1,6 @@
 //! Breakers, ejection and estimates, seen through requests.
 
-use squall_policy::{BackendEvent, Balancing, BreakerConfig, OutlierConfig};
+use squall_policy::{BackendEvent, Balancing, BreakerConfig, OutlierConfig, Trip};
 
 use super::*;
 
@@ -9,11 +9,11 @@ fn guarded(breaker: Option<BreakerConfig>, outliers: Option<OutlierConfig>) -> B
 }
 
 const BREAKER: BreakerConfig = BreakerConfig {
-    consecutive_failures: 2,
+    consecutive_failures: Some(2),
     open_min: Duration::from_millis(100),
     open_max: Duration::from_secs(1),
     jitter_permille: 0,
-    probes: 1,
+    ..BreakerConfig::DEFAULT
 };
 
 /// One request from its arrival to its end, all at one moment; the local reply if there was one.
@@ -58,7 +58,8 @@ fn a_backend_whose_only_breaker_is_open_refuses_at_once_and_probes_later() {
     for _ in 0..2 {
         assert!(once(&mut backend, ms(0), |_| Outcome::Head(500)).is_ok());
     }
-    let opened = BackendEvent::BreakerOpened { endpoint: Arc::clone(&pod), until: ms(100), failures: 2 };
+    let opened =
+        BackendEvent::BreakerOpened { endpoint: Arc::clone(&pod), until: ms(100), why: Trip::Failures { in_a_row: 2 } };
     assert_eq!(events(&mut backend), [opened]);
     assert_eq!(once(&mut backend, ms(99), |_| Outcome::Head(200)), Err(Reason::NoneAvailable));
     assert!(once(&mut backend, ms(100), |_| Outcome::Head(200)).is_ok());
@@ -101,6 +102,7 @@ fn an_outlier_is_ejected_and_returns_at_an_interval_and_the_floor_holds() {
         max_ejection: Duration::from_secs(1),
         max_ejection_percent: 100,
         floor: 2,
+        ..OutlierConfig::DEFAULT
     };
     let mut backend = backend(guarded(None, Some(outliers)), 3);
     for _ in 0..6 {
@@ -195,7 +197,7 @@ fn a_policy_that_changes_one_part_keeps_the_state_of_the_others() {
     policy.limits.in_flight = 7;
     backend.set_policy(ms(1), policy.clone());
     assert_eq!(once(&mut backend, ms(1), |_| Outcome::Head(200)), Err(Reason::NoneAvailable), "still open");
-    policy.breaker = Some(BreakerConfig { consecutive_failures: 3, ..BREAKER });
+    policy.breaker = Some(BreakerConfig { consecutive_failures: Some(3), ..BREAKER });
     backend.set_policy(ms(1), policy);
     assert!(once(&mut backend, ms(1), |_| Outcome::Head(200)).is_ok(), "another breaker begins closed");
 }

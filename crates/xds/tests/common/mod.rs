@@ -2,6 +2,7 @@
 #![expect(unreachable_pub, reason = "shared by several tests")]
 
 mod overload;
+mod protection;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,9 +12,9 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use squall_policy::{
-    BackendName, BackendPolicy, Backoff, Balancing, BreakerConfig, Budget, Endpoint, HeaderChange, HeaderMatch,
-    Inbound, Jitter, Limits, Mesh, OutlierConfig, PathMatch, Protocol, QueryMatch, RetryOn, RetryPolicy, Route,
-    RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
+    BackendName, BackendPolicy, Backoff, Balancing, Budget, Endpoint, HeaderChange, HeaderMatch, Inbound, Jitter,
+    Limits, Mesh, PathMatch, Protocol, QueryMatch, RetryOn, RetryPolicy, Route, RouteMatch, RouteTimeouts, VirtualHost,
+    WeightedBackend,
 };
 
 fn span(least_ms: u64, most_ms: u64) -> impl Strategy<Value = Duration> {
@@ -46,31 +47,6 @@ fn balancing() -> impl Strategy<Value = Balancing> {
     ]
 }
 
-fn breaker() -> impl Strategy<Value = BreakerConfig> {
-    (1_u32..100, span(1, 5000), span(5000, 60_000), 0_u32..=1000, 1_u32..5).prop_map(
-        |(consecutive_failures, open_min, open_max, jitter_permille, probes)| BreakerConfig {
-            consecutive_failures,
-            open_min,
-            open_max,
-            jitter_permille,
-            probes,
-        },
-    )
-}
-
-fn outliers() -> impl Strategy<Value = OutlierConfig> {
-    (1_u32..100, span(1, 5000), span(1, 5000), span(5000, 60_000), 0_u32..=100, 1_u32..9).prop_map(
-        |(consecutive_5xx, interval, base_ejection, max_ejection, max_ejection_percent, floor)| OutlierConfig {
-            consecutive_5xx,
-            interval,
-            base_ejection,
-            max_ejection,
-            max_ejection_percent,
-            floor,
-        },
-    )
-}
-
 fn budget() -> impl Strategy<Value = Budget> {
     (0_u32..=1000, any::<u32>(), span(1000, 3_600_000)).prop_map(|(percent, min_per_second, window)| Budget {
         percent,
@@ -81,7 +57,7 @@ fn budget() -> impl Strategy<Value = Budget> {
 
 pub fn backend_policy() -> impl Strategy<Value = BackendPolicy> {
     (
-        (balancing(), option::of(breaker()), option::of(outliers()), limits()),
+        (balancing(), protection::all(), limits()),
         (
             option::of(overload::rate()),
             option::of(budget()),
@@ -93,12 +69,13 @@ pub fn backend_policy() -> impl Strategy<Value = BackendPolicy> {
     )
         .prop_map(
             |(
-                (balancing, breaker, outliers, limits),
+                (balancing, (breaker, service_breaker, outliers), limits),
                 (rate, budget, connect_timeout, pool_idle, protocol, mutual_tls),
             )| {
                 BackendPolicy {
                     balancing,
                     breaker,
+                    service_breaker,
                     outliers,
                     limits,
                     rate,
