@@ -9,7 +9,7 @@ use squall_policy::{BackendEvent, BackendName, Instant, Reason, RetryNote};
 use squall_proxy::{HowEnded, Record, Recorder, RequestNumber, Side};
 
 use crate::journal::Words;
-use crate::ledger::{BreakerLine, BreakerTurn, Call, Change, Gauge, LimitLine, Party};
+use crate::ledger::{Book, BreakerLine, BreakerTurn, Call, Change, Gauge, LimitLine, Party};
 use crate::shared::Shared;
 use crate::words;
 
@@ -119,38 +119,10 @@ impl Listener {
                 self.shared.ledger.book().changes.push(Change { at, gauge, up: false });
             }
         } else if let Record::Backend { backend, event } = record {
-            self.backend(at, backend, event);
+            let book = &mut *self.shared.ledger.book();
+            self.shared.write_backend(book, at, (self.host, self.party), backend, event);
         } else if let Record::MeshApplied { .. } = record {
             self.shared.mesh_applied(at);
-        }
-    }
-
-    /// Writes what breakers and limits do into the book.
-    fn backend(&self, at: Instant, backend: &BackendName, event: &BackendEvent) {
-        let (endpoint, turn) = match event {
-            BackendEvent::BreakerOpened { endpoint, .. } => (Some(endpoint), BreakerTurn::Opened),
-            BackendEvent::BreakerHalfOpen { endpoint } => (Some(endpoint), BreakerTurn::HalfOpened),
-            BackendEvent::BreakerClosed { endpoint } => (Some(endpoint), BreakerTurn::Closed),
-            BackendEvent::ServiceBreakerOpened { .. } => (None, BreakerTurn::Opened),
-            BackendEvent::ServiceBreakerHalfOpen => (None, BreakerTurn::HalfOpened),
-            BackendEvent::ServiceBreakerClosed => (None, BreakerTurn::Closed),
-            BackendEvent::OpenRefused { .. }
-            | BackendEvent::Ejected { .. }
-            | BackendEvent::EjectionRefused { .. }
-            | BackendEvent::EjectionSpared { .. }
-            | BackendEvent::Returned { .. } => return,
-            BackendEvent::LimitMoved { to, .. } => {
-                let line =
-                    LimitLine { at, host: self.host, service: self.shared.behind(self.party, backend), limit: *to };
-                return self.shared.ledger.book().limits.push(line);
-            }
-        };
-        let service = match endpoint {
-            Some(endpoint) => self.shared.pod_party(endpoint),
-            None => Some(self.behind(backend)),
-        };
-        if let Some(service) = service {
-            self.shared.ledger.book().breakers.push(BreakerLine { at, service, turn });
         }
     }
 
@@ -241,6 +213,36 @@ impl Shared {
             self.targets.find(self.namespace(party), &format!("{name}.{namespace}:{port}"))
         });
         service.unwrap_or(party)
+    }
+
+    /// Writes what breakers and limits do into the book, in the sidecar of that party on that host.
+    pub(crate) fn write_backend(
+        &self,
+        book: &mut Book,
+        at: Instant,
+        (host, party): (u32, Party),
+        backend: &BackendName,
+        event: &BackendEvent,
+    ) {
+        let (endpoint, turn) = match event {
+            BackendEvent::BreakerOpened { endpoint, .. } => (Some(endpoint), BreakerTurn::Opened),
+            BackendEvent::BreakerHalfOpen { endpoint } => (Some(endpoint), BreakerTurn::HalfOpened),
+            BackendEvent::BreakerClosed { endpoint } => (Some(endpoint), BreakerTurn::Closed),
+            BackendEvent::ServiceBreakerOpened { .. } => (None, BreakerTurn::Opened),
+            BackendEvent::ServiceBreakerHalfOpen => (None, BreakerTurn::HalfOpened),
+            BackendEvent::ServiceBreakerClosed => (None, BreakerTurn::Closed),
+            BackendEvent::OpenRefused { .. }
+            | BackendEvent::Ejected { .. }
+            | BackendEvent::EjectionRefused { .. }
+            | BackendEvent::EjectionSpared { .. }
+            | BackendEvent::Returned { .. } => return,
+            BackendEvent::LimitMoved { to, .. } => {
+                book.limits.push(LimitLine { at, host, service: self.behind(party, backend), limit: *to });
+                return;
+            }
+        };
+        let service = endpoint.map_or(Some(self.behind(party, backend)), |endpoint| self.pod_party(endpoint));
+        book.breakers.extend(service.map(|service| BreakerLine { at, service, turn }));
     }
 
     fn tell_backend(

@@ -12,7 +12,7 @@ use super::sidecar::Own;
 use super::slab::Key;
 use super::state::Reply;
 use crate::journal::{Fold, Words};
-use crate::ledger::{BreakerLine, BreakerTurn, Gauge, LimitLine, Party};
+use crate::ledger::{Gauge, Party};
 use crate::note::Note;
 use crate::trace::Recording;
 use crate::words;
@@ -110,7 +110,7 @@ impl World {
         let mut to = None;
         if let Some(line) = line {
             let line = &mut self.book.calls[line as usize];
-            let mut refusals = Reason::OVERLOAD.iter().chain(&[Reason::NoneAvailable]);
+            let mut refusals = Reason::OVERLOAD.iter().chain(&[Reason::NoneAvailable, Reason::BreakerOpen]);
             line.refused = refusals.any(|refusal| refusal.as_str() == reason);
             to = line.to;
         }
@@ -205,7 +205,9 @@ impl World {
         let mut fold = Fold::default();
         event.hash(&mut fold);
         self.pen.note(self.now, host, "backend", fold.finish(), u64::from(cell));
-        self.write_backend(host, cell, event);
+        let node = &self.nodes[host as usize];
+        let (at, whose) = (Instant::from_nanos(self.now), (host, node.party));
+        self.shared.write_backend(&mut self.book, at, whose, &node.cells[cell as usize].name, event);
         let (own, node) = (self.local(host), &self.nodes[host as usize]);
         let backend = &node.cells[cell as usize].name;
         if self.keeps {
@@ -219,28 +221,6 @@ impl World {
         let whose = self.shared.party_name(node.party);
         let line = format!("{whose}: {backend} {}", words::backend_event(own, event));
         self.shared.journal.tell(Instant::from_nanos(self.now), line);
-    }
-
-    /// Writes what breakers and limits do into the book.
-    fn write_backend(&mut self, host: u32, cell: u32, event: &BackendEvent) {
-        let at = Instant::from_nanos(self.now);
-        let (endpoint, turn) = match event {
-            BackendEvent::BreakerOpened { endpoint, .. } => (endpoint, BreakerTurn::Opened),
-            BackendEvent::BreakerHalfOpen { endpoint } => (endpoint, BreakerTurn::HalfOpened),
-            BackendEvent::BreakerClosed { endpoint } => (endpoint, BreakerTurn::Closed),
-            BackendEvent::Ejected { .. } | BackendEvent::EjectionRefused { .. } | BackendEvent::Returned { .. } => {
-                return;
-            }
-            BackendEvent::LimitMoved { to, .. } => {
-                let node = &self.nodes[host as usize];
-                let service = self.shared.behind(node.party, &node.cells[cell as usize].name);
-                self.book.limits.push(LimitLine { at, host, service, limit: *to });
-                return;
-            }
-        };
-        if let Some(service) = self.shared.pod_party(endpoint) {
-            self.book.breakers.push(BreakerLine { at, service, turn });
-        }
     }
 
     /// A line for the story, the first time that this happens.
