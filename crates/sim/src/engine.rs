@@ -128,11 +128,14 @@ pub enum Action {
     SetCpu(HostId, Duration),
 }
 
-/// Why an action or a world is not possible on this engine. Shown as `engine ENGINE cannot do KNOB: WHY`.
+/// Who refuses what the fast model cannot do.
+pub(crate) const FAST: &str = "fast";
+
+/// Why an action or a world is not possible on this engine. Shown as `the ENGINE engine cannot do KNOB: WHY`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the {engine} engine cannot do {knob}: {why}")]
+#[error("the {engine} {} cannot do {knob}: {why}", if *engine == FAST { "model" } else { "engine" })]
 pub struct Unsupported {
-    /// `event` or `turmoil`.
+    /// `event` or `turmoil`, or `fast`, the model.
     pub engine: &'static str,
     /// The setting, as the scenario calls it: `loss`, `bandwidth`, `one-way partition`.
     pub knob: String,

@@ -51,8 +51,8 @@ use crate::trace::{Mode, Trace};
 
 pub(crate) use self::refuse::refuse;
 
-/// As reports and refusals write it.
-const NAME: &str = "fast";
+/// As refusals write it.
+const NAME: &str = crate::engine::FAST;
 /// More events than this without time passing are a livelock.
 const LIVELOCK: u64 = 10_000_000;
 
@@ -419,6 +419,19 @@ impl World {
         (pod.sidecar.addresses.pod == address.ip()
             && self.applications[host as usize].is_some_and(|(port, _)| port == address.port()))
         .then_some(host)
+    }
+}
+
+impl Drop for World {
+    /// Requests under way hand back what they hold: an exchange must not be dropped with a place in its hand.
+    fn drop(&mut self) {
+        let now = Instant::from_nanos(self.now);
+        for key in self.holds.keys(|_| true) {
+            let Some(hold) = self.holds.get_mut(key) else { continue };
+            let Some(cell) = self.nodes[hold.host as usize].cells.get_mut(hold.cell as usize) else { continue };
+            hold.exchange.cancel(now, &mut cell.backend);
+            while hold.exchange.step(now, &mut cell.backend) != squall_policy::Step::Done {}
+        }
     }
 }
 

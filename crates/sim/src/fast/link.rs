@@ -106,10 +106,10 @@ fn check(link: &Link) -> Result<(), Unsupported> {
         return refuse("latency", why);
     }
     if link.loss_ppm > 0 {
-        return refuse("loss", "lost packets are TCP's business, and it has none");
+        return refuse("loss", "only TCP feels a lost packet, and there is no TCP");
     }
     if link.bandwidth_bps.is_some_and(|bps| bps < WIDE_BPS) {
-        return refuse("bandwidth", "below 1Gbps it shapes TCP's packets, and it has none");
+        return refuse("bandwidth", "below 1Gbps it shapes packets, and there are only messages");
     }
     Ok(())
 }

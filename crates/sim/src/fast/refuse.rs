@@ -28,7 +28,7 @@ pub(crate) fn refuse(scenario: &Scenario) -> Result<(), Unsupported> {
     for service in &scenario.services {
         let place = &service.name.place;
         if !service.cpu_per_poll.is_zero() {
-            return Err(unsupported(format!("cpuPerPoll ({place})"), "it has no tasks to poll"));
+            return Err(unsupported(format!("cpuPerPoll ({place})"), "there are no tasks to poll"));
         }
         for route in service.versions.iter().flat_map(|version| &version.routes) {
             body(route.work.response_bytes, || format!("a responseSize ({})", route.place))?;
@@ -39,7 +39,7 @@ pub(crate) fn refuse(scenario: &Scenario) -> Result<(), Unsupported> {
         for request in &load.mix {
             body(request.request_bytes, || format!("a requestSize ({})", request.place))?;
             if request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("grpc-timeout")) {
-                return Err(unsupported(format!("a grpc-timeout header ({})", request.place), "it has no HTTP"));
+                return Err(unsupported(format!("a grpc-timeout header ({})", request.place), "there is no HTTP"));
             }
         }
     }
@@ -61,10 +61,13 @@ pub(super) fn refuse_mesh(mesh: &Mesh) -> Result<(), Unsupported> {
 fn links(scenario: &Scenario) -> Result<(), Unsupported> {
     for LinkRule { setting, .. } in &scenario.network.links {
         if setting.loss_ppm.is_some_and(|ppm| ppm > 0) {
-            return Err(unsupported("loss of a link".to_owned(), "lost packets are TCP's business"));
+            return Err(unsupported("loss of a link".to_owned(), "only TCP feels a lost packet, and there is no TCP"));
         }
         if setting.bandwidth_bps.is_some_and(|bps| bps < super::link::WIDE_BPS) {
-            return Err(unsupported("a link's bandwidth below 1Gbps".to_owned(), "it shapes TCP's packets"));
+            return Err(unsupported(
+                "a link's bandwidth below 1Gbps".to_owned(),
+                "it shapes packets, and there are only messages",
+            ));
         }
     }
     Ok(())
@@ -73,9 +76,9 @@ fn links(scenario: &Scenario) -> Result<(), Unsupported> {
 fn faults(scenario: &Scenario) -> Result<(), Unsupported> {
     for fault in &scenario.faults {
         let why = match &fault.kind {
-            FaultKind::Loss { .. } => "lost packets are TCP's business",
-            FaultKind::Bandwidth { .. } => "a narrow link shapes TCP's packets",
-            FaultKind::RollingRestart(_) => "connections that drain are HTTP's business",
+            FaultKind::Loss { .. } => "only TCP feels a lost packet, and there is no TCP",
+            FaultKind::Bandwidth { .. } => "it shapes packets, and there are only messages",
+            FaultKind::RollingRestart(_) => "connections drain by HTTP's rules, and there is no HTTP",
             FaultKind::Latency { .. }
             | FaultKind::Jitter { .. }
             | FaultKind::Partition { .. }
@@ -97,7 +100,7 @@ fn steps(steps: &[Step]) -> Result<(), Unsupported> {
             Step::Call(Call { request_bytes, place, headers, .. }) => {
                 body(*request_bytes, || format!("a requestSize ({place})"))?;
                 if headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("grpc-timeout")) {
-                    return Err(unsupported(format!("a grpc-timeout header ({place})"), "it has no HTTP"));
+                    return Err(unsupported(format!("a grpc-timeout header ({place})"), "there is no HTTP"));
                 }
             }
             Step::Parallel(branches) => {
@@ -112,11 +115,14 @@ fn steps(steps: &[Step]) -> Result<(), Unsupported> {
 
 fn body(bytes: u64, what: impl FnOnce() -> String) -> Result<(), Unsupported> {
     if bytes > WINDOW_BYTES {
-        return Err(unsupported(format!("{} of more than 256KiB", what()), "it takes several TCP windows"));
+        return Err(unsupported(
+            format!("{} of more than 256KiB", what()),
+            "it takes several windows of TCP, and there is no TCP",
+        ));
     }
     Ok(())
 }
 
 fn unsupported(knob: String, why: &str) -> Unsupported {
-    Unsupported { engine: NAME, knob, why: format!("{why}, which it has not") }
+    Unsupported { engine: NAME, knob, why: why.to_owned() }
 }

@@ -72,6 +72,10 @@ pub(crate) fn ran(small: &Small) -> Outcome {
 /// What it gives in this world with seed 1, with its history.
 #[track_caller]
 pub(crate) fn ran_in(engine: EngineKind, small: &Small) -> Outcome {
-    let options = RunOptions { engine, keep_history: true, ..RunOptions::default() };
+    ran_with(RunOptions { engine, keep_history: true, ..RunOptions::default() }, small)
+}
+
+#[track_caller]
+pub(crate) fn ran_with(options: RunOptions, small: &Small) -> Outcome {
     run(&small.scenario(), 1, options).unwrap_or_else(|error| panic!("{error}"))
 }
