@@ -42,7 +42,7 @@
 //!
 //! | field | meaning | range | default |
 //! |---|---|---|---|
-//! | `attempts` | tries after the first | 1 to 10 | required |
+//! | `attempts` | tries after the first | 1 to 1000 | required |
 //! | `on` | reasons: `connect-failure`, `reset`, `refused-stream`, `per-try-timeout`, `5xx`, `gateway-error` (502, 503, 504), a status such as `"503"`, a gRPC status such as `grpc-unavailable` | | `connect-failure`, `refused-stream` |
 //! | `backoff.base` | wait before the first retry; doubles | 1ms to `max` | 25ms |
 //! | `backoff.max` | the longest wait | to 5m | 250ms, or `base` if that is more |

@@ -51,7 +51,7 @@ impl RetryPolicy {
     /// # Errors
     /// The first field outside its limits.
     pub fn check(&self) -> Result<(), Invalid> {
-        require((1..=10).contains(&self.retries), "retries", self.retries, "1 to 10")?;
+        require((1..=1000).contains(&self.retries), "retries", self.retries, "1 to 1000")?;
         require(!self.on.is_empty(), "on", &self.on, "one reason at least")?;
         for &on in &self.on {
             match on {
@@ -265,8 +265,8 @@ mod tests {
             policy.check()
         };
         assert_eq!(policy(&|_| {}), Ok(()));
-        refused(policy(&|p| p.retries = 0), "retries is 0, but must be 1 to 10");
-        refused(policy(&|p| p.retries = 11), "retries is 11, but must be 1 to 10");
+        refused(policy(&|p| p.retries = 0), "retries is 0, but must be 1 to 1000");
+        refused(policy(&|p| p.retries = 1001), "retries is 1001, but must be 1 to 1000");
         refused(policy(&|p| p.on.clear()), "on is [], but must be one reason at least");
         refused(policy(&|p| p.on.push(RetryOn::Status(399))), "on.status is 399, but must be 400 to 599");
         refused(policy(&|p| p.on.push(RetryOn::Grpc(0))), "on.grpc is 0, but must be 1 to 16");

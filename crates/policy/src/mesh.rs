@@ -180,7 +180,7 @@ pub struct RouteTimeouts {
 /// When and how a request is tried again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryPolicy {
-    /// Tries after the first, 1 to 10.
+    /// Tries after the first, 1 to 1000.
     pub retries: u32,
     /// What makes a try worth repeating.
     pub on: Vec<RetryOn>,

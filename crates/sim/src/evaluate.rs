@@ -267,7 +267,7 @@ impl Seer {
             "regained" => {
                 let row = u64::try_from(asked.number?).ok()?;
                 let rest = || measures.faults.map_or(Duration::ZERO, |faults| measures.whole.to.since(faults.to));
-                duration(measures.regained(asked.share?, row).unwrap_or_else(rest))
+                duration(measures.regained(asked.parties.first().copied(), asked.share?, row).unwrap_or_else(rest))
             }
             "seconds" => Value::Float(span.length().as_secs_f64()),
             "arrivals" => int(measures.served(span, one()?).count() as u64),

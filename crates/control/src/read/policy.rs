@@ -123,7 +123,7 @@ fn balancing(value: Value<'_>) -> Option<Balancing> {
 
 fn retries(value: Value<'_>) -> Option<Retries> {
     let fields = value.fields("retries", &["attempts", "on", "backoff", "budget", "nonIdempotent", "bufferBytes"])?;
-    let attempts = fields.required("attempts").and_then(|value| value.integer_u32(1, 10));
+    let attempts = fields.required("attempts").and_then(|value| value.integer_u32(1, 1000));
     let on = optional(&fields, "on", |list| {
         let on = each(list, reason)?;
         if on.is_empty() { list.refuse("retries need a reason") } else { Some(on) }

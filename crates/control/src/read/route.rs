@@ -230,7 +230,7 @@ fn retry(value: Value<'_>) -> Option<RuleRetry> {
     let fields = value.fields("HTTPRoute retry", &["codes", "attempts", "backoff"])?;
     let code = |value: Value<'_>| value.integer(400, 599).and_then(|code| u16::try_from(code).ok());
     let codes = optional(&fields, "codes", |list| each(list, code));
-    let attempts = optional(&fields, "attempts", |value| value.integer_u32(1, 10));
+    let attempts = optional(&fields, "attempts", |value| value.integer_u32(1, 1000));
     let backoff =
         optional(&fields, "backoff", |value| value.duration_within(Duration::from_millis(1), Duration::from_secs(30)));
     Some(RuleRetry {

@@ -123,6 +123,12 @@ pub const VARIABLES: &[Variable] = &[
         Kind::Duration,
         "from the end of the last fault to the first of so many whole seconds in a row in which at least this share of the requests that arrived succeeded; the rest of the run if never; over the whole run",
     ),
+    of(
+        "regained",
+        &[Argument::Name, Argument::Share, Argument::Count],
+        Kind::Duration,
+        "the same of requests to a service, by the second in which they, or the requests they are made for, arrived",
+    ),
     of("seconds", &[], Kind::Double, "how long the window is"),
     of("arrivals", ONE, Kind::Int, "requests that reached the applications of a service"),
     of("waited", ONE, Kind::Double, "share of those that waited for a slot (lost ones aside)"),

@@ -68,17 +68,22 @@ impl Measures {
     }
 
     /// From the end of the last fault to the first of `row` whole seconds in a row, in each of which at least `share` of the
-    /// requests that arrived succeeded; `None`: there are none before the end.
-    pub(crate) fn regained(&self, share: f64, row: u64) -> Option<Duration> {
+    /// requests that arrived succeeded, of all loads or to a service; `None`: there are none before the end.
+    pub(crate) fn regained(&self, to: Option<Party>, share: f64, row: u64) -> Option<Duration> {
         let from = self.faults?.to;
         let second = Duration::from_secs(1);
         let seconds = self.whole.to.since(from).as_secs();
         let mut good = 0;
         for number in 0..seconds {
             let begin = from + second * u32::try_from(number).unwrap_or(u32::MAX);
-            let asked = self.asked(Span { from: begin, to: begin + second });
-            let succeeded = asked.iter().filter(|asked| asked.success).count();
-            good = if succeeded as f64 >= share * asked.len() as f64 { good + 1 } else { 0 };
+            let span = Span { from: begin, to: begin + second };
+            let (arrived, succeeded) = match to {
+                None => (self.asked(span).len(), self.asked(span).iter().filter(|asked| asked.success).count()),
+                Some(_) => self.calls(span, None, to).fold((0, 0), |(arrived, succeeded), call| {
+                    (arrived + 1, succeeded + usize::from(call.success))
+                }),
+            };
+            good = if succeeded as f64 >= share * arrived as f64 { good + 1 } else { 0 };
             if good == row {
                 return Some(second * u32::try_from(number + 1 - row).unwrap_or(u32::MAX));
             }
@@ -195,11 +200,11 @@ mod tests {
             measures(book, Some(span(5000, 10_000)))
         };
         let s = Duration::from_secs;
-        assert_eq!(run(&[]).regained(0.95, 5), Some(s(0)));
-        assert_eq!(run(&[10, 11, 14]).regained(0.95, 5), Some(s(5)), "12 and 13 alone are no five");
-        assert_eq!(run(&[10, 11, 14]).regained(0.95, 2), Some(s(2)));
+        assert_eq!(run(&[]).regained(None, 0.95, 5), Some(s(0)));
+        assert_eq!(run(&[10, 11, 14]).regained(None, 0.95, 5), Some(s(5)), "12 and 13 alone are no five");
+        assert_eq!(run(&[10, 11, 14]).regained(None, 0.95, 2), Some(s(2)));
         let never: Vec<u64> = (10..60).step_by(4).collect();
-        assert_eq!(run(&never).regained(0.95, 5), None);
+        assert_eq!(run(&never).regained(None, 0.95, 5), None);
     }
 
     #[test]
