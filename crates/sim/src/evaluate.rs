@@ -265,7 +265,7 @@ impl Seer {
         Some(match name {
             "slower" => Value::Float(measures.slower(span, asked.span?)),
             "regained" => {
-                let row = u64::try_from(asked.number?).ok()?;
+                let row = usize::try_from(asked.number?).ok()?;
                 let rest = || measures.faults.map_or(Duration::ZERO, |faults| measures.whole.to.since(faults.to));
                 duration(measures.regained(asked.parties.first().copied(), asked.share?, row).unwrap_or_else(rest))
             }

@@ -67,28 +67,37 @@ impl Measures {
         if latencies.is_empty() { 0.0 } else { slower as f64 / latencies.len() as f64 }
     }
 
-    /// From the end of the last fault to the first of `row` whole seconds in a row, in each of which at least `share` of the
-    /// requests that arrived succeeded, of all loads or to a service; `None`: there are none before the end.
-    pub(crate) fn regained(&self, to: Option<Party>, share: f64, row: u64) -> Option<Duration> {
+    /// From the end of the last fault to the first of `row` whole seconds in a row, in each of which at least `share` as many
+    /// requests were answered without error as arrived, of all loads or to a service; `None`: there are none before the end.
+    pub(crate) fn regained(&self, to: Option<Party>, share: f64, row: usize) -> Option<Duration> {
         let from = self.faults?.to;
         let second = Duration::from_secs(1);
-        let seconds = self.whole.to.since(from).as_secs();
-        let mut good = 0;
-        for number in 0..seconds {
-            let begin = from + second * u32::try_from(number).unwrap_or(u32::MAX);
-            let span = Span { from: begin, to: begin + second };
-            let (arrived, succeeded) = match to {
-                None => (self.asked(span).len(), self.asked(span).iter().filter(|asked| asked.success).count()),
-                Some(_) => self.calls(span, None, to).fold((0, 0), |(arrived, succeeded), call| {
-                    (arrived + 1, succeeded + usize::from(call.success))
-                }),
-            };
-            good = if succeeded as f64 >= share * arrived as f64 { good + 1 } else { 0 };
-            if good == row {
-                return Some(second * u32::try_from(number + 1 - row).unwrap_or(u32::MAX));
+        let seconds = usize::try_from(self.whole.to.since(from).as_secs()).unwrap_or(usize::MAX);
+        // What arrived and what was answered in each second.
+        let mut counts = vec![(0_u64, 0_u64); seconds];
+        let place = |at: Instant| {
+            let index = usize::try_from(at.since(from).as_nanos() / second.as_nanos()).ok()?;
+            (at >= from && index < seconds).then_some(index)
+        };
+        let mut count = |arrived: Instant, answered: Option<Instant>| {
+            if let Some(index) = place(arrived) {
+                counts[index].0 += 1;
+            }
+            if let Some(index) = answered.and_then(place) {
+                counts[index].1 += 1;
+            }
+        };
+        match to {
+            None => self.asked.iter().for_each(|line| count(line.arrived, line.ended.filter(|_| line.success))),
+            Some(to) => {
+                let lines = self.calls.iter().map(|(_, line)| line).filter(|line| line.to == Some(to));
+                lines.for_each(|line| count(line.arrived, line.ended.filter(|_| line.success)));
             }
         }
-        None
+        let good: Vec<bool> =
+            counts.iter().map(|(arrived, answered)| *answered as f64 >= share * *arrived as f64).collect();
+        let first = good.windows(row.max(1)).position(|seconds| seconds.iter().all(|good| *good))?;
+        Some(second * u32::try_from(first).unwrap_or(u32::MAX))
     }
 
     /// The median over time of the adaptive limits on requests to a service, over all sidecars; `None`: none ever moved.
