@@ -110,17 +110,6 @@ struct World {
     pen: Pen,
 }
 
-impl Drop for World {
-    /// The world ends before some of its requests: their callers are gone too.
-    fn drop(&mut self) {
-        let now = Instant::from_nanos(self.now);
-        for hold in self.holds.iter_mut() {
-            let cell = &mut self.nodes[hold.host as usize].cells[hold.cell as usize];
-            hold.exchange.cancel(now, &mut cell.backend);
-        }
-    }
-}
-
 impl FastEngine {
     /// An empty world. All dice come from `seed`.
     pub(crate) fn new(seed: u64, mode: Mode) -> Self {

@@ -52,11 +52,6 @@ impl<T> Slab<T> {
         self.slots.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation)?.thing.as_mut()
     }
 
-    /// All things that are kept.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.slots.iter_mut().filter_map(|slot| slot.thing.as_mut())
-    }
-
     /// Lets the thing go.
     pub(super) fn remove(&mut self, key: Key) -> Option<T> {
         let slot = self.slots.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation)?;
