@@ -77,10 +77,8 @@ impl Rank {
         // MurmurHash3's finaliser.
         hash = (hash ^ hash >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
         hash = (hash ^ hash >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-        Self {
-            class: mutant!("shedding-is-blind-to-the-class", class, Class::Default),
-            key: (hash ^ hash >> 33) as u32,
-        }
+        let counts = mutant!("shedding-is-blind-to-the-class", class, Class::Default);
+        Self { class: counts, key: (hash ^ hash >> 33) as u32 }
     }
 }
 

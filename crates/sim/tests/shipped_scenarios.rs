@@ -30,7 +30,7 @@ fn every_shipped_mesh_is_one_the_control_plane_takes() {
         let files: Vec<(&str, &str)> = scenario.mesh.iter().map(|file| (&*file.name, &*file.text)).collect();
         let resources = Resources::read(&files).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
         let services: Vec<(&str, &str)> = resources.services().collect();
-        assert!(services.len() >= 2, "{}: {services:?}", scenario.name.value);
+        assert!(!services.is_empty(), "{}", scenario.name.value);
     }
 }
 
