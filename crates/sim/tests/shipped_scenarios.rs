@@ -74,7 +74,7 @@ fn what_a_scenario_says_wins_over_its_application() {
     let storm = scenarios.iter().find(|scenario| &*scenario.name.value == "boutique-retry-storm-budget-on");
     let storm = storm.expect("it is shipped");
     let catalog = storm.service("catalog").expect("it is there");
-    assert_eq!((catalog.slots, catalog.queue), (Some(4), Some(8)));
+    assert_eq!((catalog.slots, catalog.queue), (Some(4), Some(200)));
     let replicas: u32 = catalog.versions.iter().map(|version| version.replicas).sum();
     assert_eq!(replicas, 3, "what it does not say stays");
     let mesh: Vec<&str> = storm.mesh.iter().filter_map(|file| file.name.rsplit('/').next()).collect();
