@@ -1,5 +1,7 @@
 //! Lives of single requests, told step by step.
 
+#[path = "life/breakers.rs"]
+mod breakers;
 #[path = "life/protection.rs"]
 mod protection;
 
