@@ -10,7 +10,7 @@ use squall_policy::{
     Adaptive, Answer, Backend, BackendName, BackendPolicy, Backoff, Balancing, BreakerConfig, Class, Codel, Ended,
     Endpoint, Exchange, Gradient, Instant, Jitter, Limits, Mesh, OutlierConfig, PathMatch, Queue, Rank, Rate,
     RateLimit, RequestFacts, RequestLine, RetryOn, RetryPolicy, Rng, Route, RouteMatch, RouteTable, RouteTimeouts,
-    Step, Ticket, Vegas, VirtualHost,
+    SlowCalls, Step, SuccessRate, Ticket, Vegas, VirtualHost,
 };
 
 fn endpoints(count: u16) -> Vec<Endpoint> {
@@ -148,6 +148,44 @@ fn overload(c: &mut Criterion) {
     group.finish();
 }
 
+/// One request with one kind of protection each, and with all: what a setting costs where all is well.
+fn protection(c: &mut Criterion) {
+    let mut group = c.benchmark_group("protection");
+    let rate = BreakerConfig { success_rate: Some(SuccessRate::default()), ..BreakerConfig::default() };
+    let slow = SlowCalls::slower_than(Duration::from_secs(1));
+    let slow = BreakerConfig { slow_calls: Some(slow), floor: 1, ..rate };
+    let split = OutlierConfig { split_local_origin: true, ..OutlierConfig::default() };
+    let none = BackendPolicy { budget: None, ..BackendPolicy::default() };
+    for (name, policy) in [
+        ("none", none.clone()),
+        ("breaker by runs", BackendPolicy { breaker: Some(BreakerConfig::default()), ..none.clone() }),
+        ("breaker by success rate", BackendPolicy { breaker: Some(rate), ..none.clone() }),
+        ("breaker by slow calls, floor", BackendPolicy { breaker: Some(slow), ..none.clone() }),
+        ("breaker of the service", BackendPolicy { service_breaker: Some(rate), ..none.clone() }),
+        ("outliers", BackendPolicy { outliers: Some(OutlierConfig::default()), ..none.clone() }),
+        (
+            "all",
+            BackendPolicy {
+                breaker: Some(slow),
+                service_breaker: Some(BreakerConfig { floor: 0, ..slow }),
+                outliers: Some(split),
+                ..none.clone()
+            },
+        ),
+    ] {
+        let mut backend = Backend::new(BackendName::new("shop", "cart", 80), policy, Rng::from_seed(1));
+        backend.set_endpoints(Instant::ZERO, &endpoints(100));
+        let (retry, mut now) = (retry(), Instant::from_nanos(1));
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                request(&mut backend, &mut now, &retry, &[200]);
+                backend.poll_deadline()
+            });
+        });
+    }
+    group.finish();
+}
+
 fn endpoints_change(c: &mut Criterion) {
     let list = endpoints(1000);
     c.bench_function("set 1000 endpoints", |b| {
@@ -192,5 +230,5 @@ fn routes(c: &mut Criterion) {
     c.bench_function("route of 1000 services", |b| b.iter(|| table.find(black_box(&request)).is_some()));
 }
 
-criterion_group!(benches, exchange, overload, endpoints_change, routes);
+criterion_group!(benches, exchange, overload, endpoints_change, routes, protection);
 criterion_main!(benches);

@@ -139,10 +139,7 @@ fn impossible_breakers_are_refused_where_they_stand() {
     refused("circuitBreaker: {successRate: {below: 0%}}", &["11:41: no success rate is below 0%"]);
     refused(
         "circuitBreaker: {slowCalls: {above: 100%}}",
-        &[
-            "11:31: slowCalls needs `slowerThan`",
-            "11:39: no share of slow calls is above 100%",
-        ],
+        &["11:31: slowCalls needs `slowerThan`", "11:39: no share of slow calls is above 100%"],
     );
     refused(
         "serviceCircuitBreaker: {floor: 1}",
@@ -172,9 +169,6 @@ fn settings_without_an_effect_are_refused_by_name() {
     );
     refused(
         "outlierDetection: {successRate: {stdevFactor: 1900}, enforcing: {consecutive5xx: 12.5%}}",
-        &[
-            "11:49: must be a number from 0 to 100, such as 1.9 (Envoy's 1900)",
-            "11:84: must be a whole percentage",
-        ],
+        &["11:49: must be a number from 0 to 100, such as 1.9 (Envoy's 1900)", "11:84: must be a whole percentage"],
     );
 }

@@ -64,7 +64,7 @@ pub(crate) fn kind(record: &Record<'_>) -> &'static str {
 
 /// The record, made at `at` of its proxy's clock, in words, and its numbers with units in their names.
 pub(crate) fn of(at: Instant, record: &Record<'_>) -> Words {
-    Words { text: text(at, record), fields: fields(record) }
+    Words { text: text(at, record), fields: fields(at, record) }
 }
 
 fn text(at: Instant, record: &Record<'_>) -> String {
@@ -125,7 +125,7 @@ fn text(at: Instant, record: &Record<'_>) -> String {
     }
 }
 
-fn fields(record: &Record<'_>) -> Vec<(&'static str, Field)> {
+fn fields(at: Instant, record: &Record<'_>) -> Vec<(&'static str, Field)> {
     let number = |number: u64| Field::Number(number);
     let text = |text: &str| Field::Text(text.to_owned());
     let nanos = |span: Duration| Field::Number(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX));
@@ -184,7 +184,11 @@ fn fields(record: &Record<'_>) -> Vec<(&'static str, Field)> {
             ("up_bytes", number(*bytes_up)),
             ("down_bytes", number(*bytes_down)),
         ],
-        Record::Backend { backend, .. } => vec![("backend", text(backend.as_str()))],
+        Record::Backend { backend, event } => {
+            let mut fields = vec![("backend", text(backend.as_str()))];
+            fields.extend(backend_fields(at, event));
+            fields
+        }
         Record::MeshApplied { version } => vec![("version", text(version))],
         Record::MeshRefused { .. } => Vec::new(),
         Record::ControlConnected { address } => vec![("address", text(&address.to_string()))],
@@ -271,6 +275,42 @@ pub(crate) fn backend_event(at: Instant, event: &BackendEvent) -> String {
             format!("limit {from} becomes {to} to measure the least latency")
         }
     }
+}
+
+/// What breakers and outlier detection did, for machines: which turn, whose, for how long, why.
+fn backend_fields(at: Instant, event: &BackendEvent) -> Vec<(&'static str, Field)> {
+    let (turn, endpoint, until, why) = match event {
+        BackendEvent::BreakerOpened { endpoint, until, why } => {
+            ("breaker-opened", Some(endpoint), Some(until), Some(why.to_string()))
+        }
+        BackendEvent::BreakerHalfOpen { endpoint } => ("breaker-half-open", Some(endpoint), None, None),
+        BackendEvent::BreakerClosed { endpoint } => ("breaker-closed", Some(endpoint), None, None),
+        BackendEvent::OpenRefused { endpoint, why } => {
+            ("breaker-kept-closed", Some(endpoint), None, Some(why.to_string()))
+        }
+        BackendEvent::ServiceBreakerOpened { until, why } => {
+            ("service-breaker-opened", None, Some(until), Some(why.to_string()))
+        }
+        BackendEvent::ServiceBreakerHalfOpen => ("service-breaker-half-open", None, None, None),
+        BackendEvent::ServiceBreakerClosed => ("service-breaker-closed", None, None, None),
+        BackendEvent::Ejected { endpoint, until, why } => {
+            ("ejected", Some(endpoint), Some(until), Some(why.to_string()))
+        }
+        BackendEvent::EjectionRefused { endpoint, why } => {
+            ("ejection-refused", Some(endpoint), None, Some(why.to_string()))
+        }
+        BackendEvent::EjectionSpared { endpoint, why } => {
+            ("ejection-spared", Some(endpoint), None, Some(why.to_string()))
+        }
+        BackendEvent::Returned { endpoint } => ("returned", Some(endpoint), None, None),
+        BackendEvent::LimitMoved { .. } => return Vec::new(),
+    };
+    let mut fields = vec![("turn", Field::Text(turn.to_owned()))];
+    fields.extend(endpoint.map(|endpoint| ("endpoint", Field::Text(endpoint.to_string()))));
+    let nanos = |until: &Instant| u64::try_from(until.since(at).as_nanos()).unwrap_or(u64::MAX);
+    fields.extend(until.map(|until| ("for_ns", Field::Number(nanos(until)))));
+    fields.extend(why.map(|why| ("why", Field::Text(why))));
+    fields
 }
 
 /// What kind of record it is, for machines.

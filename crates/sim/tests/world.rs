@@ -9,6 +9,8 @@ use squall_sim::{EngineKind, Outcome, RunOptions, Scenario, Verification, run, v
 
 #[path = "world/faults.rs"]
 mod faults;
+#[path = "world/protection.rs"]
+mod protection;
 #[path = "world/small.rs"]
 mod small;
 #[path = "world/worlds.rs"]

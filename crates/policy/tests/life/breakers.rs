@@ -80,8 +80,9 @@ fn the_breaker_of_the_whole_serves_nothing_where_the_breakers_of_the_endpoints_s
         // Each shard is asked in turn; a request cannot go elsewhere, so each has a backend of its own but for the breaker of
         // the whole, which sees all three.
         let shared = policy.service_breaker.is_some();
-        let mut backends: Vec<Backend> =
-            (0..if shared { 1 } else { 3 }).map(|_| backend(in_turn(policy.clone()), if shared { 3 } else { 1 })).collect();
+        let mut backends: Vec<Backend> = (0..if shared { 1 } else { 3 })
+            .map(|_| backend(in_turn(policy.clone()), if shared { 3 } else { 1 }))
+            .collect();
         let mut good = 0;
         for n in 0..3000_u64 {
             let shard = n as usize % backends.len();
@@ -100,8 +101,7 @@ fn the_breaker_of_the_whole_serves_nothing_where_the_breakers_of_the_endpoints_s
 fn both_kinds_of_breakers_work_at_once_each_by_its_own_counts() {
     let endpoints = BreakerConfig { consecutive_failures: Some(2), ..OPEN };
     let whole = BreakerConfig { consecutive_failures: Some(4), open_min: Duration::from_secs(5), ..OPEN };
-    let policy =
-        BackendPolicy { breaker: Some(endpoints), service_breaker: Some(whole), ..BackendPolicy::default() };
+    let policy = BackendPolicy { breaker: Some(endpoints), service_breaker: Some(whole), ..BackendPolicy::default() };
     let mut backend = backend(in_turn(policy), 2);
     let refused = (0..9).find_map(|_| once(&mut backend, ms(0), |_| 500).err());
     // Both endpoints opened, and the whole with the last failure: it is asked first.
@@ -132,8 +132,7 @@ fn a_queued_request_is_refused_too_when_the_whole_opens() {
 fn calls_that_hang_count_as_slow_while_they_hang() {
     let policy = BackendPolicy { breaker: Some(by_speed()), ..BackendPolicy::default() };
     let mut backend = backend(in_turn(policy), 1);
-    let mut hanging: Vec<_> =
-        (0..3).map(|n| begin(&mut backend, ms(n * 10)).expect("it is closed").0).collect();
+    let mut hanging: Vec<_> = (0..3).map(|n| begin(&mut backend, ms(n * 10)).expect("it is closed").0).collect();
     // One has its head in time; two hang. Only the third makes them enough.
     hanging[0].on_head(ms(99), &mut backend, 1, head(200));
     assert_eq!(backend.poll_deadline(), Some((ms(110), "slow calls")));

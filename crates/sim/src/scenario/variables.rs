@@ -156,7 +156,12 @@ pub const VARIABLES: &[Variable] = &[
         "median over time of the adaptive limits on requests in flight to a service, in all sidecars; 0 if none moved",
     ),
     of("conflicts", ONE, Kind::Int, "requests that failed because another committed before them"),
-    of("trips", ONE, Kind::Int, "how often a closed breaker of an endpoint of the service opened, in all sidecars"),
+    of(
+        "trips",
+        ONE,
+        Kind::Int,
+        "how often a closed breaker of the service, or of an endpoint of it, opened, in all sidecars",
+    ),
     of(
         "requestsPerTrip",
         ONE,
