@@ -19,6 +19,7 @@ pub(crate) fn resources(mut resources: Resources) -> Result<Resources, Vec<Mista
                 refers(&resources, backend, "backendRef", &mistakes);
             }
             backends_once(rule, &mistakes);
+            fault_is_known(&resources, rule, &mistakes);
         }
     }
     for slice in &resources.slices {
@@ -28,6 +29,7 @@ pub(crate) fn resources(mut resources: Resources) -> Result<Resources, Vec<Mista
             mistakes.push(mistake.suggest(&slice.service.1, names(&resources, &slice.service.0)));
         }
     }
+    faults_are_used(&resources, &mistakes);
     resources.policy_of = policies(&resources, &mistakes);
     for route in &resources.routes {
         for rule in &route.rules {
@@ -74,6 +76,22 @@ fn backends_once(rule: &Rule, mistakes: &Mistakes) {
             let message = format!("backend `{}` is given twice: add the weights up", backend.service.1);
             mistakes.push(Mistake::new(&backend.place, message).label(first, "first given here"));
         }
+    }
+}
+
+fn fault_is_known(resources: &Resources, rule: &Rule, mistakes: &Mistakes) {
+    let Some((id, place)) = rule.fault.as_ref().filter(|(id, _)| !resources.faults.contains_key(id)) else { return };
+    let known = resources.faults.keys().filter(|(namespace, _)| *namespace == id.0).map(|(_, name)| name.as_str());
+    let message = format!("`{}` is not a FaultInjection in namespace `{}`", id.1, id.0);
+    mistakes.push(Mistake::new(place, message).suggest(&id.1, known));
+}
+
+fn faults_are_used(resources: &Resources, mistakes: &Mistakes) {
+    let rules = resources.routes.iter().flat_map(|route| &route.rules);
+    let used: BTreeSet<&Id> = rules.filter_map(|rule| rule.fault.as_ref()).map(|(id, _)| id).collect();
+    for fault in resources.faults.values().filter(|fault| !used.contains(&fault.id)) {
+        let mistake = Mistake::new(&fault.place, format!("no rule names `{}`: it has no effect", fault.id.1));
+        mistakes.push(mistake.help("name it in a rule's `filters`, by an extensionRef"));
     }
 }
 

@@ -75,7 +75,9 @@ pub(crate) fn outbound(resources: &Resources, pods: &RegistrySnapshot, namespace
                 name: name.to_string(),
                 domains: domains(service, port.number, namespace),
                 routes: match rules {
-                    Some(rules) => rules.iter().map(|rule| compiled_route(rule, policy, port.number)).collect(),
+                    Some(rules) => {
+                        rules.iter().map(|rule| compiled_route(resources, rule, policy, port.number)).collect()
+                    }
                     None => vec![default_route(service, port, policy)],
                 },
             });
@@ -167,7 +169,12 @@ fn precedence(matches: &RouteMatch) -> Precedence {
     (prefix, Reverse(length), matches.method.is_none(), Reverse(headers), Reverse(query))
 }
 
-fn compiled_route(candidate: &Candidate<'_>, policy: Option<&TrafficPolicy>, port: u16) -> Route {
+fn compiled_route(
+    resources: &Resources,
+    candidate: &Candidate<'_>,
+    policy: Option<&TrafficPolicy>,
+    port: u16,
+) -> Route {
     let rule = candidate.rule;
     let by_policy = policy_timeouts(policy);
     let limit = |found: &Option<(Option<Duration>, Place)>, else_by: Option<Duration>| match found {
@@ -207,6 +214,7 @@ fn compiled_route(candidate: &Candidate<'_>, policy: Option<&TrafficPolicy>, por
             idle: by_policy.idle,
         },
         retry,
+        fault: rule.fault.as_ref().and_then(|(id, _)| Some(resources.faults.get(id)?.fault.clone())),
     }
 }
 
@@ -224,6 +232,7 @@ fn default_route(service: &Service, port: &ServicePort, policy: Option<&TrafficP
         backends: vec![WeightedBackend { backend: backend_name(service, port.number), weight: 1 }],
         timeouts: policy_timeouts(policy),
         retry: policy_retry(policy),
+        fault: None,
     }
 }
 

@@ -6,6 +6,7 @@ mod authority;
 mod check;
 mod compile;
 mod control;
+pub mod fault_injection;
 mod grpc;
 mod mistake;
 mod push;

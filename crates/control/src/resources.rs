@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use squall_policy::{
     Backoff, Balancing, BreakerConfig, Budget, HeaderChange, Limits, OutlierConfig, Protocol, RateLimit, RetryOn,
-    RouteMatch,
+    RouteFault, RouteMatch,
 };
 
 use crate::{Mistake, Place, check, read};
@@ -21,14 +21,15 @@ pub struct Resources {
     pub(crate) slices: Vec<Slice>,
     pub(crate) routes: Vec<HttpRoute>,
     pub(crate) policies: Vec<TrafficPolicy>,
+    pub(crate) faults: BTreeMap<Id, FaultInjection>,
     /// The policy in force for each Service: its own, or inherited.
     pub(crate) policy_of: BTreeMap<Id, usize>,
 }
 
 impl Resources {
     /// Reads files of Kubernetes YAML, each with its name and text. Documents are `v1` Services, `discovery.k8s.io/v1`
-    /// EndpointSlices, `gateway.networking.k8s.io/v1` HTTPRoutes and `squall.dev/v1alpha1` [TrafficPolicies](crate::traffic_policy);
-    /// anything else is refused by name. References between them are checked.
+    /// EndpointSlices, `gateway.networking.k8s.io/v1` HTTPRoutes and `squall.dev/v1alpha1` [TrafficPolicies](crate::traffic_policy) and
+    /// [FaultInjections](crate::fault_injection); anything else is refused by name. References between them are checked.
     ///
     /// # Errors
     /// All mistakes, in the order of the files.
@@ -121,6 +122,8 @@ pub(crate) struct Rule {
     pub(crate) request_headers: Vec<HeaderChange>,
     pub(crate) response_headers: Vec<HeaderChange>,
     pub(crate) backends: Vec<(ServiceRef, u32)>,
+    /// A FaultInjection, and where it is named.
+    pub(crate) fault: Option<(Id, Place)>,
     pub(crate) timeouts: RuleTimeouts,
     pub(crate) retry: Option<RuleRetry>,
 }
@@ -139,6 +142,13 @@ pub(crate) struct RuleRetry {
     pub(crate) codes: Vec<u16>,
     pub(crate) attempts: u32,
     pub(crate) backoff: Option<Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FaultInjection {
+    pub(crate) id: Id,
+    pub(crate) place: Place,
+    pub(crate) fault: RouteFault,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -18,10 +18,11 @@ use crate::balance::{Balancer, Cost};
 use crate::breaker::{self, Admits, Breaker, Trip};
 use crate::budget::RetryBudget;
 use crate::ewma::{Decay, Estimate};
-use crate::mesh::{BackendName, BackendPolicy, Backoff, Balancing, Endpoint};
+use crate::mesh::{AbortWith, BackendName, BackendPolicy, Backoff, Balancing, Endpoint};
 use crate::outlier::{Ejection, Outlier};
 use crate::rate_limit::RateLimit;
 use crate::reply::Reason;
+use crate::route_fault::Injection;
 use crate::verdict::Verdict;
 use crate::{Instant, Rng};
 
@@ -45,6 +46,7 @@ pub struct Backend {
     guard: Guard,
     events: VecDeque<BackendEvent>,
     backoff_dice: Rng,
+    fault_dice: Rng,
 }
 
 /// Names one waiting request, so that the shell can wake it. Unique per [`Backend`].
@@ -224,6 +226,7 @@ impl Backend {
             guard: Guard::new(&rng),
             events: VecDeque::new(),
             backoff_dice: rng.fork("back-off"),
+            fault_dice: rng.fork("fault"),
             policy,
         }
     }
@@ -386,6 +389,10 @@ impl Backend {
             Some(budget) => budget.withdraw(now).map(Some),
             None => Some(None),
         }
+    }
+
+    pub(crate) fn draw_fault(&mut self, injection: &Injection) -> Option<(Duration, Option<AbortWith>)> {
+        injection.draw(&mut self.fault_dice)
     }
 
     pub(crate) fn draw_wait(&mut self, backoff: &Backoff, nth: u32, before: Duration) -> Duration {

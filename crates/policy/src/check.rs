@@ -10,8 +10,8 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use crate::mesh::{
-    Adaptive, BackendPolicy, Backoff, Balancing, Breaker, Budget, Endpoint, Inbound, Limits, Outliers, RateLimit,
-    RetryOn, RetryPolicy, RouteTimeouts,
+    AbortWith, Adaptive, BackendPolicy, Backoff, Balancing, Breaker, Budget, Endpoint, FaultAbort, FaultDelay, Inbound,
+    Limits, Outliers, RateLimit, RetryOn, RetryPolicy, RouteFault, RouteTimeouts,
 };
 
 /// A setting outside its limits.
@@ -93,6 +93,32 @@ impl RouteTimeouts {
         positive(self.request, "request")?;
         positive(self.per_try, "per_try")?;
         positive(self.idle, "idle")
+    }
+}
+
+impl RouteFault {
+    /// Checks the limits.
+    ///
+    /// # Errors
+    /// The first field outside its limits.
+    pub fn check(&self) -> Result<(), Invalid> {
+        let some = self.delay.is_some() || self.abort.is_some();
+        require(some, "fault", self, "a delay, an abort or both")?;
+        let share = |ppm: u32| (1..=1_000_000).contains(&ppm);
+        if let Some(FaultDelay { span, ppm }) = self.delay {
+            require(!span.is_zero() && span <= HOUR, "delay.span", span, "more than 0, at most 1h")?;
+            require(share(ppm), "delay.ppm", ppm, "1 to 1000000")?;
+        }
+        if let Some(FaultAbort { with, ppm }) = self.abort {
+            match with {
+                AbortWith::Status(status) => {
+                    require((400..=599).contains(&status), "abort.status", status, "400 to 599")?;
+                }
+                AbortWith::Grpc(code) => require((1..=16).contains(&code), "abort.grpc", code, "1 to 16")?,
+            }
+            require(share(ppm), "abort.ppm", ppm, "1 to 1000000")?;
+        }
+        Ok(())
     }
 }
 

@@ -21,10 +21,11 @@ use std::time::Duration;
 use crate::Instant;
 use crate::admission::{Asker, Claim, Entry, Left};
 use crate::backend::{Backend, Permit, SlotId, Ticket};
-use crate::mesh::{RetryPolicy, RouteTimeouts};
+use crate::mesh::{AbortWith, RetryPolicy, RouteFault, RouteTimeouts};
 use crate::priority::Rank;
 use crate::reply::{LocalReply, Reason};
 use crate::retry::{Fault, Rules};
+use crate::route_fault::{Injected, Injection};
 use crate::verdict::{Verdict, judge_grpc, judge_head};
 
 /// The number of a try within its request, from 1.
@@ -65,6 +66,8 @@ pub struct Exchange {
     /// A try that the shell must still stop.
     cancel: Option<AttemptNumber>,
     note: Option<RetryNote>,
+    injection: Option<Injection>,
+    injected: Option<Injected>,
 }
 
 /// In all but the first and the last two, the request holds a place or stands in the queue.
@@ -78,6 +81,12 @@ enum State {
     Ready,
     BackingOff {
         until: Instant,
+    },
+    /// A fault on purpose: the try begins late, or is to be answered with `abort`.
+    Faulted {
+        delayed_until: Instant,
+        try_ends: Option<Instant>,
+        abort: Option<AbortWith>,
     },
     Trying {
         permit: Permit,
@@ -212,7 +221,14 @@ impl Exchange {
             tried: Vec::new(),
             cancel: None,
             note: None,
+            injection: None,
+            injected: None,
         }
+    }
+
+    /// The route injects this fault into each try of the request. Before the first [`Exchange::step`].
+    pub fn inject(&mut self, fault: &RouteFault) {
+        self.injection = Some(Injection::of(fault));
     }
 
     /// Its ticket in the backend's queue.
@@ -269,6 +285,17 @@ impl Exchange {
                         return Step::Try(attempt);
                     }
                 }
+                State::Faulted { delayed_until, try_ends, abort } => {
+                    let until = [try_ends, self.deadline].into_iter().flatten().fold(delayed_until, Instant::min);
+                    if now < until {
+                        self.state = State::Faulted { delayed_until, try_ends, abort };
+                        return Step::Wait { until: Some(until), why: "fault" };
+                    }
+                    let is_over = now < delayed_until;
+                    if let Some(attempt) = self.after_fault(now, backend, try_ends, is_over, abort) {
+                        return Step::Try(attempt);
+                    }
+                }
                 State::Trying { permit, until } => {
                     self.state = State::Trying { permit, until };
                     return Step::Wait { until, why: "try" };
@@ -292,7 +319,7 @@ impl Exchange {
         let Some(mut permit) = self.take_try(number) else { return };
         let verdict = judge_head(answer);
         backend.on_head(now, &mut permit, verdict);
-        if self.retries(now, backend, &permit, Fault::Head(answer), answer.replayable) {
+        if self.retries(now, backend, Some(permit.slot()), Fault::Head(answer), answer.replayable) {
             if verdict == Verdict::Success {
                 backend.judge(now, &permit, Verdict::Success, Duration::ZERO);
             }
@@ -351,6 +378,7 @@ impl Exchange {
             | State::Queued { .. }
             | State::Ready
             | State::BackingOff { .. }
+            | State::Faulted { .. }
             | State::Trying { .. }
             | State::Deciding { .. }
             | State::Replying(_)
@@ -377,6 +405,7 @@ impl Exchange {
             | State::Queued { .. }
             | State::Ready
             | State::BackingOff { .. }
+            | State::Faulted { .. }
             | State::Trying { .. }
             | State::Deciding { .. }
             | State::Answering { .. }
@@ -391,7 +420,7 @@ impl Exchange {
             State::Arrived | State::Replying(_) | State::Done => {}
             State::Queued { .. } => backend.withdraw_from_queue(now, self.ticket),
             State::Ready => self.leave(now, backend, Left::Unused),
-            State::BackingOff { .. } => self.leave(now, backend, Left::CallerGone),
+            State::BackingOff { .. } | State::Faulted { .. } => self.leave(now, backend, Left::CallerGone),
             State::Trying { permit, .. } | State::Deciding { permit, .. } | State::Answering { permit, .. } => {
                 self.cancel = Some(self.number);
                 backend.end(permit);
@@ -404,6 +433,11 @@ impl Exchange {
     /// by reading.
     pub fn poll_note(&mut self) -> Option<RetryNote> {
         self.note.take()
+    }
+
+    /// What was done to the latest try on purpose; for history. Cleared by reading.
+    pub fn poll_injected(&mut self) -> Option<Injected> {
+        self.injected.take()
     }
 
     fn asker(&self) -> Asker {
@@ -438,13 +472,38 @@ impl Exchange {
             self.reply(Reason::DeadlineExceeded);
             return None;
         }
+        let number = self.number + 1;
+        let try_ends = earlier(self.per_try.map(|span| now + span), self.deadline);
+        if let Some((delay, abort)) = self.injection.as_ref().and_then(|injection| backend.draw_fault(injection)) {
+            let status = abort.map(|abort| abort.reply().status);
+            self.injected = Some(Injected { attempt: number, delay, abort: status });
+            self.count_try(now, backend, number);
+            self.state = State::Faulted { delayed_until: now + delay, try_ends, abort };
+            return None;
+        }
+        self.send(now, backend, number, try_ends)
+    }
+
+    fn count_try(&mut self, now: Instant, backend: &mut Backend, number: AttemptNumber) {
+        if self.number == 0 {
+            backend.deposit(now);
+        }
+        self.number = number;
+    }
+
+    /// Picks an endpoint for a try, or settles on a reply.
+    fn send(
+        &mut self,
+        now: Instant,
+        backend: &mut Backend,
+        number: AttemptNumber,
+        until: Option<Instant>,
+    ) -> Option<Attempt> {
         let connect_timeout = backend.policy().connect_timeout;
         match backend.pick(now, &self.tried) {
             Ok(picked) => {
-                self.number += 1;
-                let until = earlier(self.per_try.map(|span| now + span), self.deadline);
                 let attempt = Attempt {
-                    number: self.number,
+                    number,
                     address: picked.endpoint.address,
                     endpoint: Arc::clone(&picked.endpoint.name),
                     identity: Arc::clone(&picked.endpoint.identity),
@@ -453,9 +512,7 @@ impl Exchange {
                     connect_timeout,
                 };
                 self.state = State::Trying { permit: picked.permit, until };
-                if self.number == 1 {
-                    backend.deposit(now);
-                }
+                self.count_try(now, backend, number);
                 Some(attempt)
             }
             Err(reason) => {
@@ -464,6 +521,34 @@ impl Exchange {
                 None
             }
         }
+    }
+
+    /// A delayed or aborted try goes on, is answered, or ran out of time. Nothing of it was sent, so it can be repeated as far
+    /// as its body goes.
+    fn after_fault(
+        &mut self,
+        now: Instant,
+        backend: &mut Backend,
+        try_ends: Option<Instant>,
+        is_delayed: bool,
+        abort: Option<AbortWith>,
+    ) -> Option<Attempt> {
+        let (fault, reply, left) = if self.is_late(now) {
+            self.leave(now, backend, Left::TimedOut);
+            self.reply(Reason::DeadlineExceeded);
+            return None;
+        } else if is_delayed {
+            (Fault::PerTryTimeout, LocalReply::of(Reason::PerTryTimeout), Left::TimedOut)
+        } else if let Some(abort) = abort {
+            (Fault::Head(abort.answer()), abort.reply(), Left::Failed)
+        } else {
+            return self.send(now, backend, self.number, try_ends);
+        };
+        if !self.retries(now, backend, None, fault, true) {
+            self.leave(now, backend, left);
+            self.state = State::Replying(reply);
+        }
+        None
     }
 
     /// A try is over without a head: repeats it or settles on a reply.
@@ -477,7 +562,7 @@ impl Exchange {
         reason: Reason,
     ) {
         backend.judge(now, &permit, Verdict::NO_ANSWER, now.since(permit.started()));
-        let again = self.retries(now, backend, &permit, fault, replayable);
+        let again = self.retries(now, backend, Some(permit.slot()), fault, replayable);
         backend.end(permit);
         if !again {
             let left = if reason == Reason::PerTryTimeout { Left::TimedOut } else { Left::Failed };
@@ -491,7 +576,7 @@ impl Exchange {
         &mut self,
         now: Instant,
         backend: &mut Backend,
-        permit: &Permit,
+        slot: Option<SlotId>,
         fault: Fault,
         replayable: bool,
     ) -> bool {
@@ -521,7 +606,7 @@ impl Exchange {
         };
         self.note = Some(RetryNote::Retry { retry, of: rules.retries, wait, budget_left });
         self.waited = drawn;
-        self.tried.push(permit.slot());
+        self.tried.extend(slot);
         self.state = State::BackingOff { until };
         true
     }
@@ -536,6 +621,7 @@ impl Exchange {
             | State::Queued { .. }
             | State::Ready
             | State::BackingOff { .. }
+            | State::Faulted { .. }
             | State::Deciding { .. }
             | State::Answering { .. }
             | State::Replying(_)

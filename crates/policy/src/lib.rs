@@ -25,6 +25,7 @@ mod reply;
 mod retry;
 mod rng;
 mod route;
+mod route_fault;
 mod time;
 mod vegas;
 mod verdict;
@@ -33,6 +34,7 @@ pub use backend::{Backend, BackendEvent, Ticket};
 pub use breaker::Trip;
 pub use check::Invalid;
 pub use exchange::{Answer, Attempt, AttemptNumber, Ended, Exchange, Failure, RequestFacts, RetryNote, Step};
+pub use mesh::{AbortWith, FaultAbort, FaultDelay, RouteFault};
 pub use mesh::{
     Adaptive, BackendName, BackendPolicy, Backoff, Balancing, Breaker as BreakerConfig, Budget, Endpoint, HeaderChange,
     HeaderMatch, Inbound, Jitter, Limits, Mesh, Outliers as OutlierConfig, PathMatch, Protocol, QueryMatch, RetryOn,
@@ -45,4 +47,5 @@ pub use priority::{Class, Rank};
 pub use reply::{LocalReply, Reason};
 pub use rng::Rng;
 pub use route::{RequestLine, RouteTable, pick_backend};
+pub use route_fault::Injected;
 pub use time::Instant;

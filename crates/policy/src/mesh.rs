@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod fault;
 mod overload;
 
+pub use fault::{AbortWith, FaultAbort, FaultDelay, RouteFault};
 pub use overload::{Adaptive, Codel, Gradient, Queue, QueueOrder, Rate, RateLimit, Vegas};
 
 mod protection;
@@ -91,6 +93,8 @@ pub struct Route {
     pub timeouts: RouteTimeouts,
     /// When to try again; `None`: never.
     pub retry: Option<RetryPolicy>,
+    /// Faults on purpose; `None`: none.
+    pub fault: Option<RouteFault>,
 }
 
 /// What a request must look like. All parts must hold.

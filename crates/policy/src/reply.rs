@@ -51,6 +51,8 @@ pub enum Reason {
     Reset,
     /// The last try was refused by the peer's HTTP/2.
     RefusedStream,
+    /// The route's fault injection aborted the last try, with the status it names.
+    FaultInjected,
 }
 
 impl LocalReply {
@@ -71,6 +73,7 @@ impl LocalReply {
             }
             Reason::RateLimited => (429, 8),
             Reason::DeadlineExceeded | Reason::PerTryTimeout => (504, 4),
+            Reason::FaultInjected => (503, 14),
         };
         Self { status, grpc, reason, retry_after: None }
     }
@@ -101,6 +104,7 @@ impl Reason {
             Self::ConnectFailure => "connect-failure",
             Self::Reset => "reset",
             Self::RefusedStream => "refused-stream",
+            Self::FaultInjected => "fault-injected",
         }
     }
 }

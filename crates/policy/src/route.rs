@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::Rng;
-use crate::mesh::{BackendName, Mesh, PathMatch, Route, RouteMatch};
+use crate::mesh::{BackendName, HeaderMatch, Mesh, PathMatch, Route, RouteMatch};
 
 /// The virtual hosts of a mesh, ready for look-up.
 #[derive(Debug)]
@@ -138,8 +138,13 @@ fn matches(wanted: &RouteMatch, request: &RequestLine<'_>) -> bool {
         PathMatch::Prefix(prefix) => has_prefix(request.path, prefix),
     };
     path && wanted.method.as_deref().is_none_or(|method| method == request.method)
-        && wanted.headers.iter().all(|header| (request.header)(&header.name).is_some_and(|value| value == header.value))
+        && has_headers(&wanted.headers, request)
         && wanted.query.iter().all(|query| parameter(request.query, &query.name) == Some(query.value.as_str()))
+}
+
+/// Whether the request has all of these.
+pub(crate) fn has_headers(wanted: &[HeaderMatch], request: &RequestLine<'_>) -> bool {
+    wanted.iter().all(|header| (request.header)(&header.name).is_some_and(|value| value == header.value))
 }
 
 /// Whether `path` begins with the segments of `prefix`.
@@ -176,6 +181,7 @@ mod tests {
             backends: Vec::new(),
             timeouts: RouteTimeouts::default(),
             retry: None,
+            fault: None,
         }
     }
 

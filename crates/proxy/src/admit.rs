@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use squall_policy::{
     Answer, AttemptNumber, Backend, BackendName, BackendPolicy, Ended, Endpoint, Exchange, Failure, Instant,
-    RequestFacts, RetryPolicy, RouteTimeouts, Step, Ticket,
+    RequestFacts, RetryPolicy, RouteFault, RouteTimeouts, Step, Ticket,
 };
 
 use crate::core::Core;
@@ -157,6 +157,11 @@ impl Held {
         Self { cell: Arc::clone(cell), exchange, over: false, queued_at: None, log }
     }
 
+    /// Its route injects this fault.
+    pub(crate) fn inject(&mut self, fault: &RouteFault) {
+        self.exchange.inject(fault);
+    }
+
     pub(crate) fn cell(&self) -> &Arc<Cell> {
         &self.cell
     }
@@ -182,6 +187,9 @@ impl Held {
         });
         if let Some(note) = self.exchange.poll_note() {
             self.log.core.record(now, &Record::Retry { request: self.log.request, note });
+        }
+        if let Some(injected) = self.exchange.poll_injected() {
+            self.log.core.record(now, &Record::Injected { request: self.log.request, injected });
         }
         match (&step, self.queued_at) {
             (Step::Wait { why: "queue", .. }, None) => {

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use squall_policy::{Attempt, AttemptNumber, BackendEvent, BackendName, Failure, Instant, RetryNote};
+use squall_policy::{Attempt, AttemptNumber, BackendEvent, BackendName, Failure, Injected, Instant, RetryNote};
 
 /// Names one request of one proxy, from 1, in order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -148,6 +148,13 @@ pub enum Record<'a> {
         request: RequestNumber,
         /// The decision.
         note: RetryNote,
+    },
+    /// A try was delayed or aborted on purpose, as its route says.
+    Injected {
+        /// Which request.
+        request: RequestNumber,
+        /// What was done.
+        injected: Injected,
     },
     /// The proxy answers by itself.
     Replied {

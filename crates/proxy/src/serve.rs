@@ -11,7 +11,8 @@ use http_body::Body as _;
 use squall_net::BoxFuture;
 use squall_net::http::{BodyError, Incoming};
 use squall_policy::{
-    Attempt, Failure, Instant, LocalReply, Reason, RequestFacts, RetryPolicy, Route, RouteTimeouts, Step, pick_backend,
+    Attempt, Failure, Instant, LocalReply, Reason, RequestFacts, RetryPolicy, Route, RouteFault, RouteTimeouts, Step,
+    pick_backend,
 };
 
 use crate::admit::{Cell, Held, Log};
@@ -54,29 +55,38 @@ pub(crate) enum Door {
 
 /// Where a request goes.
 enum Way {
-    Route(Arc<Route>),
+    /// And whether the route's fault is meant for the request.
+    Route(Arc<Route>, bool),
     Application,
 }
 
 impl Way {
     fn name(&self) -> &str {
         match self {
-            Self::Route(route) => &route.name,
+            Self::Route(route, _) => &route.name,
             Self::Application => "inbound",
         }
     }
 
     fn timeouts(&self) -> RouteTimeouts {
         match self {
-            Self::Route(route) => route.timeouts,
+            Self::Route(route, _) => route.timeouts,
             Self::Application => RouteTimeouts::default(),
         }
     }
 
     fn retry(&self) -> Option<&RetryPolicy> {
         match self {
-            Self::Route(route) => route.retry.as_ref(),
+            Self::Route(route, _) => route.retry.as_ref(),
             Self::Application => None,
+        }
+    }
+
+    /// The fault that the request meets.
+    fn fault(&self) -> Option<&RouteFault> {
+        match self {
+            Self::Route(route, true) => route.fault.as_ref(),
+            Self::Route(_, false) | Self::Application => None,
         }
     }
 }
@@ -105,12 +115,15 @@ impl Site {
                 Ok((Way::Application, Arc::clone(cell)))
             }
             Door::Outbound => {
-                let route = route::with_line(head, authority, |line| mesh.routes.find(line).map(Arc::clone));
-                let route = route.ok_or_else(|| LocalReply::of(Reason::NoRoute))?;
+                let found = route::with_line(head, authority, |line| {
+                    let route = mesh.routes.find(line)?;
+                    Some((Arc::clone(route), route.fault.as_ref().is_some_and(|fault| fault.hits(line))))
+                });
+                let (route, is_hit) = found.ok_or_else(|| LocalReply::of(Reason::NoRoute))?;
                 let name = self.core.roll(|dice| pick_backend(&route, dice).cloned());
                 let cell = name.and_then(|name| mesh.backend(&name).map(Arc::clone));
                 let cell = cell.ok_or_else(|| LocalReply::of(Reason::NoBackend))?;
-                Ok((Way::Route(route), cell))
+                Ok((Way::Route(route, is_hit), cell))
             }
         }
     }
@@ -166,7 +179,10 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
 fn begin(cell: &Arc<Cell>, mut log: Log, way: &Way, facts: RequestFacts<'_>, source: &Source) -> Held {
     log.meter = source.meter().map(Arc::clone);
     let (core, request, started) = (Arc::clone(&log.core), log.request, log.started);
-    let held = Held::begin(cell, log, facts, way.timeouts(), way.retry());
+    let mut held = Held::begin(cell, log, facts, way.timeouts(), way.retry());
+    if let Some(fault) = way.fault() {
+        held.inject(fault);
+    }
     core.record(
         started,
         &Record::Routed { request, route: way.name(), backend: cell.name(), deadline: held.deadline() },
@@ -182,7 +198,7 @@ fn prepare(site: &Site, head: &mut Parts, way: &Way) {
     site.core.roll(|dice| headers::continue_trace(&mut head.headers, dice));
     headers::set_client_cert(&mut head.headers, site.peer());
     match way {
-        Way::Route(route) => headers::apply(&route.request_headers, &mut head.headers),
+        Way::Route(route, _) => headers::apply(&route.request_headers, &mut head.headers),
         Way::Application => {}
     }
 }
@@ -270,7 +286,7 @@ impl Drive<'_> {
                     let got = got.take().expect("a try is forwarded after its head came");
                     self.source.keep_no_more();
                     let changes = match self.way {
-                        Way::Route(route) => &route.response_headers[..],
+                        Way::Route(route, _) => &route.response_headers[..],
                         Way::Application => &[],
                     };
                     return Ok(respond::forward(held, got, changes, self.way.timeouts().idle));

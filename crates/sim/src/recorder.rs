@@ -141,6 +141,9 @@ impl Listener {
             Record::Retry { request, note: RetryNote::OverBudget } => {
                 self.shared.tell_once(at, format!("{} retries go over budget", self.edge(*request)));
             }
+            Record::Injected { request, .. } => {
+                self.shared.tell_once(at, format!("{} the route begins to inject faults", self.edge(*request)));
+            }
             Record::Replied { request, reason, .. } => {
                 let edge = self.edge(*request);
                 self.shared.tell_once(at, format!("{edge} first answered by the sidecar itself: {reason}"));

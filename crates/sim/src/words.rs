@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use squall_control::ControlRecord;
-use squall_policy::{BackendEvent, Failure, Instant, RetryNote};
+use squall_policy::{BackendEvent, Failure, Injected, Instant, RetryNote};
 use squall_proxy::{HowEnded, Record, RequestNumber, Side};
 
 use crate::history::Field;
@@ -23,6 +23,7 @@ pub(crate) fn request(record: &Record<'_>) -> Option<RequestNumber> {
         | Record::AttemptFailed { request, .. }
         | Record::AttemptCancelled { request, .. }
         | Record::Retry { request, .. }
+        | Record::Injected { request, .. }
         | Record::Replied { request, .. }
         | Record::Ended { request, .. } => Some(*request),
         Record::Backend { .. }
@@ -49,6 +50,7 @@ pub(crate) fn kind(record: &Record<'_>) -> &'static str {
         Record::AttemptFailed { .. } => "attempt-failed",
         Record::AttemptCancelled { .. } => "attempt-cancelled",
         Record::Retry { .. } => "retry",
+        Record::Injected { .. } => "injected",
         Record::Replied { .. } => "replied",
         Record::Ended { side: Side::Outbound, .. } => "out-ended",
         Record::Ended { side: Side::Inbound, .. } => "in-ended",
@@ -103,6 +105,7 @@ fn text(at: Instant, record: &Record<'_>) -> String {
             format!("try {attempt} timed out after {}", Span(*latency))
         }
         Record::Retry { note, .. } => retry(*note),
+        Record::Injected { injected, .. } => injected_words(*injected),
         Record::Replied { status, grpc, reason, .. } => {
             format!("sidecar answers {} itself: {reason}", Status(*status, (*grpc != 0).then_some(*grpc)))
         }
@@ -173,6 +176,12 @@ fn fields(at: Instant, record: &Record<'_>) -> Vec<(&'static str, Field)> {
             ("latency_ns", nanos(*latency)),
         ],
         Record::Retry { request, .. } => vec![("exchange", number(request.0))],
+        Record::Injected { request, injected } => vec![
+            ("exchange", number(request.0)),
+            ("attempt", number(u64::from(injected.attempt))),
+            ("delay_ns", nanos(injected.delay)),
+            ("status", number(u64::from(injected.abort.unwrap_or(0)))),
+        ],
         Record::Replied { request, status, reason, .. } => {
             vec![("exchange", number(request.0)), ("status", number(u64::from(*status))), ("reason", text(reason))]
         }
@@ -224,6 +233,14 @@ fn how(how: HowEnded) -> &'static str {
         HowEnded::Idle => "stood still",
         HowEnded::CallerGone => "caller gone",
     }
+}
+
+fn injected_words(injected: Injected) -> String {
+    let Injected { attempt, delay, abort } = injected;
+    let delay = (!delay.is_zero()).then(|| format!("delayed by {}", Span(delay)));
+    let abort = abort.map(|status| format!("answered with {status}"));
+    let what = [delay, abort].into_iter().flatten().collect::<Vec<_>>().join(" and ");
+    format!("try {attempt} is {what} on purpose")
 }
 
 fn retry(note: RetryNote) -> String {

@@ -13,7 +13,7 @@ use squall_policy::{
 
 use crate::encode::UPSTREAM_HTTP_KEY;
 use crate::proto::{self, Span, squall};
-use crate::{Kind, Nack, Resources, SQUALL_KEY, decode_route, overload, protection, tables, wire};
+use crate::{Kind, Nack, Resources, SQUALL_KEY, decode_route, fault, overload, protection, tables, wire};
 
 /// Decodes a whole mesh.
 pub(crate) fn mesh(resources: &Resources) -> Result<Mesh, Nack> {
@@ -212,8 +212,24 @@ fn listener(wire: &[u8]) -> Result<(String, Listener), Nack> {
     let Some(Ok(manager)) = config else {
         return Err(bad("filter_chains.filters.typed_config", "is missing or malformed"));
     };
-    if !matches!(manager.http_filters.as_slice(), [router] if router.typed_config.is_some()) {
-        return Err(bad("filter_chains.filters.http_filters", "Squall needs just one, the router"));
+    let router = match manager.http_filters.as_slice() {
+        [router] => router,
+        [fault, router] if fault.name == fault::FILTER => {
+            if fault.typed_config.as_ref().is_none_or(|config| !config.value.is_empty()) {
+                let why = "must be there and empty: faults are set on routes";
+                return Err(bad("filter_chains.filters.http_filters.typed_config", why));
+            }
+            router
+        }
+        _ => {
+            return Err(bad(
+                "filter_chains.filters.http_filters",
+                "Squall needs just the router, after the fault filter",
+            ));
+        }
+    };
+    if router.typed_config.is_none() || router.name == fault::FILTER {
+        return Err(bad("filter_chains.filters.http_filters", "the last one must be the router"));
     }
     if manager.codec_type != 0 {
         return Err(bad("filter_chains.filters.codec_type", "Squall always finds out by itself (AUTO)"));

@@ -11,7 +11,7 @@ use squall_policy::{
 use crate::decode::{extension, invalid, jitter, nack, resource, span};
 use crate::encode::IDEMPOTENT;
 use crate::proto::{self, squall};
-use crate::{Kind, Nack, retry_on};
+use crate::{Kind, Nack, fault, retry_on};
 
 /// The largest weight of a backend, as in the Gateway API.
 const WEIGHT_MAX: u32 = 1_000_000;
@@ -88,6 +88,7 @@ fn route(configuration: &str, found: &proto::Route) -> Result<Route, Nack> {
         backends,
         timeouts,
         retry,
+        fault: fault::decode(&found.filter_config).map_err(|(field, why)| bad(field, &why))?,
     })
 }
 

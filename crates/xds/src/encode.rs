@@ -13,7 +13,7 @@ use squall_policy::{
 
 use crate::proto::{self, Span, squall};
 use crate::wire::TYPE_PREFIX;
-use crate::{Kind, LISTENER, ROUTES, Resources, SQUALL_KEY, overload, protection, retry_on, tables};
+use crate::{Kind, LISTENER, ROUTES, Resources, SQUALL_KEY, fault, overload, protection, retry_on, tables};
 
 /// The methods that may be repeated (RFC 9110 §9.2.2), as Envoy is told them.
 pub(crate) const IDEMPOTENT: [&str; 6] = ["DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"];
@@ -30,7 +30,7 @@ pub(crate) fn mesh(mesh: &Mesh) -> Resources {
         resources.clusters.insert(name.as_str().to_owned(), cluster(name, policy, endpoints));
         resources.endpoints.insert(name.as_str().to_owned(), load_assignment(name, endpoints));
     }
-    resources.listeners.insert(LISTENER.to_owned(), listener(&mesh.inbound));
+    resources.listeners.insert(LISTENER.to_owned(), listener(&mesh.inbound, mesh.hosts.iter().any(has_fault)));
     resources.routes.insert(ROUTES.to_owned(), routes(&mesh.hosts));
     resources
 }
@@ -45,7 +45,7 @@ pub(crate) fn type_url(kind: Kind) -> String {
     format!("{TYPE_PREFIX}{}", table.name)
 }
 
-fn any(table: &tables::Table, message: &impl Message) -> proto::Any {
+pub(crate) fn any(table: &tables::Table, message: &impl Message) -> proto::Any {
     proto::Any { type_url: format!("{TYPE_PREFIX}{}", table.name), value: message.encode_to_vec() }
 }
 
@@ -77,7 +77,7 @@ fn exactly(text: &str) -> Option<proto::StringMatcher> {
     Some(proto::StringMatcher { exact: Some(text.to_owned()) })
 }
 
-fn header(name: &str, value: &str) -> proto::HeaderMatcher {
+pub(crate) fn header(name: &str, value: &str) -> proto::HeaderMatcher {
     proto::HeaderMatcher { name: name.to_owned(), exact_match: None, string_match: exactly(value) }
 }
 
@@ -102,7 +102,12 @@ pub(crate) const fn jitter_number(jitter: Jitter) -> u32 {
     }
 }
 
-fn listener(inbound: &BTreeMap<u16, Inbound>) -> Bytes {
+fn has_fault(host: &VirtualHost) -> bool {
+    host.routes.iter().any(|route| route.fault.is_some())
+}
+
+/// `faults`: some route has one, for which Envoy needs its filter.
+fn listener(inbound: &BTreeMap<u16, Inbound>, faults: bool) -> Bytes {
     let router = proto::Filter {
         name: "envoy.filters.http.router".to_owned(),
         typed_config: Some(any(&tables::ROUTER, &proto::Empty {})),
@@ -111,7 +116,7 @@ fn listener(inbound: &BTreeMap<u16, Inbound>) -> Bytes {
         codec_type: 0,
         stat_prefix: LISTENER.to_owned(),
         rds: Some(proto::Rds { config_source: ads(), route_config_name: ROUTES.to_owned() }),
-        http_filters: vec![router],
+        http_filters: faults.then(fault::filter).into_iter().chain([router]).collect(),
         stream_idle_timeout: span_or_zero(None),
     };
     let filter = proto::Filter {
@@ -166,6 +171,7 @@ fn route(route: &Route) -> proto::Route {
         response_headers_to_add,
         response_headers_to_remove,
         request_headers_to_remove,
+        filter_config: fault::encode(route.fault.as_ref()),
         name: route.name.to_string(),
         buffer_bytes: route.retry.as_ref().and_then(|retry| number(retry.buffer_bytes)),
     }

@@ -18,6 +18,7 @@
 //! | retry on a time-out of the try | retry on reset, which includes it |
 //! | adaptive limits, queue disciplines and rates of a cluster | a fixed limit of as many requests as the adaptive one comes to at most, a queue first come first served, no rate: its filters for them hold for a listener or a route, not for a cluster |
 //! | floor of endpoints never ejected or broken, queue time-out, inbound limits | nothing |
+//! | a route's faults hit each try | its fault filter hits each request once, before the tries |
 //! | each endpoint's identity is checked | any identity of the cluster's endpoints will do |
 //!
 //! [`decode`] refuses what it does not support by name ([`Nack`]), whether it comes from Squall's control plane or another.
@@ -27,6 +28,7 @@
 mod decode;
 mod decode_route;
 mod encode;
+mod fault;
 mod feed;
 mod frame;
 mod overload;

@@ -131,6 +131,7 @@ messages! {
         response_headers_to_add: Vec<HeaderValueOption> => (message, repeated, tag = "10"),
         response_headers_to_remove: Vec<String> => (string, repeated, tag = "11"),
         request_headers_to_remove: Vec<String> => (string, repeated, tag = "12"),
+        filter_config: BTreeMap<String, Any> => (btree_map = "string, message", tag = "13"),
         name: String => (string, tag = "14"),
         buffer_bytes: Option<UInt32> => (message, optional, tag = "16"),
     }
@@ -179,6 +180,32 @@ messages! {
         max_interval: Option<Span> => (message, optional, tag = "2"),
     }
     DirectResponse { status: u32 => (uint32, tag = "1"), }
+}
+
+// envoy.extensions.filters.http.fault.v3
+messages! {
+    HttpFault {
+        delay: Option<FaultDelay> => (message, optional, tag = "1"),
+        abort: Option<FaultAbort> => (message, optional, tag = "2"),
+        headers: Vec<HeaderMatcher> => (message, repeated, tag = "4"),
+    }
+    #[derive(Copy)]
+    FaultDelay {
+        fixed_delay: Option<Span> => (message, optional, tag = "3"),
+        percentage: Option<FractionalPercent> => (message, optional, tag = "4"),
+    }
+    #[derive(Copy)]
+    FaultAbort {
+        http_status: Option<u32> => (uint32, optional, tag = "2"),
+        percentage: Option<FractionalPercent> => (message, optional, tag = "3"),
+        grpc_status: Option<u32> => (uint32, optional, tag = "5"),
+    }
+    #[derive(Copy)]
+    FractionalPercent {
+        numerator: u32 => (uint32, tag = "1"),
+        /// 0 hundred, 1 ten thousand, 2 million.
+        denominator: i32 => (int32, tag = "2"),
+    }
 }
 
 // envoy.config.cluster.v3, upstream HTTP and TLS

@@ -2,6 +2,7 @@
 //!
 //! Names and numbers are those of Envoy's API as of Envoy 1.40; a number that is in neither list is shown as `field 77`.
 
+pub(crate) mod fault;
 mod overload;
 mod protection;
 
@@ -147,7 +148,7 @@ pub(crate) static RDS: Table = Table {
 
 pub(crate) static HTTP_FILTER: Table = Table {
     name: "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
-    known: &[(1, "name", Leaf), (4, "typed_config", Any(&[&ROUTER]))],
+    known: &[(1, "name", Leaf), (4, "typed_config", Any(&[&fault::HTTP_FAULT, &ROUTER]))],
     refused: "5 config_discovery, 6 is_optional, 7 disabled",
 };
 
@@ -192,10 +193,11 @@ pub(crate) static ROUTE: Table = Table {
         (10, "response_headers_to_add", Message(&HEADER_VALUE_OPTION)),
         (11, "response_headers_to_remove", Leaf),
         (12, "request_headers_to_remove", Leaf),
+        (13, "typed_per_filter_config", AnyMap(&[&fault::HTTP_FAULT])),
         (14, "name", Leaf),
         (16, "per_request_buffer_limit_bytes", Message(&UINT32)),
     ],
-    refused: "3 redirect, 5 decorator, 13 typed_per_filter_config, 15 tracing, 17 filter_action, 18 \
+    refused: "3 redirect, 5 decorator, 15 tracing, 17 filter_action, 18 \
         non_forwarding_action, 19 stat_prefix, 20 request_body_buffer_limit, 21 route_specifiers",
 };
 

@@ -159,6 +159,7 @@ fn shop(backends: &[&str], to: &str) -> Mesh {
         backends: vec![WeightedBackend { backend: name(to), weight: 1 }],
         timeouts: squall_policy::RouteTimeouts::default(),
         retry: None,
+        fault: None,
     };
     Mesh {
         hosts: vec![VirtualHost {

@@ -1,5 +1,6 @@
 //! Documents of Kubernetes YAML as resources.
 
+mod fault;
 mod limits;
 mod policy;
 mod protection;
@@ -34,11 +35,12 @@ pub(crate) fn files(files: &[(&str, &str)]) -> Result<Resources, Vec<Mistake>> {
 }
 
 /// The kinds that are read, each with its API version.
-const KINDS: [(&str, &str); 4] = [
+const KINDS: [(&str, &str); 5] = [
     ("Service", "v1"),
     ("EndpointSlice", "discovery.k8s.io/v1"),
     ("HTTPRoute", "gateway.networking.k8s.io/v1"),
     ("TrafficPolicy", "squall.dev/v1alpha1"),
+    ("FaultInjection", "squall.dev/v1alpha1"),
 ];
 
 fn read(document: Value<'_>, resources: &mut Resources, seen: &mut BTreeMap<(String, Id), Place>) -> Option<()> {
@@ -84,6 +86,10 @@ fn read(document: Value<'_>, resources: &mut Resources, seen: &mut BTreeMap<(Str
             resources.services.insert(service.id.clone(), service);
         }
         "EndpointSlice" => resources.slices.push(slice::read(&metadata, &fields)?),
+        "FaultInjection" => {
+            let fault = fault::read(metadata, fields.required("spec")?)?;
+            resources.faults.insert(fault.id.clone(), fault);
+        }
         "HTTPRoute" => resources.routes.push(route::read(metadata, fields.required("spec")?)?),
         _ => resources.policies.push(policy::read(metadata, fields.required("spec")?)?),
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use squall_policy::{HeaderChange, HeaderMatch, PathMatch, QueryMatch, RouteMatch};
 
 use super::{Metadata, each, label, optional, service_port_ref};
-use crate::resources::{HttpRoute, Rule, RuleRetry, RuleTimeouts, ServiceRef};
+use crate::resources::{HttpRoute, Id, Rule, RuleRetry, RuleTimeouts, ServiceRef};
 use crate::yaml::Value;
 use crate::{Mistake, Place};
 
@@ -39,7 +39,7 @@ fn rule(value: Value<'_>, namespace: &str) -> Option<Rule> {
     optional(&fields, "name", label)?;
     let matches =
         optional(&fields, "matches", |list| each(list, |value| Some((route_match(value)?, value.place().clone()))));
-    let filters = optional(&fields, "filters", filters);
+    let filters = optional(&fields, "filters", |list| filters(list, namespace));
     let backends = optional(&fields, "backendRefs", |list| each(list, |value| backend(value, namespace)));
     let timeouts = optional(&fields, "timeouts", timeouts);
     let retry = optional(&fields, "retry", retry);
@@ -53,13 +53,14 @@ fn rule(value: Value<'_>, namespace: &str) -> Option<Rule> {
         };
         matches.push((everything, value.place().clone()));
     }
-    let (request_headers, response_headers) = filters?.unwrap_or_default();
+    let Filters { request_headers, response_headers, fault } = filters?.unwrap_or_default();
     Some(Rule {
         place: value.place().clone(),
         matches,
         request_headers,
         response_headers,
         backends: backends?.unwrap_or_default(),
+        fault,
         timeouts: timeouts?.unwrap_or_default(),
         retry: retry?,
     })
@@ -120,43 +121,62 @@ fn pair(value: Value<'_>, what: &'static str) -> Option<(String, String)> {
     Some((name?.name()?.to_owned(), value?.text()?.to_owned()))
 }
 
-/// Changes to the request, and to the response.
-type Changes = (Vec<HeaderChange>, Vec<HeaderChange>);
+/// What a rule's filters do.
+#[derive(Default)]
+struct Filters {
+    request_headers: Vec<HeaderChange>,
+    response_headers: Vec<HeaderChange>,
+    fault: Option<(Id, Place)>,
+}
 
-/// What one filter changes, and where it stands.
-type Filter = (Vec<HeaderChange>, Place);
+/// The types of filters, with the field that each one reads.
+const FILTERS: [(&str, &str); 3] = [
+    ("RequestHeaderModifier", "requestHeaderModifier"),
+    ("ResponseHeaderModifier", "responseHeaderModifier"),
+    ("ExtensionRef", "extensionRef"),
+];
 
-fn filters(list: Value<'_>) -> Option<Changes> {
-    let mut changes: (Option<Filter>, Option<Filter>) = (None, None);
+fn filters(list: Value<'_>, namespace: &str) -> Option<Filters> {
+    let mut filters = Filters::default();
+    let mut seen: [Option<Place>; 3] = [const { None }; 3];
     let mut good = true;
     for value in list.list()? {
-        let known = &["type", "requestHeaderModifier", "responseHeaderModifier"];
-        let why = "only header modifiers are supported";
-        let refused = ["requestMirror", "requestRedirect", "urlRewrite", "extensionRef", "cors", "externalAuth"]
-            .map(|name| (name, why));
-        let fields = value.fields_beside("HTTPRoute filter", known, &refused)?;
-        let request =
-            fields.required("type")?.choice(&[("RequestHeaderModifier", true), ("ResponseHeaderModifier", false)])?;
-        let (mine, other, slot) = if request {
-            ("requestHeaderModifier", "responseHeaderModifier", &mut changes.0)
-        } else {
-            ("responseHeaderModifier", "requestHeaderModifier", &mut changes.1)
-        };
-        if let Some((key, _)) = fields.keyed(other) {
-            value.mistakes().push(Mistake::new(&key.place, format!("`{other}` does not go with this `type`")));
-            good = false;
+        let why = "only header modifiers and references to a FaultInjection are supported";
+        let refused =
+            ["requestMirror", "requestRedirect", "urlRewrite", "cors", "externalAuth"].map(|name| (name, why));
+        let known = ["type"].into_iter().chain(FILTERS.map(|(_, field)| field)).collect::<Vec<_>>();
+        let fields = value.fields_beside("HTTPRoute filter", &known, &refused)?;
+        let kind = fields.required("type")?.choice(&[0, 1, 2].map(|index: usize| (FILTERS[index].0, index)))?;
+        for (_, other) in FILTERS.iter().enumerate().filter(|(index, _)| *index != kind).map(|(_, filter)| filter) {
+            if let Some((key, _)) = fields.keyed(other) {
+                value.mistakes().push(Mistake::new(&key.place, format!("`{other}` does not go with this `type`")));
+                good = false;
+            }
         }
-        let read = fields.required(mine).and_then(header_changes);
-        good &= read.is_some();
-        if let Some((_, first)) = slot {
+        if let Some(first) = &seen[kind] {
             let mistake = Mistake::new(value.place(), "a rule has one filter of each type");
             value.mistakes().push(mistake.label(first, "the first"));
             good = false;
         }
-        *slot = Some((read.unwrap_or_default(), value.place().clone()));
+        seen[kind] = Some(value.place().clone());
+        let body = fields.required(FILTERS[kind].1);
+        good &= match kind {
+            0 => body.and_then(header_changes).map(|changes| filters.request_headers = changes).is_some(),
+            1 => body.and_then(header_changes).map(|changes| filters.response_headers = changes).is_some(),
+            _ => body.and_then(|body| fault_ref(body, namespace)).map(|found| filters.fault = Some(found)).is_some(),
+        };
     }
-    let taken = |slot: Option<Filter>| slot.map(|(changes, _)| changes).unwrap_or_default();
-    good.then(|| (taken(changes.0), taken(changes.1)))
+    good.then_some(filters)
+}
+
+/// A reference to a FaultInjection of the same namespace.
+fn fault_ref(value: Value<'_>, namespace: &str) -> Option<(Id, Place)> {
+    let fields = value.fields("extensionRef", &["group", "kind", "name"])?;
+    let group = fields.required("group")?.choice(&[("squall.dev", ())]);
+    let kind = fields.required("kind")?.choice(&[("FaultInjection", ())]);
+    let name = fields.required("name")?;
+    (group?, kind?);
+    Some(((namespace.to_owned(), label(name)?), name.place().clone()))
 }
 
 /// Removals first, then what is set, then what is added: one name may be in one of them only, so the order is free.
@@ -196,7 +216,7 @@ fn header_changes(value: Value<'_>) -> Option<Vec<HeaderChange>> {
     Some(changes)
 }
 
-fn header_name(value: Value<'_>) -> Option<String> {
+pub(super) fn header_name(value: Value<'_>) -> Option<String> {
     let text = value.name()?;
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if text.bytes().all(token) {

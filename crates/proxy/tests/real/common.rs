@@ -189,6 +189,7 @@ pub(crate) fn mesh(protocol: Protocol, endpoints: &[SocketAddr]) -> Mesh {
         backends: vec![WeightedBackend { backend: backend(), weight: 1 }],
         timeouts: RouteTimeouts::default(),
         retry: None,
+        fault: None,
     };
     let policy = BackendPolicy { protocol, balancing: Balancing::RoundRobin, ..BackendPolicy::default() };
     let named = endpoints.iter().enumerate().map(|(n, at)| endpoint(*at, &format!("app-{n}"), ""));

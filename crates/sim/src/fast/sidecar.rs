@@ -66,7 +66,7 @@ impl World {
             }
         };
         let routed = node.ways[question as usize].as_ref().expect("it was just found");
-        let route = Arc::clone(&routed.route);
+        let (route, is_hit) = (Arc::clone(&routed.route), routed.is_hit);
         let passed = self.plan.pass_on(question, passed, &route.request_headers);
         // The dice that continue a trace.
         for _ in 0..if traced { 1 } else { 3 } {
@@ -83,7 +83,10 @@ impl World {
         let keeps_body =
             asked.bytes == 0 || route.retry.as_ref().is_some_and(|retry| asked.bytes <= u64::from(retry.buffer_bytes));
         let backend = &mut self.nodes[host as usize].cells[cell as usize].backend;
-        let exchange = Exchange::begin(now, backend, facts, route.timeouts, route.retry.as_ref());
+        let mut exchange = Exchange::begin(now, backend, facts, route.timeouts, route.retry.as_ref());
+        if let Some(fault) = route.fault.as_ref().filter(|_| is_hit) {
+            exchange.inject(fault);
+        }
         if self.keeps {
             self.keep_routed(host, cell, request, number, &route.name, exchange.deadline());
         }
@@ -220,7 +223,8 @@ impl World {
         };
         let route: &Arc<Route> = mesh.routes.find(&line).ok_or(Own::from(LocalReply::of(Reason::NoRoute)))?;
         let cells = route.backends.iter().map(|weighted| node.cell_of.get(&weighted.backend).copied()).collect();
-        node.ways[at] = Some(Routed { route: Arc::clone(route), cells });
+        let is_hit = route.fault.as_ref().is_some_and(|fault| fault.hits(&line));
+        node.ways[at] = Some(Routed { route: Arc::clone(route), cells, is_hit });
         if !is_plain {
             // Only for this request; the next may bring something else.
             self.forget.push((host, question));
@@ -237,10 +241,14 @@ impl World {
             let backend = &mut self.nodes[host as usize].cells[cell as usize].backend;
             let step = hold.exchange.step(now, backend);
             let note = hold.exchange.poll_note();
+            let injected = hold.exchange.poll_injected();
             let (number, request) = (hold.number, hold.request);
             self.settle(host, cell);
             if let Some(note) = note {
                 self.tell_retry(key, note);
+            }
+            if let Some(injected) = injected {
+                self.tell_injected(key, injected);
             }
             match step {
                 Step::Try(attempt) => self.begin_try(key, now, &attempt),

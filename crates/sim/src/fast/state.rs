@@ -28,7 +28,10 @@ pub(super) struct Prepared {
 impl Prepared {
     pub(super) fn new(mesh: Mesh) -> Self {
         let mut routes = mesh.hosts.iter().flat_map(|host| &host.routes);
-        let looks_at_headers = routes.any(|route| !route.matches.headers.is_empty());
+        let looks_at_headers = routes.any(|route| {
+            let hits_by_header = route.fault.as_ref().is_some_and(|fault| !fault.headers.is_empty());
+            !route.matches.headers.is_empty() || hits_by_header
+        });
         Self { routes: RouteTable::new(&mesh), looks_at_headers, mesh }
     }
 }
@@ -121,6 +124,8 @@ pub(super) struct Routed {
     pub(super) route: Arc<Route>,
     /// In the order of its backends; `None`: the mesh has no such backend.
     pub(super) cells: Vec<Option<u32>>,
+    /// The route's fault is meant for it.
+    pub(super) is_hit: bool,
 }
 
 /// The connections of a sidecar to another host.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use squall_policy::{BackendEvent, Instant, Reason, RetryNote};
+use squall_policy::{BackendEvent, Injected, Instant, Reason, RetryNote};
 use squall_proxy::{HowEnded, Record, RequestNumber, Side};
 
 use super::World;
@@ -197,6 +197,18 @@ impl World {
             RetryNote::Retry { .. } => self.tell_first(First::Retries(party, to)),
             RetryNote::OverBudget => self.tell_first(First::OverBudget(party, to)),
             RetryNote::Exhausted | RetryNote::NotRepeatable | RetryNote::NoTime => {}
+        }
+    }
+
+    /// A try was delayed or aborted on purpose.
+    pub(super) fn tell_injected(&mut self, key: Key, injected: Injected) {
+        let Some(hold) = self.holds.get(key) else { return };
+        let (host, request, number) = (hold.host, hold.request, hold.number);
+        let mut fold = Fold::default();
+        injected.hash(&mut fold);
+        self.pen.note(self.now, host, "injected", fold.finish(), u64::from(request));
+        if self.keeps {
+            self.keep_record(host, request, &Record::Injected { request: RequestNumber(number), injected });
         }
     }
 

@@ -12,9 +12,9 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use squall_policy::{
-    BackendName, BackendPolicy, Backoff, Balancing, Budget, Endpoint, HeaderChange, HeaderMatch, Inbound, Jitter,
-    Limits, Mesh, PathMatch, Protocol, QueryMatch, RetryOn, RetryPolicy, Route, RouteMatch, RouteTimeouts, VirtualHost,
-    WeightedBackend,
+    AbortWith, BackendName, BackendPolicy, Backoff, Balancing, Budget, Endpoint, FaultAbort, FaultDelay, HeaderChange,
+    HeaderMatch, Inbound, Jitter, Limits, Mesh, PathMatch, Protocol, QueryMatch, RetryOn, RetryPolicy, Route,
+    RouteFault, RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
 };
 
 fn span(least_ms: u64, most_ms: u64) -> impl Strategy<Value = Duration> {
@@ -154,17 +154,31 @@ fn route(names: Vec<BackendName>) -> BoxedStrategy<Route> {
     };
     let timeouts = (option::of(span(1, 60_000)), option::of(span(1, 60_000)), option::of(span(1, 60_000)))
         .prop_map(|(request, per_try, idle)| RouteTimeouts { request, per_try, idle });
-    (word(), route_match(), header_changes(), header_changes(), backends, timeouts, option::of(retry_policy()))
-        .prop_map(|(name, matches, request_headers, response_headers, backends, timeouts, retry)| Route {
+    let rest = (timeouts, option::of(retry_policy()), option::of(fault()));
+    (word(), route_match(), header_changes(), header_changes(), backends, rest)
+        .prop_map(|(name, matches, request_headers, response_headers, backends, rest)| Route {
             name: name.into(),
             matches,
             request_headers,
             response_headers,
             backends,
-            timeouts,
-            retry,
+            timeouts: rest.0,
+            retry: rest.1,
+            fault: rest.2,
         })
         .boxed()
+}
+
+fn fault() -> impl Strategy<Value = RouteFault> {
+    let with = prop_oneof![(400_u16..600).prop_map(AbortWith::Status), (1_u8..17).prop_map(AbortWith::Grpc)];
+    let delay = (span(1, 3_600_000), 1_u32..=1_000_000).prop_map(|(span, ppm)| FaultDelay { span, ppm });
+    let abort = (with, 1_u32..=1_000_000).prop_map(|(with, ppm)| FaultAbort { with, ppm });
+    let headers = vec((word(), "[ -~]{0,8}").prop_map(|(name, value)| HeaderMatch { name, value }), 0..3);
+    (headers, delay, option::of(abort)).prop_map(|(headers, delay, abort)| RouteFault {
+        headers,
+        delay: Some(delay),
+        abort,
+    })
 }
 
 fn endpoints() -> impl Strategy<Value = Vec<Endpoint>> {
