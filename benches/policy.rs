@@ -211,6 +211,7 @@ fn routes(c: &mut Criterion) {
         backends: Vec::new(),
         timeouts: RouteTimeouts::default(),
         retry: None,
+        fault: None,
     };
     let hosts = (0..1000)
         .map(|n| VirtualHost {
