@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use squall_policy::{
-    BackendName, BackendPolicy, Backoff, Endpoint, Inbound, Jitter, Limits, Mesh, PathMatch, RetryOn, RetryPolicy,
-    Route, RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
+    BackendName, BackendPolicy, Backoff, Candidates, Endpoint, Inbound, Jitter, Limits, Mesh, PathMatch, RetryOn,
+    RetryPolicy, Route, RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
 };
 
 use crate::resources::{HttpRoute, Resources, Rule, Service, ServicePort, TargetPort, TrafficPolicy};
@@ -112,7 +112,9 @@ fn backend_policy(port: &ServicePort, policy: Option<&TrafficPolicy>) -> Backend
     let default = BackendPolicy { mutual_tls: true, protocol: port.protocol, ..BackendPolicy::default() };
     let Some(policy) = policy else { return default };
     BackendPolicy {
-        balancing: policy.balancing.clone().unwrap_or(default.balancing),
+        balancing: policy.balancing.as_ref().map_or(default.balancing, |wanted| wanted.balancing.clone()),
+        candidates: candidates(policy),
+        health: policy.health.clone(),
         breaker: policy.breaker,
         service_breaker: policy.service_breaker,
         outliers: policy.outliers,
@@ -124,6 +126,16 @@ fn backend_policy(port: &ServicePort, policy: Option<&TrafficPolicy>) -> Backend
         protocol: default.protocol,
         mutual_tls: policy.mutual_tls.unwrap_or(default.mutual_tls),
     }
+}
+
+/// Panic is Envoy's default where health checks or zones say who is healthy; outlier detection alone has a floor of its own.
+fn candidates(policy: &TrafficPolicy) -> Candidates {
+    let (candidates, said) = match &policy.balancing {
+        Some(wanted) => (wanted.candidates.clone(), wanted.panic_percent),
+        None => (Candidates::default(), None),
+    };
+    let by_default = if policy.health.is_some() || candidates.zones.is_some() { 50 } else { 0 };
+    Candidates { panic_percent: said.unwrap_or(by_default), ..candidates }
 }
 
 /// A rule with one of its matches.

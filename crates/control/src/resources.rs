@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use squall_policy::{
-    Backoff, Balancing, BreakerConfig, Budget, HeaderChange, Limits, OutlierConfig, Protocol, RateLimit, RetryOn,
-    RouteFault, RouteMatch,
+    Backoff, Balancing, BreakerConfig, Budget, Candidates, HeaderChange, HealthCheck, Limits, OutlierConfig, Protocol,
+    RateLimit, RetryOn, RouteFault, RouteMatch,
 };
 
 use crate::{Mistake, Place, check, read};
@@ -156,7 +156,8 @@ pub(crate) struct TrafficPolicy {
     pub(crate) id: Id,
     pub(crate) place: Place,
     pub(crate) targets: Vec<ServiceRef>,
-    pub(crate) balancing: Option<Balancing>,
+    pub(crate) balancing: Option<LoadBalancing>,
+    pub(crate) health: Option<HealthCheck>,
     pub(crate) retries: Option<Retries>,
     pub(crate) breaker: Option<BreakerConfig>,
     pub(crate) service_breaker: Option<BreakerConfig>,
@@ -173,6 +174,14 @@ pub(crate) struct LimitsSpec {
     pub(crate) limits: Limits,
     pub(crate) rate: Option<RateLimit>,
     pub(crate) place: Place,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LoadBalancing {
+    pub(crate) balancing: Balancing,
+    /// Its own panic threshold is not asked.
+    pub(crate) candidates: Candidates,
+    pub(crate) panic_percent: Option<u32>,
 }
 
 /// Outer `None`: nothing said; `Some(None)`: no budget.

@@ -6,7 +6,8 @@
 //! metadata: {name: catalog, namespace: shop}
 //! spec:
 //!   targetRefs: [{group: "", kind: Service, name: catalog}]
-//!   loadBalancing: {algorithm: PeakEwma, decay: 10s}
+//!   loadBalancing: {algorithm: PeakEwma, decay: 10s, zones: {mode: PreferLocal}}
+//!   healthCheck: {path: /healthz, interval: 5s}
 //!   retries:
 //!     attempts: 2
 //!     on: [connect-failure, reset, "503"]
@@ -32,10 +33,40 @@
 //! # `loadBalancing`
 //! | field | meaning | range | default |
 //! |---|---|---|---|
-//! | `algorithm` | `PeakEwma`: the least cost (latency × requests in flight) of a few random endpoints; `LeastRequest`: the fewest requests in flight of a few; `RoundRobin`: in turn; `Random` | | `PeakEwma` |
+//! | `algorithm` | `PeakEwma`: the least cost (latency × requests in flight) of a few random endpoints; `LeastRequest`: the fewest requests in flight of a few; `RoundRobin`: in turn; `Random`; `RingHash` and `Maglev`: by a key of the request, so that requests of one key go to one endpoint | | `PeakEwma` |
 //! | `decay` | how fast `PeakEwma` forgets | more than 0 | 10s |
 //! | `defaultRtt` | what `PeakEwma` takes an endpoint without a sample for | more than 0 | 30ms |
 //! | `choices` | how many are compared by `PeakEwma` and `LeastRequest` | 1 or more | 2 |
+//! | `failurePenalty.first` | `PeakEwma`, `LeastRequest`: what a failed try counts as at least; each further one doubles it, `decay` (10s) forgives. `LeastRequest` takes it for ten requests in flight | 1ms to `max` | 10 × `defaultRtt` |
+//! | `failurePenalty.max` | what failures alone come to at most | to 1h | 5s |
+//! | `failurePenalty.off` | `true`: none, so that an endpoint that fails fast looks like the best | | `false` |
+//! | `requestBias` | `LeastRequest` with unequal weights: weight ÷ (requests + 1)^bias | 0 to 10 | 1 |
+//! | `key` | `RingHash`, `Maglev`: what is hashed: `{header: NAME}`, `{cookie: NAME}`, `{query: NAME}`, `path`, `source` (the client's SPIFFE id); or a list of them, the first that a request has. A request with none goes to a random endpoint | | required |
+//! | `whenDown` | a key whose endpoint is ejected, unhealthy, draining or behind an open breaker goes on to the `Next`, or is answered with 503 (`Refuse`: for shards; retries stay with it too) | | `Next` |
+//! | `boundedLoads` | no endpoint takes more than this share of the mean load; what is too much goes on to the next | 100% to 100000% | none |
+//! | `ring.min`, `ring.max` | points on the ring of `RingHash` | 1 to 8388608 | 1024, 8388608 |
+//! | `tableSize` | places in the table of `Maglev` | a prime, 2 to 5000011 | 65537 |
+//! | `slowStart.window` | `PeakEwma`, `LeastRequest`, `RoundRobin`: a new endpoint, or one that is healthy again, comes to its full share after this | 1ms to 1h | required |
+//! | `slowStart.aggression` | share = (age ÷ window)^(1 ÷ aggression) | 0.001 to 100 | 1 |
+//! | `slowStart.minWeight` | the least share | 1% to 100% | 10% |
+//! | `subset` | each proxy uses only so many of the endpoints, always the same ones; not with a hash | 1 or more | all |
+//! | `zones.mode` | `PreferLocal`: endpoints of the client's own zone first, the others as far as those cannot take the load; `Any` | | `Any` |
+//! | `zones.overprovisioning` | the own zone takes all load while this × its available share is 100 % | 100% to 1000% | 140% |
+//! | `panicThreshold` | when fewer are healthy (not ejected, not found unhealthy), all but draining ones are used; `0%`: never | 0% to 100% | 50% with `healthCheck` or `PreferLocal`; else 0%, since `outlierDetection` has a `floor` |
+//!
+//! # `healthCheck`
+//! Every client asks every endpoint by itself, and picks none before it has answered once. Absent: none.
+//!
+//! | field | meaning | range | default |
+//! |---|---|---|---|
+//! | `path` | GET this, over mutual TLS where requests have it | | this or `connect` |
+//! | `connect` | `true`: only make a connection | | `false` |
+//! | `expect` | statuses that pass, such as `[200, 301-308]` | 100 to 599 | 200 |
+//! | `interval` | from the end of one check to the next | 10ms to 1h | 5s |
+//! | `jitter` | spreads it up by this share | 0% to 100% | 10% |
+//! | `timeout` | the longest wait for the answer, connecting included | 1ms to 1h | 1s |
+//! | `unhealthyAfter` | failures in a row | 1 or more | 3; the first check decides alone |
+//! | `healthyAfter` | successes in a row | 1 or more | 2 |
 //!
 //! # `retries`
 //! Absent: none. They hold for the routes of the targets; an HTTPRoute rule's own `retry` may not be set beside it.

@@ -7,7 +7,9 @@
 //!   estimate, breaker, outlier ◀── judge (head, break, time-out, end of body) ◀─────────────────────────┘
 //! ```
 
+mod check;
 mod guard;
+mod pick;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,16 +19,19 @@ use crate::admission::{Admission, Asker, Claim, Entry, Left};
 use crate::balance::{Balancer, Cost};
 use crate::breaker::{self, Admits, Breaker, Trip};
 use crate::budget::RetryBudget;
-use crate::ewma::{Decay, Estimate};
+use crate::ewma::{Decay, Estimate, Penalty};
+use crate::health::Health;
 use crate::mesh::{AbortWith, BackendName, BackendPolicy, Backoff, Balancing, Endpoint};
 use crate::outlier::{Ejection, Outlier};
 use crate::rate_limit::RateLimit;
-use crate::reply::Reason;
 use crate::route_fault::Injection;
 use crate::verdict::Verdict;
-use crate::{Instant, Rng};
+use crate::{Instant, ProbeResult, Rng};
 
+pub use check::{ProbeId, ProbeOrder};
 use guard::Guard;
+pub use pick::Here;
+use pick::Picks;
 
 /// The shared state of one backend in one proxy: balancer, breakers, outlier ejection, budget, admission queue.
 /// The shell keeps it behind a lock that is never held over an await.
@@ -47,6 +52,7 @@ pub struct Backend {
     events: VecDeque<BackendEvent>,
     backoff_dice: Rng,
     fault_dice: Rng,
+    picks: Picks,
 }
 
 /// Names one waiting request, so that the shell can wake it. Unique per [`Backend`].
@@ -121,6 +127,36 @@ pub enum BackendEvent {
         /// Who.
         endpoint: Arc<str>,
     },
+    /// Its health checks failed: it is picked no more.
+    Unhealthy {
+        /// Who.
+        endpoint: Arc<str>,
+        /// Failures in a row.
+        failures: u32,
+        /// How the last one failed.
+        last: ProbeResult,
+    },
+    /// Its health checks succeed: it is picked.
+    Healthy {
+        /// Who.
+        endpoint: Arc<str>,
+        /// For the first time.
+        first: bool,
+    },
+    /// Too few endpoints are healthy: ejected and unhealthy ones are picked as well.
+    Panics {
+        /// How many are healthy.
+        healthy: u32,
+        /// How many there are.
+        of: u32,
+    },
+    /// There are enough healthy ones again.
+    Calmed,
+    /// The own zone now takes this share of the load, the others the rest.
+    ZoneShare {
+        /// Of a hundred requests.
+        own_percent: u32,
+    },
     /// An adaptive limit on requests in flight has moved.
     LimitMoved {
         /// It was this.
@@ -143,6 +179,12 @@ struct Slot {
     estimate: Estimate,
     breaker: Breaker,
     outlier: Outlier,
+    penalty: Penalty,
+    /// New since then.
+    since: Instant,
+    /// In the proxy's own zone.
+    is_near: bool,
+    health: Option<Health>,
 }
 
 /// Names one stay of an endpoint: it never comes again, also if the endpoint does.
@@ -189,11 +231,15 @@ impl Slot {
             estimate: Estimate::new(now, default_rtt),
             breaker: Breaker::new(),
             outlier: Outlier::default(),
+            penalty: Penalty::default(),
+            since: now,
+            is_near: true,
+            health: None,
         }
     }
 
     fn admits(&self, now: Instant, policy: &BackendPolicy) -> Admits {
-        if self.endpoint.draining || self.outlier.is_ejected() {
+        if self.endpoint.draining || self.outlier.is_ejected() || !self.is_healthy() {
             return Admits::No;
         }
         policy.breaker.as_ref().map_or(Admits::Yes, |config| self.breaker.admits(now, config))
@@ -202,8 +248,8 @@ impl Slot {
     fn cost(&self, now: Instant, policy: &BackendPolicy, decay: Decay) -> Cost {
         let value = match policy.balancing {
             Balancing::PeakEwma { .. } => self.estimate.at(now, decay).saturating_mul(u64::from(self.pending) + 1),
-            Balancing::LeastRequest { .. } => u64::from(self.pending),
-            Balancing::RoundRobin | Balancing::Random => 0,
+            Balancing::LeastRequest { .. } => self.requests(now, policy, decay),
+            Balancing::RoundRobin | Balancing::Random | Balancing::Hash(_) => 0,
         };
         Cost { probe: self.admits(now, policy) == Admits::Probe, value }
     }
@@ -227,6 +273,7 @@ impl Backend {
             events: VecDeque::new(),
             backoff_dice: rng.fork("back-off"),
             fault_dice: rng.fork("fault"),
+            picks: Picks::new(&rng),
             policy,
         }
     }
@@ -240,6 +287,7 @@ impl Backend {
             self.slots.iter_mut().for_each(|slot| slot.estimate = Estimate::new(now, default_rtt));
         }
         self.guard_by_policy(now, &old);
+        self.renew_picks(now, &old);
         if self.policy.budget != self.budget.as_ref().map(RetryBudget::config) {
             self.budget = self.policy.budget.map(RetryBudget::new);
         }
@@ -259,7 +307,7 @@ impl Backend {
             .collect();
         let mut seen = std::collections::BTreeSet::new();
         let default_rtt = estimate_settings(&self.policy.balancing).1;
-        for endpoint in endpoints {
+        for endpoint in self.chosen(endpoints) {
             let key = (endpoint.address, Arc::clone(&endpoint.identity));
             if !seen.insert(key.clone()) {
                 continue;
@@ -275,6 +323,7 @@ impl Backend {
             self.slots.push(slot);
         }
         self.balancer.set_weights(self.slots.iter().map(|slot| slot.endpoint.weight).collect());
+        self.place(now);
         self.uphold_floors(now);
     }
 
@@ -293,6 +342,8 @@ impl Backend {
     /// What changed since it was last asked: breaker transitions, ejections and returns. Drained by the shell after
     /// every call on this backend, and recorded.
     pub fn poll_event(&mut self) -> Option<BackendEvent> {
+        // Whatever it is, it may change who can be picked.
+        self.picks.steady = None;
         self.events.pop_front()
     }
 
@@ -306,11 +357,13 @@ impl Backend {
     /// calls that become slow; outliers are found and return at the interval.
     #[must_use]
     pub fn poll_deadline(&self) -> Option<(Instant, &'static str)> {
-        self.guard_deadline()
+        let guard = self.guard_deadline();
+        guard.into_iter().chain(self.picks.next_check.map(|at| (at, "health check"))).min_by_key(|(at, _)| *at)
     }
 
     /// The time that [`Backend::poll_deadline`] named has come.
     pub fn on_deadline(&mut self, now: Instant) {
+        self.start_checks(now);
         self.guard_on_deadline(now);
     }
 
@@ -399,35 +452,6 @@ impl Backend {
         backoff.wait(nth, before, &mut self.backoff_dice)
     }
 
-    /// The endpoint for a try, avoiding those in `tried` if another is available.
-    pub(crate) fn pick(&mut self, now: Instant, tried: &[SlotId]) -> Result<Picked<'_>, Reason> {
-        if self.is_shut(now) {
-            return Err(Reason::BreakerOpen);
-        }
-        let (slots, policy, decay) = (&self.slots, &self.policy, self.decay);
-        let available = |index: usize| slots[index].admits(now, policy) != Admits::No;
-        let cost = |index: usize| slots[index].cost(now, policy, decay);
-        let mut choice = None;
-        if !tried.is_empty() {
-            let fresh = |index: usize| !tried.contains(&slots[index].id) && available(index);
-            choice = self.balancer.pick(&policy.balancing, fresh, cost);
-        }
-        let choice = match choice {
-            Some(choice) => choice,
-            None => match self.balancer.pick(&policy.balancing, available, cost) {
-                Some(choice) => choice,
-                None if slots.iter().all(|slot| slot.endpoint.draining) => return Err(Reason::NoEndpoints),
-                None => return Err(Reason::NoneAvailable),
-            },
-        };
-        let over = choice.over.map(|(other, own, its)| (Arc::clone(&slots[other].endpoint.name), own, its));
-        let (breaker, service) = self.take_permits(now, choice.index);
-        let slot = &mut self.slots[choice.index];
-        slot.pending += 1;
-        let permit = Permit { slot: slot.id, index: choice.index, started: now, breaker, service };
-        Ok(Picked { permit, endpoint: &slot.endpoint, over })
-    }
-
     /// The head of a try has come, and says this.
     pub(crate) fn on_head(&mut self, now: Instant, permit: &mut Permit, verdict: Verdict) {
         self.guard_head(now, permit, verdict);
@@ -448,8 +472,11 @@ impl Backend {
         if verdict.is_failure()
             && let Some(slot) = find(&mut self.slots, permit)
         {
-            let default_rtt = estimate_settings(&self.policy.balancing).1;
-            slot.estimate.penalise(now, self.decay, default_rtt, waited);
+            let penalty = self.policy.candidates.penalty.as_ref();
+            slot.estimate.penalise(now, self.decay, penalty, waited);
+            if let Some(config) = penalty {
+                slot.penalty.add(now, self.decay, config);
+            }
         }
         self.guard_judge(now, permit, verdict);
     }
@@ -477,7 +504,7 @@ fn find<'s>(slots: &'s mut [Slot], permit: &Permit) -> Option<&'s mut Slot> {
 fn estimate_settings(balancing: &Balancing) -> (Duration, Duration) {
     match *balancing {
         Balancing::PeakEwma { decay, default_rtt, .. } => (decay, default_rtt),
-        Balancing::LeastRequest { .. } | Balancing::RoundRobin | Balancing::Random => {
+        Balancing::LeastRequest { .. } | Balancing::RoundRobin | Balancing::Random | Balancing::Hash(_) => {
             (Duration::from_secs(10), Duration::from_millis(30))
         }
     }

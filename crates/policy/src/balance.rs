@@ -11,11 +11,13 @@
 //! Sources: Mitzenmacher, "The power of two choices in randomized load balancing" (2001); costs in `ewma`. Round robin
 //! starts at a random endpoint, lest a fleet of fresh proxies start at the same one.
 //!
-//! Endpoints of unequal weight share by it under round robin (smooth, as nginx interleaves them) and random. The other two
-//! measure what an endpoint can bear instead of being told.
+//! Endpoints of unequal weight share by it under round robin (smooth, as nginx interleaves them: in every whole number of
+//! cycles each goes just as often as its weight says), least request (the same, by weight ÷ (requests + 1)^bias at each pick:
+//! Envoy's weighted least request) and random. Peak EWMA measures what an endpoint can bear instead of being told.
 
 use crate::Rng;
 use crate::mesh::Balancing;
+use crate::powers::ONE;
 
 /// What a candidate costs. A due probe goes before everything: it is rare, and without it a recovered endpoint would
 /// wait until its estimate is forgotten.
@@ -50,8 +52,8 @@ pub(crate) struct Balancer {
     turn: Option<usize>,
     /// Empty if all weigh the same.
     weights: Vec<u32>,
-    /// What each is owed under weighted round robin.
-    credit: Vec<i64>,
+    /// What each is owed where they take turns by weight, in Q32.
+    credit: Vec<i128>,
 }
 
 impl Balancer {
@@ -68,12 +70,20 @@ impl Balancer {
             weights.clear();
         }
         if weights != self.weights {
-            self.credit = weights.iter().map(|&weight| self.rng.below(u64::from(weight.max(1))) as i64).collect();
+            self.credit =
+                weights.iter().map(|&weight| i128::from(self.rng.below(u64::from(weight.max(1)))) << 32).collect();
             self.weights = weights;
         }
+        self.credit.resize(n, 0);
     }
 
-    /// Picks one for which `eligible` holds; `None` if there is none.
+    /// Whether weights differ.
+    pub(crate) fn is_uneven(&self) -> bool {
+        !self.weights.is_empty()
+    }
+
+    /// Picks one for which `eligible` holds; `None` if there is none. A request that should go by a key and has none goes to
+    /// any.
     pub(crate) fn pick(
         &mut self,
         balancing: &Balancing,
@@ -84,9 +94,14 @@ impl Balancer {
             Balancing::PeakEwma { choices, .. } | Balancing::LeastRequest { choices } => {
                 self.least_of(choices as usize, eligible, cost)
             }
-            Balancing::Random if !self.weights.is_empty() => self.by_weight(eligible),
-            Balancing::RoundRobin if !self.weights.is_empty() => self.by_credit(eligible),
-            Balancing::Random => {
+            Balancing::Random | Balancing::Hash(_) if !self.weights.is_empty() => self.by_weight(eligible),
+            Balancing::RoundRobin if !self.weights.is_empty() => {
+                let weights = std::mem::take(&mut self.weights);
+                let choice = self.by_credit(eligible, |index| u128::from(weights[index]) << 32);
+                self.weights = weights;
+                choice
+            }
+            Balancing::Random | Balancing::Hash(_) => {
                 let drawn = self.least_of(1, eligible, cost)?;
                 Some(Choice { index: drawn.index, over: None })
             }
@@ -121,13 +136,18 @@ impl Balancer {
         unreachable!("a draw below the sum of the weights falls to one of them")
     }
 
-    /// Everyone eligible earns its weight, the richest goes and pays what all earned.
-    fn by_credit(&mut self, eligible: impl Fn(usize) -> bool) -> Option<Choice> {
+    /// In turns by weight, in Q32: everyone eligible earns its weight, the richest goes and pays what all earned.
+    pub(crate) fn by_credit(
+        &mut self,
+        eligible: impl Fn(usize) -> bool,
+        weight: impl Fn(usize) -> u128,
+    ) -> Option<Choice> {
         let mut earned = 0;
         let mut richest: Option<usize> = None;
-        for index in (0..self.weights.len()).filter(|&index| eligible(index)) {
-            self.credit[index] += i64::from(self.weights[index]);
-            earned += i64::from(self.weights[index]);
+        for index in (0..self.credit.len()).filter(|&index| eligible(index)) {
+            let weight = i128::try_from(weight(index)).unwrap_or(i128::MAX >> 32);
+            self.credit[index] += weight;
+            earned += weight;
             if richest.is_none_or(|best| self.credit[index] > self.credit[best]) {
                 richest = Some(index);
             }
@@ -135,6 +155,29 @@ impl Balancer {
         let index = richest?;
         self.credit[index] -= earned;
         Some(Choice { index, over: None })
+    }
+
+    /// The least of a few, where a draw counts only with the likelihood `share`, in Q32. Without one that counts, the first.
+    pub(crate) fn least_of_likely(
+        &mut self,
+        choices: u32,
+        eligible: impl Fn(usize) -> bool,
+        cost: impl Fn(usize) -> Cost,
+        share: impl Fn(usize) -> u64,
+    ) -> Option<Choice> {
+        let count = u32::try_from(self.order.len()).expect("fewer endpoints than 2^32");
+        self.eligible.clear();
+        self.eligible.extend((0..count).filter(|&index| eligible(index as usize)));
+        let drawn = draw(&mut self.rng, &mut self.eligible, choices.max(1) as usize).len();
+        let mut kept = 0;
+        for place in 0..drawn {
+            let share = share(self.eligible[place] as usize);
+            if share >= ONE || self.rng.below(ONE) < share {
+                self.eligible.swap(kept, place);
+                kept += 1;
+            }
+        }
+        least(&self.eligible[..kept.max(1).min(drawn)], cost)
     }
 
     fn least_of(
@@ -337,6 +380,39 @@ mod tests {
                         prop_assert!(own <= its);
                     }
                 }
+            }
+
+            /// Whatever the weights: over a cycle each goes as often as it weighs, give or take one for the random start.
+            #[test]
+            fn turns_by_weight_are_exact(seed in any::<u64>(), weights in prop::collection::vec(1_u32..20, 2..8)) {
+                let cycle: u32 = weights.iter().sum();
+                let mut balancer = Balancer::new(Rng::from_seed(seed));
+                balancer.set_weights(weights.clone());
+                let mut seen = vec![0_u32; weights.len()];
+                for turn in 1..=5 * cycle {
+                    seen[balancer.pick(&Balancing::RoundRobin, |_| true, |_| plain(0)).expect("all are").index] += 1;
+                    if turn % cycle == 0 {
+                        for (seen, weight) in seen.iter().zip(&weights) {
+                            prop_assert!(seen.abs_diff(turn / cycle * weight) <= 1, "{:?} of {:?}", seen, weight);
+                        }
+                    }
+                }
+            }
+
+            /// A draw that counts half the time is picked half as often as one that always does.
+            #[test]
+            fn a_half_share_is_half(seed in any::<u64>()) {
+                let mut balancer = Balancer::new(Rng::from_seed(seed));
+                balancer.set_weights(vec![1; 10]);
+                let mut seen = [0_u32; 10];
+                for _ in 0..20_000 {
+                    let share = |index| if index == 3 { ONE / 2 } else { ONE };
+                    let choice = balancer.least_of_likely(2, |_| true, |_| plain(0), share);
+                    seen[choice.expect("all are").index] += 1;
+                }
+                // First drawn and counting 1/2 · 1/10; or second, when … : 1/20 of all, + nothing: ties go to the first that counts.
+                let others = (20_000 - seen[3]) / 9;
+                prop_assert!((others * 2 / 5..others * 3 / 5).contains(&seen[3]), "{:?}", seen);
             }
 
             #[test]

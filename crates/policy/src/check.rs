@@ -2,6 +2,7 @@
 //!
 //! The machines rely on checked settings. What no limit forbids is obeyed to the letter; nothing is clamped in silence.
 
+mod balance;
 mod overload;
 
 mod protection;
@@ -10,8 +11,8 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use crate::mesh::{
-    AbortWith, Adaptive, BackendPolicy, Backoff, Balancing, Breaker, Budget, Endpoint, FaultAbort, FaultDelay, Inbound,
-    Limits, Outliers, RateLimit, RetryOn, RetryPolicy, RouteFault, RouteTimeouts,
+    AbortWith, Adaptive, BackendPolicy, Backoff, Balancing, Breaker, Budget, Endpoint, FaultAbort, FaultDelay,
+    HealthCheck, Inbound, Limits, Outliers, RateLimit, RetryOn, RetryPolicy, RouteFault, RouteTimeouts,
 };
 
 /// A setting outside its limits.
@@ -136,6 +137,7 @@ impl Balancing {
             }
             Self::LeastRequest { choices } => require(choices >= 1, "choices", choices, "1 or more"),
             Self::RoundRobin | Self::Random => Ok(()),
+            Self::Hash(ref hashing) => hashing.check(),
         }
     }
 }
@@ -174,6 +176,8 @@ impl BackendPolicy {
     /// The first field outside its limits, such as `breaker.open_min`.
     pub fn check(&self) -> Result<(), Invalid> {
         within("balancing", self.balancing.check())?;
+        within("candidates", self.candidates.check(&self.balancing))?;
+        within("health", self.health.as_ref().map_or(Ok(()), HealthCheck::check))?;
         within("breaker", self.breaker.as_ref().map_or(Ok(()), Breaker::check))?;
         within("service_breaker", self.service_breaker.as_ref().map_or(Ok(()), Breaker::check_service))?;
         within("outliers", self.outliers.as_ref().map_or(Ok(()), Outliers::check))?;

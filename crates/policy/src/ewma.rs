@@ -4,42 +4,26 @@
 //!  sample > estimate   estimate = sample                                  (a peak counts at once)
 //!  otherwise           estimate = sample + (estimate − sample)·e^(−dt/decay)
 //!  reading at `now`    estimate·e^(−dt/decay)                             (silence is forgiven slowly)
-//!  a failed try        estimate = max(elapsed, 2·estimate, 10·default_rtt), at most max(elapsed, 5 s)
+//!  a failed try        estimate = max(elapsed, 2·estimate, first), at most max(elapsed, last)
 //! ```
 //!
 //! Source: Finagle's `PeakEwma` and tower's `RttEstimate` for the average (10 s, 30 ms are Linkerd's constants); Linkerd's
-//! load-biaser for the idea that a failure is a slow answer (its penalty, 5 s, is the most here). An endpoint that fails
-//! fast would otherwise look like the best one and attract all load. One failure costs little, a series costs much.
+//! load-biaser for the idea that a failure is a slow answer (its penalty, 5 s, is the default of `last`). An endpoint that
+//! fails fast would otherwise look like the best one and attract all load. One failure costs little, a series costs much.
+//! Only time forgives: a success in between says that the endpoint is up, not that it is well. Where all endpoints fail now
+//! and then, all are marked alike, and requests in flight decide.
 //!
-//! `e^x` comes from a table with linear interpolation in Q32 (error under 10⁻⁶), not from libm, whose last digit differs
-//! between platforms: picks must not.
+//! Least request has no latency that a failure could raise, and the same need: an endpoint that fails at once has nothing in
+//! flight. There a failure counts as the requests that would be in flight if it had been as slow ([`Penalty::requests`]).
 
 use std::time::Duration;
 
 use crate::Instant;
+use crate::mesh::Penalty as PenaltyConfig;
+use crate::powers::{ONE, halved};
 
 /// log2(e) in Q64.
 const LOG2_E: u128 = 26_613_026_195_688_644_983;
-/// 2^(−1/256) in Q63.
-const STEP: u128 = 9_198_432_556_164_277_330;
-const ONE: u64 = 1 << 32;
-/// The longest that a failure alone makes an endpoint look: Linkerd's penalty.
-const PENALTY_MAX_NS: u64 = 5_000_000_000;
-
-/// 2^(−k/256) in Q32, for k in 0..=256.
-static POWERS: [u64; 257] = powers();
-
-const fn powers() -> [u64; 257] {
-    let mut table = [0; 257];
-    let mut value: u128 = 1 << 63;
-    let mut k = 0;
-    while k < 257 {
-        table[k] = ((value + (1 << 30)) >> 31) as u64;
-        value = (value * STEP) >> 63;
-        k += 1;
-    }
-    table
-}
 
 /// How fast estimates forget.
 #[derive(Clone, Copy, Debug)]
@@ -58,13 +42,7 @@ impl Decay {
     fn factor(self, dt: Duration) -> u64 {
         let nanos = u64::try_from(dt.as_nanos()).unwrap_or(u64::MAX);
         let exponent = (u128::from(nanos) * u128::from(self.per_nano)) >> 32;
-        if exponent >> 32 >= 40 {
-            return 0;
-        }
-        let (whole, index) = ((exponent >> 32) as u32, (exponent as u32 >> 24) as usize);
-        let rest = exponent as u64 & 0x00ff_ffff;
-        let (upper, lower) = (POWERS[index], POWERS[index + 1]);
-        (upper - (((upper - lower) * rest) >> 24)) >> whole
+        halved(u64::try_from(exponent).unwrap_or(u64::MAX))
     }
 }
 
@@ -94,13 +72,45 @@ impl Estimate {
     }
 
     /// A try failed after `elapsed`.
-    pub(crate) fn penalise(&mut self, now: Instant, decay: Decay, default_rtt: Duration, elapsed: Duration) {
+    pub(crate) fn penalise(&mut self, now: Instant, decay: Decay, config: Option<&PenaltyConfig>, elapsed: Duration) {
         let elapsed = nanos(elapsed);
         let current = self.at(now, decay);
-        let penalty = current.saturating_mul(2).max(nanos(default_rtt).saturating_mul(10));
-        self.nanos = penalty.min(PENALTY_MAX_NS).max(current).max(elapsed);
+        let penalty = config.map_or(0, |config| worse(current, config));
+        self.nanos = penalty.max(current).max(elapsed);
         self.at = now;
     }
+}
+
+/// What failures add to the requests in flight of an endpoint, for least request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Penalty {
+    nanos: u64,
+    at: Instant,
+}
+
+impl Penalty {
+    /// As many requests as it counts for: ten for one failure.
+    pub(crate) fn requests(&self, now: Instant, decay: Decay, config: &PenaltyConfig) -> u64 {
+        if self.nanos == 0 {
+            return 0;
+        }
+        self.nanos(now, decay).saturating_mul(10) / nanos(config.first).max(1)
+    }
+
+    fn nanos(&self, now: Instant, decay: Decay) -> u64 {
+        scaled(self.nanos, decay.factor(now.since(self.at)))
+    }
+
+    /// A try failed.
+    pub(crate) fn add(&mut self, now: Instant, decay: Decay, config: &PenaltyConfig) {
+        self.nanos = worse(self.nanos(now, decay), config);
+        self.at = now;
+    }
+}
+
+/// Twice as bad, from `first` to `last`.
+fn worse(nanos_now: u64, config: &PenaltyConfig) -> u64 {
+    nanos_now.saturating_mul(2).max(nanos(config.first)).min(nanos(config.last))
 }
 
 fn nanos(span: Duration) -> u64 {
@@ -118,6 +128,7 @@ mod tests {
 
     const DECAY: Duration = Duration::from_secs(10);
     const RTT: Duration = Duration::from_millis(30);
+    const PENALTY: PenaltyConfig = PenaltyConfig { first: Duration::from_millis(300), last: Duration::from_secs(5) };
 
     fn at(millis: u64) -> Instant {
         Instant::from_nanos(millis * 1_000_000)
@@ -142,12 +153,35 @@ mod tests {
         let mut estimate = Estimate::new(at(0), RTT);
         let mut seen = Vec::new();
         for _ in 0..7 {
-            estimate.penalise(at(0), decay, RTT, Duration::from_millis(1));
+            estimate.penalise(at(0), decay, Some(&PENALTY), Duration::from_millis(1));
             seen.push(estimate.at(at(0), decay) / 1_000_000);
         }
         assert_eq!(seen, [300, 600, 1200, 2400, 4800, 5000, 5000]);
-        estimate.penalise(at(0), decay, RTT, Duration::from_secs(7));
+        estimate.penalise(at(0), decay, Some(&PENALTY), Duration::from_secs(7));
         assert_eq!(estimate.at(at(0), decay), 7_000_000_000, "a longer wait is believed");
+    }
+
+    #[test]
+    fn without_a_penalty_a_failure_is_as_slow_as_it_was() {
+        let decay = Decay::new(DECAY);
+        let mut estimate = Estimate::new(at(0), RTT);
+        estimate.penalise(at(0), decay, None, Duration::from_millis(1));
+        assert_eq!(estimate.at(at(0), decay), 30_000_000);
+    }
+
+    #[test]
+    fn a_failure_counts_as_ten_requests_and_each_further_one_doubles_them() {
+        let decay = Decay::new(DECAY);
+        let mut penalty = Penalty::default();
+        assert_eq!(penalty.requests(at(0), decay, &PENALTY), 0);
+        let mut seen = Vec::new();
+        for _ in 0..7 {
+            penalty.add(at(0), decay, &PENALTY);
+            seen.push(penalty.requests(at(0), decay, &PENALTY));
+        }
+        assert_eq!(seen, [10, 20, 40, 80, 160, 166, 166]);
+        assert_eq!(penalty.requests(at(10_000), decay, &PENALTY), 61, "a decay later, 1/e of it");
+        assert_eq!(penalty.requests(at(1_000_000), decay, &PENALTY), 0);
     }
 
     mod properties {
@@ -163,6 +197,20 @@ mod tests {
                 let exact = (-(dt.as_nanos() as f64 / decay.as_nanos() as f64)).exp();
                 let ours = Decay::new(decay).factor(dt) as f64 / ONE as f64;
                 prop_assert!((ours - exact).abs() < 2e-6, "{} and {}", ours, exact);
+            }
+
+            /// The model keeps the whole story in floating point.
+            #[test]
+            fn failures_double_and_time_forgives(gaps in prop::collection::vec(0_u64..8_000, 1..40)) {
+                let decay = Decay::new(DECAY);
+                let (mut penalty, mut model, mut now) = (Penalty::default(), 0.0_f64, 0);
+                for gap in gaps {
+                    now += gap;
+                    model = (model * (-(gap as f64) / 10_000.0).exp() * 2.0).clamp(300.0, 5000.0);
+                    penalty.add(at(now), decay, &PENALTY);
+                    let ours = penalty.nanos(at(now), decay) as f64 / 1e6;
+                    prop_assert!((ours - model).abs() < 0.1, "{} and {}", ours, model);
+                }
             }
 
             #[test]

@@ -42,6 +42,8 @@ pub struct RequestFacts<'r> {
     pub rank: Rank,
     /// The SPIFFE id that its caller proved, for rate limits.
     pub caller: Option<&'r str>,
+    /// The hash of its key, for backends that balance by one ([`request_hash`](crate::request_hash)); `None`: it has none.
+    pub hash: Option<u64>,
 }
 
 /// One request. Made by [`Exchange::begin`], driven with the [`Backend`] it was begun on, and over when `step` answers
@@ -63,6 +65,8 @@ pub struct Exchange {
     waited: Duration,
     /// Where tries failed already. Stays empty, and unallocated, unless one did.
     tried: Vec<SlotId>,
+    /// Of its key.
+    hash: Option<u64>,
     /// A try that the shell must still stop.
     cancel: Option<AttemptNumber>,
     note: Option<RetryNote>,
@@ -219,6 +223,7 @@ impl Exchange {
             number: 0,
             waited: Duration::ZERO,
             tried: Vec::new(),
+            hash: facts.hash,
             cancel: None,
             note: None,
             injection: None,
@@ -500,7 +505,7 @@ impl Exchange {
         until: Option<Instant>,
     ) -> Option<Attempt> {
         let connect_timeout = backend.policy().connect_timeout;
-        match backend.pick(now, &self.tried) {
+        match backend.pick(now, &self.tried, self.hash) {
             Ok(picked) => {
                 let attempt = Attempt {
                     number,

@@ -14,37 +14,50 @@ mod breaker;
 mod budget;
 mod check;
 mod codel;
+mod consistent;
 mod ewma;
 mod exchange;
 mod gradient;
+mod hash;
+mod health;
+mod maglev;
 mod mesh;
 mod outlier;
+mod powers;
 mod priority;
 mod rate_limit;
 mod reply;
+mod request_hash;
 mod retry;
+mod ring_hash;
 mod rng;
 mod route;
 mod route_fault;
+mod slow_start;
+mod subset;
 mod time;
 mod vegas;
 mod verdict;
+mod zones;
 
-pub use backend::{Backend, BackendEvent, Ticket};
+pub use backend::{Backend, BackendEvent, Here, ProbeId, ProbeOrder, Ticket};
 pub use breaker::Trip;
 pub use check::Invalid;
 pub use exchange::{Answer, Attempt, AttemptNumber, Ended, Exchange, Failure, RequestFacts, RetryNote, Step};
+pub use health::ProbeResult;
 pub use mesh::{AbortWith, FaultAbort, FaultDelay, RouteFault};
 pub use mesh::{
     Adaptive, BackendName, BackendPolicy, Backoff, Balancing, Breaker as BreakerConfig, Budget, Endpoint, HeaderChange,
     HeaderMatch, Inbound, Jitter, Limits, Mesh, Outliers as OutlierConfig, PathMatch, Protocol, QueryMatch, RetryOn,
     RetryPolicy, Route, RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
 };
+pub use mesh::{Candidates, HashKey, HashTable, Hashing, HealthCheck, Penalty, Probe, SlowStart, WhenDown, Zones};
 pub use mesh::{Codel, Gradient, Queue, QueueOrder, Rate, RateLimit, Vegas};
 pub use mesh::{Deviation, Enforcing, FailurePercentage, SlowCalls, SuccessRate};
 pub use outlier::{Ejection, Origin};
 pub use priority::{Class, Rank};
 pub use reply::{LocalReply, Reason};
+pub use request_hash::request_hash;
 pub use rng::Rng;
 pub use route::{RequestLine, RouteTable, pick_backend};
 pub use route_fault::Injected;

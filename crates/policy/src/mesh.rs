@@ -6,9 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod balance;
 mod fault;
 mod overload;
 
+pub use balance::{Candidates, HashKey, HashTable, Hashing, HealthCheck, Penalty, Probe, SlowStart, WhenDown, Zones};
 pub use fault::{AbortWith, FaultAbort, FaultDelay, RouteFault};
 pub use overload::{Adaptive, Codel, Gradient, Queue, QueueOrder, Rate, RateLimit, Vegas};
 
@@ -247,6 +249,10 @@ pub enum Jitter {
 pub struct BackendPolicy {
     /// How an endpoint is picked.
     pub balancing: Balancing,
+    /// From which endpoints, and how much each counts.
+    pub candidates: Candidates,
+    /// Active health checks; `None`: none.
+    pub health: Option<HealthCheck>,
     /// The circuit breaker of each endpoint; `None`: none.
     pub breaker: Option<Breaker>,
     /// The circuit breaker of the backend as a whole: while it is open, requests are refused with 503 at once. `None`: none.
@@ -274,6 +280,8 @@ impl Default for BackendPolicy {
     fn default() -> Self {
         Self {
             balancing: Balancing::default(),
+            candidates: Candidates::default(),
+            health: None,
             breaker: None,
             service_breaker: None,
             outliers: None,
@@ -309,15 +317,18 @@ pub enum Balancing {
         /// How many are compared, at least 1. Default 2.
         choices: u32,
     },
-    /// Of `choices` random endpoints, the one with the fewest requests in flight.
+    /// Of `choices` random endpoints, the one with the fewest requests in flight. Endpoints of unequal weight take turns by
+    /// weight ÷ (requests + 1)^bias instead (see [`Candidates::request_bias_permille`]), as in Envoy.
     LeastRequest {
         /// How many are compared, at least 1. Default 2.
         choices: u32,
     },
-    /// In turn.
+    /// In turn, by weight (smooth: no endpoint's turns come in a row).
     RoundRobin,
-    /// Any, uniformly.
+    /// Any, by weight.
     Random,
+    /// By a key of the request.
+    Hash(Hashing),
 }
 
 impl Default for Balancing {
@@ -375,7 +386,7 @@ pub struct Endpoint {
     pub name: Arc<str>,
     /// Its zone; empty: unknown.
     pub zone: Arc<str>,
-    /// Relative share under round robin and random, at least 1; the other policies measure instead.
+    /// Relative share under round robin, random, least request and hashing, at least 1; peak EWMA measures instead.
     pub weight: u32,
     /// The SPIFFE id it must prove under mutual TLS, `spiffe://cluster.local/ns/shop/sa/catalog`; empty: none known.
     pub identity: Arc<str>,

@@ -47,7 +47,7 @@ fn retry(retries: u32) -> RetryPolicy {
 }
 
 const RANK: Rank = Rank { class: Class::Default, key: 0 };
-const GET: RequestFacts<'_> = RequestFacts { idempotent: true, deadline: None, rank: RANK, caller: None };
+const GET: RequestFacts<'_> = RequestFacts { idempotent: true, deadline: None, rank: RANK, caller: None, hash: None };
 const POST: RequestFacts<'_> = RequestFacts { idempotent: false, ..GET };
 
 fn head(status: u16) -> Answer {

@@ -173,6 +173,7 @@ impl World {
             deadline: self.setup.deadline.map(|span| self.now + span),
             rank: (self.rank)(class, id),
             caller: None,
+            hash: None,
         };
         let exchange = Exchange::begin(self.now, &mut self.backend, facts, RouteTimeouts::default(), None);
         self.tickets.insert(exchange.ticket(), id);

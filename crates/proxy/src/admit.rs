@@ -7,10 +7,11 @@ use std::task::{Context, Poll, Waker};
 
 use squall_policy::{
     Answer, AttemptNumber, Backend, BackendName, BackendPolicy, Ended, Endpoint, Exchange, Failure, Instant,
-    RequestFacts, RetryPolicy, RouteFault, RouteTimeouts, Step, Ticket,
+    ProbeOrder, RequestFacts, RetryPolicy, RouteFault, RouteTimeouts, Step, Ticket,
 };
 
 use crate::core::Core;
+use crate::health;
 use crate::{HowEnded, Record, RequestNumber, Side};
 
 /// A backend and who waits for a place in it.
@@ -31,7 +32,7 @@ struct State {
 impl Cell {
     pub(crate) fn new(core: &Arc<Core>, name: &BackendName, policy: BackendPolicy) -> Self {
         let rng = core.host.rng(&format!("backend {name}"));
-        let backend = Backend::new(name.clone(), policy, rng);
+        let backend = Backend::new(name.clone(), policy, rng).at(core.here.clone());
         let state = State { backend, waiting: BTreeMap::new(), alarm: None };
         Self { core: Arc::clone(core), name: name.clone(), state: Mutex::new(state) }
     }
@@ -72,6 +73,9 @@ impl Cell {
         while let Some(event) = state.backend.poll_event() {
             self.core.record(now, &Record::Backend { backend: &self.name, event: &event });
         }
+        while let Some(order) = state.backend.poll_probe() {
+            self.check_health(order, state.backend.policy());
+        }
         while let Some(ticket) = state.backend.poll_granted() {
             if let Some(Some(waker)) = state.waiting.remove(&ticket) {
                 waker.wake();
@@ -83,6 +87,18 @@ impl Cell {
             state.alarm = Some(at);
             self.ring_at(at);
         }
+    }
+
+    /// Makes a health check and reports it. The task holds nothing of a backend that is gone.
+    fn check_health(self: &Arc<Self>, order: ProbeOrder, policy: &BackendPolicy) {
+        let (cell, id) = (Arc::downgrade(self), order.id);
+        let probing = health::probe(Arc::clone(&self.core), order, policy.protocol, policy.mutual_tls);
+        self.core.host.spawn("proxy health check", async move {
+            let result = probing.await;
+            if let Some(cell) = cell.upgrade() {
+                cell.with(|now, state| state.backend.on_probe(now, id, result));
+            }
+        });
     }
 
     fn ring_at(self: &Arc<Self>, at: Instant) {

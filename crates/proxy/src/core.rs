@@ -5,15 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::header::HeaderValue;
 use squall_net::Host;
-use squall_policy::{Instant, Rng};
+use squall_policy::{Here, Instant, Rng};
 
+use crate::identity::Keyring;
 use crate::pool::Pool;
-use crate::{Record, Recorder, RequestNumber};
+use crate::{Node, Record, Recorder, RequestNumber};
 
 /// The machine, the recorder, the connections and the dice of one proxy.
 pub(crate) struct Core {
     pub(crate) host: Host,
     pub(crate) pool: Arc<Pool>,
+    pub(crate) keyring: Arc<Keyring>,
+    /// Where the proxy is.
+    pub(crate) here: Here,
+    /// The SPIFFE id of its workload; `None`: it is to have none.
+    pub(crate) own: Option<Arc<str>>,
     recorder: Arc<dyn Recorder>,
     requests: AtomicU64,
     /// For ids and weighted backends; the dice of decisions belong to their backends.
@@ -22,8 +28,18 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(host: &Host, recorder: Arc<dyn Recorder>) -> Self {
+    /// `secure`: it is to have an identity.
+    pub(crate) fn new(
+        host: &Host,
+        recorder: Arc<dyn Recorder>,
+        node: &Node,
+        keyring: &Arc<Keyring>,
+        secure: bool,
+    ) -> Self {
         Self {
+            keyring: Arc::clone(keyring),
+            here: Here { zone: node.zone.as_str().into(), proxy: node.id().into() },
+            own: secure.then(|| node.spiffe_id().into()),
             pool: Arc::default(),
             recorder,
             requests: AtomicU64::new(0),

@@ -16,6 +16,7 @@ mod core;
 mod deadline;
 mod drain;
 mod headers;
+mod health;
 mod identity;
 mod judge;
 mod pool;

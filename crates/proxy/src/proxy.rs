@@ -57,7 +57,6 @@ impl Proxy {
     /// # Errors
     /// See [`StartError`]; nothing is left running then.
     pub async fn start(host: &Host, config: ProxyConfig) -> Result<Self, StartError> {
-        let core = Arc::new(Core::new(host, Arc::clone(&config.recorder)));
         let keyring = Arc::<Keyring>::default();
         let secure = match &config.identity {
             IdentitySource::None => false,
@@ -70,6 +69,7 @@ impl Proxy {
                 Source::Control(_) => true,
             },
         };
+        let core = Arc::new(Core::new(host, Arc::clone(&config.recorder), &config.node, &keyring, secure));
         let outbound = match config.outbound {
             Some(address) => Some(listen(host, address).await?),
             None => None,

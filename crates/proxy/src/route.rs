@@ -58,7 +58,13 @@ pub(crate) fn deadline(head: &Parts, now: Instant) -> Option<Instant> {
 
 /// What the policy must know of a head.
 pub(crate) fn facts<'p>(head: &Parts, deadline: Option<Instant>, caller: Option<&'p str>) -> RequestFacts<'p> {
-    RequestFacts { idempotent: head.method.is_idempotent(), deadline, rank: headers::rank(&head.headers), caller }
+    RequestFacts {
+        idempotent: head.method.is_idempotent(),
+        deadline,
+        rank: headers::rank(&head.headers),
+        caller,
+        hash: None,
+    }
 }
 
 /// Makes the head one that can be sent to a peer of `protocol`: target and `Host` in the form it needs.

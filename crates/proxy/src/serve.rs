@@ -12,7 +12,7 @@ use squall_net::BoxFuture;
 use squall_net::http::{BodyError, Incoming};
 use squall_policy::{
     Attempt, Failure, Instant, LocalReply, Reason, RequestFacts, RetryPolicy, Route, RouteFault, RouteTimeouts, Step,
-    pick_backend,
+    pick_backend, request_hash,
 };
 
 use crate::admit::{Cell, Held, Log};
@@ -106,6 +106,16 @@ impl Site {
         }
     }
 
+    /// The hash of a request's key, if its backend balances by one.
+    fn hash(&self, head: &Parts, cell: &Cell) -> Option<u64> {
+        match self.door {
+            Door::Inbound { .. } => None,
+            Door::Outbound => cell.policy(|policy| {
+                route::with_line(head, "", |line| request_hash(&policy.balancing, line, self.core.own.as_deref()))
+            }),
+        }
+    }
+
     /// The way of a request and the backend it leads to.
     fn find(&self, head: &Parts, authority: &str) -> Result<(Way, Arc<Cell>), Reply> {
         let mesh = self.view.current().ok_or(Reply::NOT_READY)?;
@@ -168,7 +178,8 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
     let deadline = route::deadline(&head, started);
     prepare(&site, &mut head, &way);
     // After the route's changes, so that a route can set the class.
-    let facts = route::facts(&head, deadline, site.peer());
+    let mut facts = route::facts(&head, deadline, site.peer());
+    facts.hash = site.hash(&head, &cell);
     let timeouts = way.timeouts();
     let clock = timeouts.idle.map(|_| Arc::clone(core.host.clock()));
     let source = Source::new(body, way.retry().map_or(0, |retry| retry.buffer_bytes), clock);

@@ -140,6 +140,7 @@ impl FastEngine {
             Node {
                 name: Arc::clone(name),
                 ahead: *ahead,
+                here: hosts.here[number].clone(),
                 party: roles.parties[number],
                 state: State::Down(crate::engine::CrashMode::Silent),
                 boot: 0,

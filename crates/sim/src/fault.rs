@@ -27,6 +27,8 @@ const WORLD: u32 = 0;
 pub(crate) struct Hosts {
     pub(crate) groups: Vec<Group>,
     pub(crate) status: Vec<Arc<Status>>,
+    /// Where the sidecar of each is.
+    pub(crate) here: Vec<squall_policy::Here>,
     /// The pods, by host number.
     pub(crate) pods: BTreeMap<u32, Arc<PodPlan>>,
 }

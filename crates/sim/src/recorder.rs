@@ -134,6 +134,7 @@ impl Listener {
                 let whose = self.shared.party_name(self.party);
                 self.shared.tell_once(at, format!("{whose}: {backend} moves its limit on requests in flight"));
             }
+            Record::Backend { event: BackendEvent::Healthy { first: true, .. }, .. } => {}
             Record::Backend { backend, event } => self.shared.tell_backend(at, self.ahead, self.party, backend, event),
             Record::Retry { request, note: RetryNote::Retry { .. } } => {
                 self.shared.tell_once(at, format!("{} retries start", self.edge(*request)));
@@ -238,7 +239,12 @@ impl Shared {
             | BackendEvent::Ejected { .. }
             | BackendEvent::EjectionRefused { .. }
             | BackendEvent::EjectionSpared { .. }
-            | BackendEvent::Returned { .. } => return,
+            | BackendEvent::Returned { .. }
+            | BackendEvent::Unhealthy { .. }
+            | BackendEvent::Healthy { .. }
+            | BackendEvent::Panics { .. }
+            | BackendEvent::Calmed
+            | BackendEvent::ZoneShare { .. } => return,
             BackendEvent::LimitMoved { to, .. } => {
                 book.limits.push(LimitLine { at, host, service: self.behind(party, backend), limit: *to });
                 return;

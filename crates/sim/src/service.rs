@@ -49,6 +49,7 @@ struct Dice {
     calls: Rng,
     rows: Rng,
     headers: Rng,
+    health: Rng,
 }
 
 /// Where a request is written down.
@@ -96,6 +97,7 @@ impl App {
                 calls: host.rng("application calls"),
                 rows: host.rng("application rows"),
                 headers: host.rng("application headers"),
+                health: host.rng("application health"),
             }),
         })
     }
@@ -186,6 +188,9 @@ impl App {
     async fn work(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Payload>, BodyError> {
         let (head, body) = request.into_parts();
         let number = request_number(&head.headers);
+        if self.spec().health_check.as_deref() == Some(head.uri.path()) {
+            return Ok(self.health().await);
+        }
         let passed_on = PassedOn::of(&head.headers, self.host.now());
         self.note(&Note::Arrived { request: number, method: head.method.as_str(), path: head.uri.path() });
         if !body.is_end_stream() && !drain(body, &mut None).await.1 {
@@ -249,6 +254,27 @@ impl App {
             }
         }
         None
+    }
+
+    /// Answers a health check: at once and without a slot, unless a fault is at work.
+    async fn health(&self) -> Response<Payload> {
+        let time = self.knobs.stretch(Duration::ZERO, |_| {});
+        if !time.is_zero() {
+            after(self.host.clock().as_ref(), time).await;
+        }
+        let mut refused = None;
+        while let Some(outage) = self.knobs.outage(|_| {}).filter(|_| refused.is_none()) {
+            match outage {
+                Shut::Held(end) => end.opened().await,
+                Shut::Refused(status) => refused = Some(status),
+            }
+        }
+        let failure = self.dice(|dice| self.knobs.failure(&mut dice.health, |_| {}));
+        let mut response = Response::new(Payload::zeros(0));
+        if let Some(status) = refused.or(failure) {
+            *response.status_mut() = StatusCode::from_u16(status).expect("scenarios name statuses from 200 to 599");
+        }
+        response
     }
 
     /// Waits for a slot; tells how long.

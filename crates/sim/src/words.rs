@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use squall_control::ControlRecord;
-use squall_policy::{BackendEvent, Failure, Injected, Instant, RetryNote};
+use squall_policy::{BackendEvent, Failure, Injected, Instant, ProbeResult, RetryNote};
 use squall_proxy::{HowEnded, Record, RequestNumber, Side};
 
 use crate::history::Field;
@@ -285,6 +285,16 @@ pub(crate) fn backend_event(at: Instant, event: &BackendEvent) -> String {
             format!("{endpoint} not ejected ({why}): the dice spare it")
         }
         BackendEvent::Returned { endpoint } => format!("{endpoint} back from ejection"),
+        BackendEvent::Unhealthy { endpoint, failures, last } => {
+            format!("{endpoint} is unhealthy: {} ({failures} failed health checks in a row)", probe_result(*last))
+        }
+        BackendEvent::Healthy { endpoint, first: true } => format!("{endpoint} is healthy"),
+        BackendEvent::Healthy { endpoint, first: false } => format!("{endpoint} is healthy again"),
+        BackendEvent::Panics { healthy, of } => {
+            format!("{healthy} of {of} endpoints are healthy, which is too few: the others are used as well")
+        }
+        BackendEvent::Calmed => "enough endpoints are healthy again".to_owned(),
+        BackendEvent::ZoneShare { own_percent } => format!("sends {own_percent} % to its own zone, the rest elsewhere"),
         BackendEvent::LimitMoved { from, to, least, latest: Some(latest) } => {
             format!("limit {from} becomes {to} (latency {}, at best {})", Span(*latest), Span(*least))
         }
@@ -320,6 +330,13 @@ fn backend_fields(at: Instant, event: &BackendEvent) -> Vec<(&'static str, Field
             ("ejection-spared", Some(endpoint), None, Some(why.to_string()))
         }
         BackendEvent::Returned { endpoint } => ("returned", Some(endpoint), None, None),
+        BackendEvent::Unhealthy { endpoint, last, .. } => {
+            ("unhealthy", Some(endpoint), None, Some(probe_result(*last)))
+        }
+        BackendEvent::Healthy { endpoint, .. } => ("healthy", Some(endpoint), None, None),
+        BackendEvent::Panics { healthy, of } => ("panics", None, None, Some(format!("{healthy} of {of} are healthy"))),
+        BackendEvent::Calmed => ("calmed", None, None, None),
+        BackendEvent::ZoneShare { own_percent } => ("zone-share", None, None, Some(format!("{own_percent} %"))),
         BackendEvent::LimitMoved { .. } => return Vec::new(),
     };
     let mut fields = vec![("turn", Field::Text(turn.to_owned()))];
@@ -328,6 +345,15 @@ fn backend_fields(at: Instant, event: &BackendEvent) -> Vec<(&'static str, Field
     fields.extend(until.map(|until| ("for_ns", Field::Number(nanos(until)))));
     fields.extend(why.map(|why| ("why", Field::Text(why))));
     fields
+}
+
+fn probe_result(result: ProbeResult) -> String {
+    match result {
+        ProbeResult::Passed => "as expected".to_owned(),
+        ProbeResult::Status(status) => format!("it answers {status}"),
+        ProbeResult::TimedOut => "no answer in time".to_owned(),
+        ProbeResult::Broken => "no connection".to_owned(),
+    }
 }
 
 /// What kind of record it is, for machines.

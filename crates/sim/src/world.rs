@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use squall_control::{NodeInfo, Registry, RegistrySnapshot, Resources, compile, coverage, spiffe_id};
 use squall_net::{BoxFuture, Host};
-use squall_policy::{Instant, Rng};
+use squall_policy::{Here, Instant, Rng};
 use squall_proxy::Node;
 
 use crate::arrivals;
@@ -97,7 +97,7 @@ impl World {
             authority: OnceLock::new(),
             rooted: Gate::default(),
         });
-        let mut hosts = Hosts { groups: Vec::new(), status: Vec::new(), pods: BTreeMap::new() };
+        let mut hosts = Hosts { groups: Vec::new(), status: Vec::new(), here: Vec::new(), pods: BTreeMap::new() };
         for (id, (plan, addresses)) in (0..).zip(plans.iter().zip(&addresses)) {
             let status = Arc::new(Status::default());
             let (boot, ahead, cpu): (Boot, Duration, Duration) = match &plan.role {
@@ -125,6 +125,8 @@ impl World {
             let added = engine.add_host(HostSpec { name, address, boot, clock_ahead: ahead, cpu_per_poll: cpu });
             assert_eq!(added.0, id, "engines number hosts in the order in which they are added");
             hosts.groups.push(plan.group.clone());
+            let node = node(scenario, plan, *addresses);
+            hosts.here.push(Here { zone: node.zone.as_str().into(), proxy: node.id().into() });
             hosts.status.push(status);
         }
         let links = Links::new(scenario, hosts.groups.clone());

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use prost::Message;
 use squall_policy::{
-    BackendName, BackendPolicy, Balancing, Budget, Endpoint, Inbound, Invalid, Jitter, Limits, Mesh, Protocol,
-    VirtualHost,
+    BackendName, BackendPolicy, Balancing, Budget, Candidates, Endpoint, Inbound, Invalid, Jitter, Limits, Mesh,
+    Protocol, VirtualHost,
 };
 
 use crate::encode::UPSTREAM_HTTP_KEY;
 use crate::proto::{self, Span, squall};
-use crate::{Kind, Nack, Resources, SQUALL_KEY, decode_route, fault, overload, protection, tables, wire};
+use crate::{Kind, Nack, Resources, SQUALL_KEY, balance, decode_route, fault, overload, protection, tables, wire};
 
 /// Decodes a whole mesh.
 pub(crate) fn mesh(resources: &Resources) -> Result<Mesh, Nack> {
@@ -288,7 +288,9 @@ fn cluster(wire: &[u8]) -> Result<(BackendName, Cluster), Nack> {
     let extension: Option<squall::Backend> = extension(cluster.metadata.as_ref());
     let http = upstream_http(&cluster)?;
     let mut policy = BackendPolicy {
-        balancing: balancing(&cluster, extension.as_ref()).map_err(|why| bad("lb_policy", &why))?,
+        balancing: balancing(&cluster, extension.as_ref(), &http).map_err(|why| bad("lb_policy", &why))?,
+        candidates: Candidates::default(),
+        health: None,
         breaker: protection::decode_breaker(extension.as_ref().and_then(|extension| extension.breaker.as_ref()))
             .map_err(|why| bad("metadata.breaker", why))?,
         service_breaker: protection::decode_breaker(
@@ -308,9 +310,13 @@ fn cluster(wire: &[u8]) -> Result<(BackendName, Cluster), Nack> {
         mutual_tls: cluster.transport_socket.is_some(),
     };
     thresholds(&cluster, &mut policy).map_err(|(field, why)| bad(field, why))?;
+    if extension.is_none() {
+        balance::decode_envoy(&cluster, &mut policy).map_err(|(field, why)| bad(field, why))?;
+    }
     if let Some(extension) = &extension {
         policy.limits.queue_timeout =
             span(extension.queue_timeout).map_err(|why| bad("metadata.queue_timeout", why))?;
+        balance::decode(extension, &mut policy).map_err(|why| bad("metadata", why))?;
         policy.rate = overload::decode(extension.overload.as_ref(), &mut policy.limits)
             .map_err(|why| bad("metadata.overload", why))?;
         policy.budget = extension.budget.as_ref().map(budget).transpose().map_err(|why| bad("metadata.budget", why))?;
@@ -323,6 +329,7 @@ fn cluster(wire: &[u8]) -> Result<(BackendName, Cluster), Nack> {
 struct Http {
     pool_idle: Option<Duration>,
     protocol: Protocol,
+    hash_policy: Vec<proto::HashPolicy>,
 }
 
 fn upstream_http(cluster: &proto::Cluster) -> Result<Http, Nack> {
@@ -342,10 +349,10 @@ fn upstream_http(cluster: &proto::Cluster) -> Result<Http, Nack> {
     };
     // Envoy's default is an hour, and 0 means never.
     let pool_idle = Some(idle.unwrap_or(Duration::from_secs(3600))).filter(|idle| !idle.is_zero());
-    Ok(Http { pool_idle, protocol })
+    Ok(Http { pool_idle, protocol, hash_policy: options.hash_policy })
 }
 
-fn balancing(cluster: &proto::Cluster, extension: Option<&squall::Backend>) -> Result<Balancing, String> {
+fn balancing(cluster: &proto::Cluster, extension: Option<&squall::Backend>, http: &Http) -> Result<Balancing, String> {
     if let Some(balancing) = extension.and_then(|extension| extension.balancing.as_ref()) {
         let choices = balancing.choices;
         return match balancing.algorithm {
@@ -357,6 +364,7 @@ fn balancing(cluster: &proto::Cluster, extension: Option<&squall::Backend>) -> R
             2 => Ok(Balancing::LeastRequest { choices }),
             3 => Ok(Balancing::RoundRobin),
             4 => Ok(Balancing::Random),
+            5 => Ok(balance::hashing(extension.and_then(|extension| extension.hashing.as_ref()))?),
             other => Err(format!("algorithm {other} is unknown")),
         };
     }
@@ -365,8 +373,7 @@ fn balancing(cluster: &proto::Cluster, extension: Option<&squall::Backend>) -> R
         0 => Ok(Balancing::RoundRobin),
         1 => Ok(Balancing::LeastRequest { choices }),
         3 => Ok(Balancing::Random),
-        2 => Err("RING_HASH is not supported".to_owned()),
-        5 => Err("MAGLEV is not supported".to_owned()),
+        2 | 5 => Ok(balance::envoy_hashing(cluster, &http.hash_policy)?),
         6 => Err("CLUSTER_PROVIDED is not supported".to_owned()),
         7 => Err("LOAD_BALANCING_POLICY_CONFIG is not supported".to_owned()),
         other => Err(format!("{other} is unknown")),

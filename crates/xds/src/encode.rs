@@ -13,7 +13,7 @@ use squall_policy::{
 
 use crate::proto::{self, Span, squall};
 use crate::wire::TYPE_PREFIX;
-use crate::{Kind, LISTENER, ROUTES, Resources, SQUALL_KEY, fault, overload, protection, retry_on, tables};
+use crate::{Kind, LISTENER, ROUTES, Resources, SQUALL_KEY, balance, fault, overload, protection, retry_on, tables};
 
 /// The methods that may be repeated (RFC 9110 §9.2.2), as Envoy is told them.
 pub(crate) const IDEMPOTENT: [&str; 6] = ["DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"];
@@ -291,21 +291,11 @@ fn retry_policy(retry: &RetryPolicy, per_try: Option<Duration>) -> proto::RetryP
 }
 
 fn cluster(name: &BackendName, policy: &BackendPolicy, endpoints: &[Endpoint]) -> Bytes {
-    let choices = match policy.balancing {
-        Balancing::PeakEwma { choices, .. } | Balancing::LeastRequest { choices } => Some(choices),
-        Balancing::RoundRobin | Balancing::Random => None,
-    };
-    let lb_policy = match policy.balancing {
-        Balancing::PeakEwma { .. } | Balancing::LeastRequest { .. } => 1,
-        Balancing::RoundRobin => 0,
-        Balancing::Random => 3,
-    };
-    let cluster = proto::Cluster {
+    let mut cluster = proto::Cluster {
         name: name.as_str().to_owned(),
         discovery_type: 3,
         eds: Some(proto::EdsConfig { eds_config: ads(), service_name: String::new() }),
         connect_timeout: span(policy.connect_timeout),
-        lb_policy,
         circuit_breakers: Some(proto::CircuitBreakers { thresholds: vec![thresholds(policy)] }),
         outlier_detection: protection::encode_outliers(policy),
         transport_socket: policy.mutual_tls.then(|| transport_socket(policy, endpoints)),
@@ -314,9 +304,9 @@ fn cluster(name: &BackendName, policy: &BackendPolicy, endpoints: &[Endpoint]) -
             UPSTREAM_HTTP_KEY.to_owned(),
             any(&tables::UPSTREAM_HTTP, &upstream_http(policy)),
         )]),
-        // Envoy compares two at least.
-        least_request: choices.map(|choices| proto::LeastRequest { choice_count: number(choices.max(2)) }),
+        ..proto::Cluster::default()
     };
+    balance::fill(&mut cluster, policy);
     cluster.encode_to_vec().into()
 }
 
@@ -341,8 +331,9 @@ fn backend(policy: &BackendPolicy) -> squall::Backend {
         Balancing::LeastRequest { choices } => (2, None, None, choices),
         Balancing::RoundRobin => (3, None, None, 0),
         Balancing::Random => (4, None, None, 0),
+        Balancing::Hash(_) => (5, None, None, 0),
     };
-    squall::Backend {
+    let mut backend = squall::Backend {
         balancing: Some(squall::Balancing { algorithm, decay, default_rtt, choices }),
         breaker: policy.breaker.map(protection::encode_breaker),
         service_breaker: policy.service_breaker.map(protection::encode_breaker),
@@ -354,7 +345,10 @@ fn backend(policy: &BackendPolicy) -> squall::Backend {
         }),
         queue_timeout: policy.limits.queue_timeout.and_then(span),
         overload: overload::encode(&policy.limits, policy.rate.as_ref()),
-    }
+        ..squall::Backend::default()
+    };
+    balance::encode(policy, &mut backend);
+    backend
 }
 
 fn upstream_http(policy: &BackendPolicy) -> proto::UpstreamHttp {
@@ -365,6 +359,7 @@ fn upstream_http(policy: &BackendPolicy) -> proto::UpstreamHttp {
     proto::UpstreamHttp {
         common: Some(proto::CommonHttp { idle_timeout: span_or_zero(policy.pool_idle) }),
         explicit: Some(proto::ExplicitHttp { http1, http2 }),
+        hash_policy: balance::hash_policy(&policy.balancing),
     }
 }
 

@@ -17,14 +17,21 @@
 //! | only idempotent methods are repeated | the same, but not even connect failures of others |
 //! | retry on a time-out of the try | retry on reset, which includes it |
 //! | adaptive limits, queue disciplines and rates of a cluster | a fixed limit of as many requests as the adaptive one comes to at most, a queue first come first served, no rate: its filters for them hold for a listener or a route, not for a cluster |
+//! | ring hash, Maglev, bounded loads | the same, on the same tables (`hash_policy` of the cluster's HTTP options); the path with its query, the source's address in place of its identity; a bound goes on to a random other |
+//! | a key whose endpoint is down is refused | it goes on to the next |
+//! | weights and bias under least request, slow start, panic threshold | the same; no slow start under peak EWMA alone, whose fallback has it |
+//! | a penalty for failures, own zone first, a subset of the endpoints | nothing: all zones and endpoints alike |
+//! | health checks | the same, but over one connection that stays |
 //! | floor of endpoints never ejected or broken, queue time-out, inbound limits | nothing |
 //! | a route's faults hit each try | its fault filter hits each request once, before the tries |
 //! | each endpoint's identity is checked | any identity of the cluster's endpoints will do |
 //!
 //! [`decode`] refuses what it does not support by name ([`Nack`]), whether it comes from Squall's control plane or another.
 //! Values that are not set get Envoy's defaults (a route's `timeout` 15 s, `connect_timeout` 5 s, …), except that a cluster
-//! without `max_retries` and `retry_budget` gets Squall's default budget.
+//! without `max_retries` and `retry_budget` gets Squall's default budget. A health check's unexpected status counts towards
+//! `unhealthy_threshold` also where Envoy would not wait for it (`retriable_statuses`).
 
+mod balance;
 mod decode;
 mod decode_route;
 mod encode;

@@ -25,6 +25,14 @@ messages! {
     #[derive(Copy)]
     Bool { value: bool => (bool, tag = "1"), }
     #[derive(Copy)]
+    UInt64 { value: u64 => (uint64, tag = "1"), }
+    #[derive(Copy)]
+    Int64Range { start: i64 => (int64, tag = "1"), end: i64 => (int64, tag = "2"), }
+    RuntimeDouble {
+        default_value: f64 => (double, tag = "1"),
+        runtime_key: String => (string, tag = "2"),
+    }
+    #[derive(Copy)]
     Percent { value: f64 => (double, tag = "1"), }
     Status { code: i32 => (int32, tag = "1"), message: String => (string, tag = "2"), }
     StringMatcher { exact: Option<String> => (string, optional, tag = "1"), }
@@ -216,21 +224,79 @@ messages! {
         discovery_type: i32 => (int32, tag = "2"),
         eds: Option<EdsConfig> => (message, optional, tag = "3"),
         connect_timeout: Option<Span> => (message, optional, tag = "4"),
-        /// 0 round robin, 1 least request, 3 random.
+        /// 0 round robin, 1 least request, 2 ring hash, 3 random, 5 Maglev.
         lb_policy: i32 => (int32, tag = "6"),
+        health_checks: Vec<HealthCheck> => (message, repeated, tag = "8"),
         circuit_breakers: Option<CircuitBreakers> => (message, optional, tag = "10"),
         outlier_detection: Option<OutlierDetection> => (message, optional, tag = "19"),
+        ring_hash: Option<RingHash> => (message, optional, tag = "23"),
         transport_socket: Option<TransportSocket> => (message, optional, tag = "24"),
         metadata: Option<Metadata> => (message, optional, tag = "25"),
+        common_lb: Option<CommonLb> => (message, optional, tag = "27"),
         protocol_options: BTreeMap<String, Any> => (btree_map = "string, message", tag = "36"),
         least_request: Option<LeastRequest> => (message, optional, tag = "37"),
+        maglev: Option<MaglevLb> => (message, optional, tag = "52"),
+        round_robin: Option<RoundRobin> => (message, optional, tag = "56"),
     }
     EdsConfig {
         eds_config: Option<ConfigSource> => (message, optional, tag = "1"),
         service_name: String => (string, tag = "2"),
     }
+    LeastRequest {
+        choice_count: Option<UInt32> => (message, optional, tag = "1"),
+        active_request_bias: Option<RuntimeDouble> => (message, optional, tag = "2"),
+        slow_start: Option<SlowStart> => (message, optional, tag = "3"),
+    }
+    RoundRobin { slow_start: Option<SlowStart> => (message, optional, tag = "1"), }
+    SlowStart {
+        window: Option<Span> => (message, optional, tag = "1"),
+        aggression: Option<RuntimeDouble> => (message, optional, tag = "2"),
+        min_weight_percent: Option<Percent> => (message, optional, tag = "3"),
+    }
     #[derive(Copy)]
-    LeastRequest { choice_count: Option<UInt32> => (message, optional, tag = "1"), }
+    RingHash {
+        minimum_ring_size: Option<UInt64> => (message, optional, tag = "1"),
+        /// 0 is XX_HASH.
+        hash_function: i32 => (int32, tag = "3"),
+        maximum_ring_size: Option<UInt64> => (message, optional, tag = "4"),
+    }
+    #[derive(Copy)]
+    MaglevLb { table_size: Option<UInt64> => (message, optional, tag = "1"), }
+    #[derive(Copy)]
+    CommonLb {
+        healthy_panic_threshold: Option<Percent> => (message, optional, tag = "1"),
+        consistent_hashing: Option<ConsistentHashing> => (message, optional, tag = "7"),
+    }
+    #[derive(Copy)]
+    ConsistentHashing { hash_balance_factor: Option<UInt32> => (message, optional, tag = "2"), }
+    HealthCheck {
+        timeout: Option<Span> => (message, optional, tag = "1"),
+        interval: Option<Span> => (message, optional, tag = "2"),
+        unhealthy_threshold: Option<UInt32> => (message, optional, tag = "4"),
+        healthy_threshold: Option<UInt32> => (message, optional, tag = "5"),
+        http: Option<HttpHealthCheck> => (message, optional, tag = "8"),
+        tcp: Option<Empty> => (message, optional, tag = "9"),
+        no_traffic_interval: Option<Span> => (message, optional, tag = "12"),
+        interval_jitter_percent: u32 => (uint32, tag = "18"),
+    }
+    HttpHealthCheck {
+        path: String => (string, tag = "2"),
+        expected_statuses: Vec<Int64Range> => (message, repeated, tag = "9"),
+        /// 1 is HTTP2.
+        codec: i32 => (int32, tag = "10"),
+        retriable_statuses: Vec<Int64Range> => (message, repeated, tag = "12"),
+    }
+    HashPolicy {
+        header: Option<HashHeader> => (message, optional, tag = "1"),
+        cookie: Option<HashName> => (message, optional, tag = "2"),
+        connection: Option<HashConnection> => (message, optional, tag = "3"),
+        terminal: bool => (bool, tag = "4"),
+        query: Option<HashName> => (message, optional, tag = "5"),
+    }
+    HashHeader { header_name: String => (string, tag = "1"), }
+    HashName { name: String => (string, tag = "1"), }
+    #[derive(Copy)]
+    HashConnection { source_ip: bool => (bool, tag = "1"), }
     CircuitBreakers { thresholds: Vec<Thresholds> => (message, repeated, tag = "1"), }
     Thresholds {
         /// 0 is DEFAULT.
@@ -273,6 +339,7 @@ messages! {
     UpstreamHttp {
         common: Option<CommonHttp> => (message, optional, tag = "1"),
         explicit: Option<ExplicitHttp> => (message, optional, tag = "3"),
+        hash_policy: Vec<HashPolicy> => (message, repeated, tag = "10"),
     }
     #[derive(Copy)]
     CommonHttp { idle_timeout: Option<Span> => (message, optional, tag = "1"), }
@@ -354,9 +421,57 @@ pub(crate) mod squall {
             /// Of the backend as a whole; its floor is 0.
             service_breaker: Option<Breaker> => (message, optional, tag = "30"),
             overload: Option<Overload> => (message, optional, tag = "20"),
+            /// Not there: as by default.
+            candidates: Option<Candidates> => (message, optional, tag = "40"),
+            hashing: Option<Hashing> => (message, optional, tag = "41"),
+            health: Option<HealthCheck> => (message, optional, tag = "42"),
+        }
+        #[derive(Copy)]
+        Candidates {
+            penalty_first: Option<Span> => (message, optional, tag = "1"),
+            penalty_last: Option<Span> => (message, optional, tag = "2"),
+            request_bias_permille: u32 => (uint32, tag = "3"),
+            /// 0: zones do not matter.
+            overprovisioning_percent: u32 => (uint32, tag = "4"),
+            panic_percent: u32 => (uint32, tag = "5"),
+            slow_start: Option<SlowStart> => (message, optional, tag = "6"),
+            /// 0: all.
+            subset: u32 => (uint32, tag = "7"),
+        }
+        #[derive(Copy)]
+        SlowStart {
+            window: Option<Span> => (message, optional, tag = "1"),
+            aggression_permille: u32 => (uint32, tag = "2"),
+            min_weight_percent: u32 => (uint32, tag = "3"),
+        }
+        Hashing {
+            ring_min: u32 => (uint32, tag = "1"),
+            ring_max: u32 => (uint32, tag = "2"),
+            /// 0: a ring.
+            maglev_size: u32 => (uint32, tag = "3"),
+            keys: Vec<HashKey> => (message, repeated, tag = "4"),
+            /// 0: no bound.
+            bound_percent: u32 => (uint32, tag = "5"),
+            refuses: bool => (bool, tag = "6"),
+        }
+        HashKey {
+            /// 1 header, 2 cookie, 3 query parameter, 4 path, 5 source.
+            kind: u32 => (uint32, tag = "1"),
+            name: String => (string, tag = "2"),
+        }
+        HealthCheck {
+            /// Empty: a connection will do.
+            path: String => (string, tag = "1"),
+            /// First and last status of each range.
+            expected: Vec<u32> => (uint32, repeated, tag = "2"),
+            interval: Option<Span> => (message, optional, tag = "3"),
+            jitter_permille: u32 => (uint32, tag = "4"),
+            timeout: Option<Span> => (message, optional, tag = "5"),
+            unhealthy_after: u32 => (uint32, tag = "6"),
+            healthy_after: u32 => (uint32, tag = "7"),
         }
         Balancing {
-            /// 1 peak EWMA, 2 least request, 3 round robin, 4 random.
+            /// 1 peak EWMA, 2 least request, 3 round robin, 4 random, 5 by hash.
             algorithm: u32 => (uint32, tag = "1"),
             decay: Option<Span> => (message, optional, tag = "2"),
             default_rtt: Option<Span> => (message, optional, tag = "3"),

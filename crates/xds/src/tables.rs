@@ -2,6 +2,7 @@
 //!
 //! Names and numbers are those of Envoy's API as of Envoy 1.40; a number that is in neither list is shown as `field 77`.
 
+mod balance;
 pub(crate) mod fault;
 mod overload;
 mod protection;
@@ -295,24 +296,29 @@ pub(crate) static CLUSTER: Table = Table {
         (3, "eds_cluster_config", Message(&EDS_CONFIG)),
         (4, "connect_timeout", Message(&SPAN)),
         (6, "lb_policy", Leaf),
+        (8, "health_checks", Message(&balance::HEALTH_CHECK)),
         (10, "circuit_breakers", Message(&CIRCUIT_BREAKERS)),
         (19, "outlier_detection", Message(&protection::OUTLIER_DETECTION)),
+        (23, "ring_hash_lb_config", Message(&balance::RING_HASH)),
         (24, "transport_socket", Message(&TRANSPORT_SOCKET)),
         (25, "metadata", Message(&CLUSTER_METADATA)),
+        (27, "common_lb_config", Message(&balance::COMMON_LB)),
         (36, "typed_extension_protocol_options", AnyMap(&[&UPSTREAM_HTTP])),
         (37, "least_request_lb_config", Message(&LEAST_REQUEST)),
+        (52, "maglev_lb_config", Message(&balance::MAGLEV)),
+        (56, "round_robin_lb_config", Message(&balance::ROUND_ROBIN)),
     ],
-    refused: "5 per_connection_buffer_limit_bytes, 8 health_checks, 9 max_requests_per_connection, 13 \
+    refused: "5 per_connection_buffer_limit_bytes, 9 max_requests_per_connection, 13 \
         http_protocol_options, 14 http2_protocol_options, 16 dns_refresh_rate, 17 dns_lookup_family, 18 \
-        dns_resolvers, 20 cleanup_interval, 21 upstream_bind_config, 22 lb_subset_config, 23 ring_hash_lb_config, \
-        26 protocol_selection, 27 common_lb_config, 28 alt_stat_name, 29 common_http_protocol_options, 30 \
+        dns_resolvers, 20 cleanup_interval, 21 upstream_bind_config, 22 lb_subset_config, \
+        26 protocol_selection, 28 alt_stat_name, 29 common_http_protocol_options, 30 \
         upstream_connection_options, 31 close_connections_on_host_health_failure, 32 \
         ignore_health_on_host_removal, 33 load_assignment, 34 original_dst_lb_config, 38 cluster_type, 39 \
         respect_dns_ttl, 40 filters, 41 load_balancing_policy, 42 lrs_server, 43 transport_socket_matches, 44 \
         dns_failure_refresh_rate, 45 use_tcp_for_dns_lookups, 46 upstream_http_protocol_options, 47 \
         track_timeout_budgets, 48 upstream_config, 49 track_cluster_stats, 50 preconnect_policy, 51 \
-        connection_pool_per_downstream_connection, 52 maglev_lb_config, 53 dns_resolution_config, 54 \
-        wait_for_warm_on_init, 55 typed_dns_resolver_config, 56 round_robin_lb_config, 57 \
+        connection_pool_per_downstream_connection, 53 dns_resolution_config, 54 \
+        wait_for_warm_on_init, 55 typed_dns_resolver_config, 57 \
         lrs_report_endpoint_metrics, 58 dns_jitter, 59 transport_socket_matcher, 60 \
         per_connection_buffer_high_watermark_timeout, 61 stats_matcher, 62 queuing_policies",
 };
@@ -325,8 +331,12 @@ pub(crate) static EDS_CONFIG: Table = Table {
 
 pub(crate) static LEAST_REQUEST: Table = Table {
     name: "envoy.config.cluster.v3.Cluster.LeastRequestLbConfig",
-    known: &[(1, "choice_count", Message(&UINT32))],
-    refused: "2 active_request_bias, 3 slow_start_config",
+    known: &[
+        (1, "choice_count", Message(&UINT32)),
+        (2, "active_request_bias", Message(&balance::RUNTIME_DOUBLE)),
+        (3, "slow_start_config", Message(&balance::SLOW_START)),
+    ],
+    refused: "",
 };
 
 pub(crate) static CIRCUIT_BREAKERS: Table = Table {
@@ -365,9 +375,10 @@ pub(crate) static UPSTREAM_HTTP: Table = Table {
     known: &[
         (1, "common_http_protocol_options", Message(&COMMON_HTTP)),
         (3, "explicit_http_config", Message(&EXPLICIT_HTTP)),
+        (10, "hash_policy", Message(&balance::HASH_POLICY)),
     ],
     refused: "2 upstream_http_protocol_options, 4 use_downstream_protocol_config, 5 auto_config, 6 http_filters, 7 \
-        header_validation_config, 8 outlier_detection, 9 request_mirror_policies, 10 hash_policy, 11 retry_policy",
+        header_validation_config, 8 outlier_detection, 9 request_mirror_policies, 11 retry_policy",
 };
 
 pub(crate) static COMMON_HTTP: Table = Table {
@@ -534,6 +545,9 @@ pub(crate) static BACKEND: Table = Table {
         (4, "budget", Message(&BUDGET)),
         (5, "queue_timeout", Message(&SPAN)),
         (20, "overload", Message(&overload::OVERLOAD)),
+        (40, "candidates", Message(&balance::CANDIDATES)),
+        (41, "hashing", Message(&balance::HASHING)),
+        (42, "health", Message(&balance::SQUALL_HEALTH_CHECK)),
     ],
     refused: "",
 };

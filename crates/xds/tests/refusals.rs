@@ -1,7 +1,10 @@
 //! What Squall does not support is refused by name; what Envoy's servers leave out gets Envoy's meaning.
 
 use bytes::Bytes;
-use squall_policy::{BackendPolicy, Balancing, Budget, Mesh, OutlierConfig, RetryOn};
+use squall_policy::{
+    BackendPolicy, Balancing, Budget, Candidates, HashKey, HashTable, Hashing, HealthCheck, Mesh, OutlierConfig, Probe,
+    RetryOn, SlowStart, WhenDown,
+};
 use squall_xds::{Resources, decode, encode};
 
 /// A field delimited by a length.
@@ -27,6 +30,27 @@ fn varint(mut value: u64) -> Vec<u8> {
     }
     bytes.push(value as u8);
     bytes
+}
+
+/// A double field.
+fn double(number: u32, value: f64) -> Vec<u8> {
+    let mut bytes = varint(u64::from(number << 3 | 1));
+    bytes.extend(value.to_le_bytes());
+    bytes
+}
+
+/// The HTTP options of a cluster that speaks HTTP/1.1.
+fn http_options(more: &[Vec<u8>]) -> Vec<u8> {
+    let options = message(&[field(3, &field(1, &[])), more.concat()]);
+    let name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let any = message(&[field(1, format!("type.googleapis.com/{name}").as_bytes()), field(2, &options)]);
+    field(36, &message(&[field(1, name.as_bytes()), field(2, &any)]))
+}
+
+#[track_caller]
+fn policy(more: &[Vec<u8>]) -> BackendPolicy {
+    let mesh = decode(&resources_with_cluster(cluster(more))).unwrap_or_else(|nack| panic!("{nack}"));
+    mesh.backends.into_values().next().expect("one cluster")
 }
 
 /// A message of these parts.
@@ -103,7 +127,8 @@ fn an_extension_of_another_type_is_refused_by_its_type() {
 fn a_supported_field_with_an_unsupported_value_is_refused() {
     refused(
         &resources_with_cluster(cluster(&[number(6, 2)])),
-        "Cluster a: envoy.config.cluster.v3.Cluster.lb_policy: RING_HASH is not supported",
+        "Cluster a: envoy.config.cluster.v3.Cluster.lb_policy: \
+         the cluster's HttpProtocolOptions have no hash_policy (Squall reads none from routes)",
     );
     refused(
         &resources_with_cluster(cluster(&[field(19, &field(24, &[]))])),
@@ -139,6 +164,7 @@ fn what_another_server_leaves_out_has_envoys_meaning() {
         *policy,
         BackendPolicy {
             balancing: Balancing::RoundRobin,
+            candidates: Candidates { panic_percent: 50, ..Candidates::default() },
             connect_timeout: std::time::Duration::from_secs(5),
             pool_idle: Some(std::time::Duration::from_secs(3600)),
             budget: Some(Budget::default()),
@@ -151,4 +177,73 @@ fn what_another_server_leaves_out_has_envoys_meaning() {
     let retry = route.retry.as_ref().expect("retried");
     assert_eq!((retry.retries, retry.non_idempotent), (1, true), "Envoy repeats every method");
     assert_eq!(retry.on, [RetryOn::GatewayError, RetryOn::Grpc(14)]);
+}
+
+#[test]
+fn another_servers_hashing_is_followed_where_it_is_of_one_key() {
+    let cookie = field(10, &message(&[field(2, &field(1, b"session")), number(4, 1)]));
+    let header = field(10, &field(1, &field(1, b"X-User")));
+    let options = http_options(&[cookie, header.clone()]);
+    let bound = field(27, &field(7, &field(2, &number(1, 125))));
+    let found = policy(&[number(6, 5), field(52, &field(1, &number(1, 251))), options, bound]);
+    assert_eq!(
+        found.balancing,
+        Balancing::Hash(Hashing {
+            table: HashTable::Maglev { size: 251 },
+            keys: vec![HashKey::Cookie("session".into()), HashKey::Header("x-user".into())],
+            bound_percent: Some(125),
+            when_down: WhenDown::Next,
+        })
+    );
+    let two = http_options(&[header.clone(), header]);
+    refused(
+        &resources_with_cluster(cluster(&[number(6, 2), two])),
+        "Cluster a: envoy.config.cluster.v3.Cluster.lb_policy: \
+         a hash_policy with others after it must be terminal: Squall hashes one key",
+    );
+    let address = http_options(&[field(10, &field(3, &number(1, 1)))]);
+    refused(
+        &resources_with_cluster(cluster(&[number(6, 2), address])),
+        "Cluster a: envoy.config.cluster.v3.Cluster.lb_policy: \
+         a hash_policy must be a header, a cookie or a query parameter",
+    );
+}
+
+#[test]
+fn another_servers_slow_start_panic_and_health_checks_are_followed() {
+    let aggression = message(&[double(1, 1.1), field(2, b"key")]);
+    let slow = message(&[field(1, &number(1, 30)), field(2, &aggression), field(3, &double(1, 25.0))]);
+    let least = field(37, &message(&[field(2, &message(&[double(1, 0.5), field(2, b"key")])), field(3, &slow)]));
+    let panic = field(27, &field(1, &double(1, 30.0)));
+    let statuses = field(9, &message(&[number(1, 200), number(2, 300)]));
+    let http = field(8, &message(&[field(2, b"/up"), statuses]));
+    let times = message(&[field(1, &number(1, 1)), field(2, &number(1, 5))]);
+    let check =
+        field(8, &message(&[times.clone(), field(4, &number(1, 3)), field(5, &number(1, 2)), http, number(18, 7)]));
+    let found = policy(&[number(6, 1), check, panic, least]);
+    let second = std::time::Duration::from_secs(1);
+    assert_eq!(
+        found.candidates,
+        Candidates {
+            request_bias_permille: 500,
+            panic_percent: 30,
+            slow_start: Some(SlowStart { window: 30 * second, aggression_permille: 1100, min_weight_percent: 25 }),
+            ..Candidates::default()
+        }
+    );
+    assert_eq!(
+        found.health,
+        Some(HealthCheck {
+            probe: Probe::Http { path: "/up".into(), expected: vec![200..=299] },
+            interval: 5 * second,
+            jitter_permille: 70,
+            timeout: second,
+            unhealthy_after: 3,
+            healthy_after: 2,
+        })
+    );
+    refused(
+        &resources_with_cluster(cluster(&[field(8, &times)])),
+        "Cluster a: envoy.config.cluster.v3.Cluster.health_checks: must be of HTTP or TCP",
+    );
 }

@@ -1,5 +1,6 @@
 //! Documents of Kubernetes YAML as resources.
 
+mod balancing;
 mod fault;
 mod limits;
 mod policy;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use squall_policy::{Backoff, Balancing, Budget, Jitter, RetryOn};
+use squall_policy::{Backoff, Budget, Jitter, RetryOn};
 use squall_xds::retry_on;
 
+use super::balancing::{health_check, load_balancing};
 use super::limits::{self, Side};
 use super::protection;
 use super::{Metadata, each, optional, service_ref};
@@ -19,6 +20,7 @@ pub(super) fn read(metadata: Metadata, spec: Value<'_>) -> Option<TrafficPolicy>
     let known = &[
         "targetRefs",
         "loadBalancing",
+        "healthCheck",
         "retries",
         "circuitBreaker",
         "serviceCircuitBreaker",
@@ -33,7 +35,8 @@ pub(super) fn read(metadata: Metadata, spec: Value<'_>) -> Option<TrafficPolicy>
         let targets = each(list, |value| target(value, &metadata.id.0))?;
         if targets.is_empty() { list.refuse("a policy without a target has no effect") } else { Some(targets) }
     });
-    let balancing = optional(&fields, "loadBalancing", balancing);
+    let balancing = optional(&fields, "loadBalancing", load_balancing);
+    let health = optional(&fields, "healthCheck", health_check);
     let retries = optional(&fields, "retries", retries);
     let breaker = optional(&fields, "circuitBreaker", protection::breaker);
     let service_breaker = optional(&fields, "serviceCircuitBreaker", protection::service_breaker);
@@ -49,6 +52,7 @@ pub(super) fn read(metadata: Metadata, spec: Value<'_>) -> Option<TrafficPolicy>
         place: metadata.place,
         targets: targets?,
         balancing: balancing?,
+        health: health?,
         retries: retries?,
         breaker: breaker?,
         service_breaker: service_breaker?,
@@ -88,37 +92,6 @@ pub(super) fn ordered(
     }
     fields.whole().mistakes().push(mistake);
     None
-}
-
-fn balancing(value: Value<'_>) -> Option<Balancing> {
-    let fields = value.fields("loadBalancing", &["algorithm", "decay", "defaultRtt", "choices"])?;
-    let names = ["PeakEwma", "LeastRequest", "RoundRobin", "Random"];
-    let algorithm = optional(&fields, "algorithm", |value| value.choice(&names.map(|name| (name, name))))?;
-    let algorithm = algorithm.unwrap_or(names[0]);
-    for (name, of) in [("decay", &names[..1]), ("defaultRtt", &names[..1]), ("choices", &names[..2])] {
-        if let Some((key, _)) = fields.keyed(name).filter(|_| !of.contains(&algorithm)) {
-            let mistake = Mistake::new(&key.place, format!("`{name}` has no meaning with `{algorithm}`"));
-            let mistake = match fields.get("algorithm") {
-                Some(algorithm) => mistake.label(algorithm.place(), "chosen here"),
-                None => mistake,
-            };
-            value.mistakes().push(mistake.help(format!("it belongs to {}", of.join(" and "))));
-        }
-    }
-    let choices = optional(&fields, "choices", |value| value.integer_u32(1, u32::MAX));
-    let decay = optional(&fields, "decay", above_zero);
-    let default_rtt = optional(&fields, "defaultRtt", above_zero);
-    let choices = choices?.unwrap_or(2);
-    Some(match algorithm {
-        "LeastRequest" => Balancing::LeastRequest { choices },
-        "RoundRobin" => Balancing::RoundRobin,
-        "Random" => Balancing::Random,
-        _ => Balancing::PeakEwma {
-            decay: decay?.unwrap_or(Duration::from_secs(10)),
-            default_rtt: default_rtt?.unwrap_or(Duration::from_millis(30)),
-            choices,
-        },
-    })
 }
 
 fn retries(value: Value<'_>) -> Option<Retries> {

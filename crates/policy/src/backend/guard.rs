@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{Backend, BackendEvent, Permit, Slot, SlotId, estimate_settings};
 use crate::breaker::{self, Admits, Breaker, Effect, InFlight};
-use crate::ewma::Estimate;
+use crate::ewma::{Estimate, Penalty};
 use crate::mesh::{BackendPolicy, Breaker as BreakerConfig, Endpoint, Outliers};
 use crate::outlier::{self, Crowd, Ejection, Origin, Rates, Tally, fails_too_often, heard};
 use crate::verdict::Verdict;
@@ -272,6 +272,7 @@ impl Backend {
             Effect::Closed => {
                 // What was measured while it was ill says nothing about it now.
                 self.slots[index].estimate = Estimate::new(now, estimate_settings(&self.policy.balancing).1);
+                self.slots[index].penalty = Penalty::default();
                 Some(breaker::Transition::Closed)
             }
             Effect::Trips(why) => {

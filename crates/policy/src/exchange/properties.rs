@@ -295,7 +295,8 @@ impl World {
             Op::Begin { idempotent, deadline_ms, route: kind } => {
                 let (timeouts, retry) = route(kind);
                 let deadline = deadline_ms.map(|ms| self.now + Duration::from_millis(ms));
-                let facts = RequestFacts { idempotent, deadline, rank: rank(kind, deadline_ms), caller: None };
+                let facts =
+                    RequestFacts { idempotent, deadline, rank: rank(kind, deadline_ms), caller: None, hash: None };
                 let exchange = Exchange::begin(self.now, &mut self.backend, facts, timeouts, retry.as_ref());
                 let ticket = exchange.ticket();
                 let live = Live {
@@ -529,6 +530,11 @@ impl World {
                     assert!(self.ejected.remove(&endpoint), "only the ejected return");
                 }
                 BackendEvent::EjectionRefused { .. } | BackendEvent::EjectionSpared { .. } => {}
+                BackendEvent::Unhealthy { .. }
+                | BackendEvent::Healthy { .. }
+                | BackendEvent::Panics { .. }
+                | BackendEvent::Calmed
+                | BackendEvent::ZoneShare { .. } => unreachable!("these policies have no health checks and no zones"),
                 BackendEvent::LimitMoved { from, to, .. } => assert_ne!(from, to, "a move moves"),
             }
         }

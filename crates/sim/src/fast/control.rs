@@ -289,7 +289,7 @@ impl super::state::Node {
             let rng = self.root.fork(&format!("backend {name}"));
             self.cells.push(Cell {
                 name: name.clone(),
-                backend: squall_policy::Backend::new(name.clone(), policy.clone(), rng),
+                backend: squall_policy::Backend::new(name.clone(), policy.clone(), rng).at(self.here.clone()),
                 waiting: std::collections::BTreeMap::new(),
                 alarm: NEVER,
                 handshake: if policy.mutual_tls { TLS_HANDSHAKE } else { PLAIN_HANDSHAKE },

@@ -48,6 +48,9 @@ pub(crate) fn refuse(scenario: &Scenario) -> Result<(), Unsupported> {
 
 /// Refuses a mesh whose routes look at what only HTTP has.
 pub(super) fn refuse_mesh(mesh: &Mesh) -> Result<(), Unsupported> {
+    if let Some((name, _)) = mesh.backends.iter().find(|(_, policy)| policy.health.is_some()) {
+        return Err(unsupported(format!("the health checks of {name}"), "they take connections of their own"));
+    }
     for route in mesh.hosts.iter().flat_map(|host| &host.routes) {
         let matched = route.matches.headers.iter().map(|header| header.name.as_str());
         let made = route.request_headers.iter().chain(&route.response_headers).map(changed);

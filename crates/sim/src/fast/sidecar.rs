@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use squall_policy::{
-    Attempt, AttemptNumber, Ended, Exchange, Failure, Instant, LocalReply, Rank, Reason, RequestFacts, RequestLine,
-    Route, RouteTimeouts, Step, pick_backend,
+    Attempt, AttemptNumber, Balancing, Ended, Exchange, Failure, Instant, LocalReply, Rank, Reason, RequestFacts,
+    RequestLine, Route, RouteTimeouts, Step, pick_backend, request_hash,
 };
 use squall_proxy::{HowEnded, Record, RequestNumber, Side};
 
@@ -78,6 +78,7 @@ impl World {
             idempotent: asked.idempotent,
             deadline: left.map(|left| now + left),
             rank: self.rank(request, passed),
+            hash: self.hash(host, cell, question, passed),
             ..RequestFacts::default()
         };
         let keeps_body =
@@ -199,6 +200,24 @@ impl World {
             over_budget: false,
         });
         u32::try_from(line).expect("a run has fewer than 2^32 calls")
+    }
+
+    /// The hash of a request's key, if its backend balances by one.
+    fn hash(&self, host: u32, cell: u32, question: u32, passed: u32) -> Option<u64> {
+        let node = &self.nodes[host as usize];
+        let balancing = &node.cells[cell as usize].backend.policy().balancing;
+        let Balancing::Hash(_) = balancing else { return None };
+        let asked = &self.plan.questions[question as usize];
+        let brought = self.plan.brought(passed);
+        let header = |name: &str| asked.header(name, brought).map(std::borrow::Cow::Owned);
+        let line = RequestLine {
+            authority: &asked.authority,
+            method: &asked.method,
+            path: asked.path(),
+            query: asked.query(),
+            header: &header,
+        };
+        request_hash(balancing, &line, Some(&self.identities[host as usize]))
     }
 
     /// Where in the host's `ways` the route of a question is.

@@ -48,6 +48,7 @@ pub(super) struct Node {
     pub(super) name: Arc<str>,
     /// How much its clock runs ahead, in nanoseconds.
     pub(super) ahead: u64,
+    pub(super) here: squall_policy::Here,
     pub(super) party: Party,
     pub(super) state: State,
     /// How often it was booted.

@@ -282,6 +282,7 @@ fn read_service(value: Value<'_>, defaults: &Defaults<'_>, grpc: &BTreeMap<&str,
         finishes_abandoned: true,
         cpu_per_poll: Duration::ZERO,
         clock_ahead: Duration::ZERO,
+        health_check: None,
         entry: fields.get("isEntrypoint").map_or(Some(false), |entry| entry.boolean())?,
     })
 }

@@ -12,9 +12,10 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use squall_policy::{
-    AbortWith, BackendName, BackendPolicy, Backoff, Balancing, Budget, Endpoint, FaultAbort, FaultDelay, HeaderChange,
-    HeaderMatch, Inbound, Jitter, Limits, Mesh, PathMatch, Protocol, QueryMatch, RetryOn, RetryPolicy, Route,
-    RouteFault, RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
+    AbortWith, BackendName, BackendPolicy, Backoff, Balancing, Budget, Candidates, Endpoint, FaultAbort, FaultDelay,
+    HashKey, HashTable, Hashing, HeaderChange, HeaderMatch, HealthCheck, Inbound, Jitter, Limits, Mesh, PathMatch,
+    Penalty, Probe, Protocol, QueryMatch, RetryOn, RetryPolicy, Route, RouteFault, RouteMatch, RouteTimeouts,
+    SlowStart, VirtualHost, WeightedBackend, WhenDown, Zones,
 };
 
 fn span(least_ms: u64, most_ms: u64) -> impl Strategy<Value = Duration> {
@@ -44,7 +45,79 @@ fn balancing() -> impl Strategy<Value = Balancing> {
         (1_u32..9).prop_map(|choices| Balancing::LeastRequest { choices }),
         Just(Balancing::RoundRobin),
         Just(Balancing::Random),
+        hashing().prop_map(Balancing::Hash),
     ]
+}
+
+fn hashing() -> impl Strategy<Value = Hashing> {
+    let table = prop_oneof![
+        (1_u32..1000, 1000_u32..1 << 23).prop_map(|(min, max)| HashTable::Ring { min, max }),
+        prop::sample::select(vec![2_u32, 251, 65_537]).prop_map(|size| HashTable::Maglev { size }),
+    ];
+    let key = prop_oneof![
+        word().prop_map(HashKey::Header),
+        word().prop_map(HashKey::Cookie),
+        word().prop_map(HashKey::Query),
+        Just(HashKey::Path),
+        Just(HashKey::Source),
+    ];
+    (table, vec(key, 1..4), option::of(100_u32..1000), any::<bool>()).prop_map(|(table, keys, bound, refuses)| {
+        let when_down = if refuses { WhenDown::Refuse } else { WhenDown::Next };
+        Hashing { table, keys, bound_percent: bound.filter(|_| !refuses), when_down }
+    })
+}
+
+/// Without what does not go together with `balancing`.
+fn fitting(balancing: &Balancing, candidates: Candidates) -> Candidates {
+    let is_sharded = matches!(balancing, Balancing::Hash(Hashing { when_down: WhenDown::Refuse, .. }));
+    let (is_hash, is_random) = (matches!(balancing, Balancing::Hash(_)), matches!(balancing, Balancing::Random));
+    Candidates {
+        zones: candidates.zones.filter(|_| !is_sharded),
+        slow_start: candidates.slow_start.filter(|_| !is_hash && !is_random),
+        subset: candidates.subset.filter(|_| !is_hash),
+        ..candidates
+    }
+}
+
+fn candidates() -> impl Strategy<Value = Candidates> {
+    let penalty = (span(1, 300), span(300, 60_000)).prop_map(|(first, last)| Penalty { first, last });
+    let zones = (100_u32..=1000).prop_map(|overprovisioning_percent| Zones { overprovisioning_percent });
+    let slow_start =
+        (span(1, 60_000), 1_u32..10_000, 1_u32..=100).prop_map(|(window, aggression_permille, min_weight_percent)| {
+            SlowStart { window, aggression_permille, min_weight_percent }
+        });
+    let parts = (
+        option::of(penalty),
+        0_u32..10_000,
+        option::of(zones),
+        0_u32..=100,
+        option::of(slow_start),
+        option::of(1_u32..),
+    );
+    parts.prop_map(|(penalty, request_bias_permille, zones, panic_percent, slow_start, subset)| Candidates {
+        penalty,
+        request_bias_permille,
+        zones,
+        panic_percent,
+        slow_start,
+        subset,
+    })
+}
+
+fn health_check() -> impl Strategy<Value = HealthCheck> {
+    let range = (100_u16..300, 300_u16..600).prop_map(|(first, last)| first..=last);
+    let http = ("(/[a-z]{1,5}){1,3}", vec(range, 1..3)).prop_map(|(path, expected)| Probe::Http { path, expected });
+    let probe = prop_oneof![http, Just(Probe::Connect)];
+    (probe, span(10, 60_000), 0_u32..=1000, span(1, 60_000), 1_u32..9, 1_u32..9).prop_map(
+        |(probe, interval, jitter_permille, timeout, unhealthy_after, healthy_after)| HealthCheck {
+            probe,
+            interval,
+            jitter_permille,
+            timeout,
+            unhealthy_after,
+            healthy_after,
+        },
+    )
 }
 
 fn budget() -> impl Strategy<Value = Budget> {
@@ -57,7 +130,7 @@ fn budget() -> impl Strategy<Value = Budget> {
 
 pub fn backend_policy() -> impl Strategy<Value = BackendPolicy> {
     (
-        (balancing(), protection::all(), limits()),
+        ((balancing(), candidates(), option::of(health_check())), protection::all(), limits()),
         (
             option::of(overload::rate()),
             option::of(budget()),
@@ -69,11 +142,13 @@ pub fn backend_policy() -> impl Strategy<Value = BackendPolicy> {
     )
         .prop_map(
             |(
-                (balancing, (breaker, service_breaker, outliers), limits),
+                ((balancing, candidates, health), (breaker, service_breaker, outliers), limits),
                 (rate, budget, connect_timeout, pool_idle, protocol, mutual_tls),
             )| {
                 BackendPolicy {
+                    candidates: fitting(&balancing, candidates),
                     balancing,
+                    health,
                     breaker,
                     service_breaker,
                     outliers,

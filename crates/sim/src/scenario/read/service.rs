@@ -28,6 +28,7 @@ const SERVICE: &[&str] = &[
     "abandoned",
     "cpuPerPoll",
     "clockAhead",
+    "healthCheck",
     "entry",
     "time",
     "errorRate",
@@ -242,9 +243,15 @@ fn service(
             .unwrap_or(true),
         cpu_per_poll: fields.get("cpuPerPoll").and_then(value::span).unwrap_or_default(),
         clock_ahead: fields.get("clockAhead").and_then(value::span).unwrap_or_default(),
+        health_check: fields.get("healthCheck").and_then(health_path),
         entry: fields.get("entry").and_then(|entry| entry.boolean()).unwrap_or(false),
         namespace,
     })
+}
+
+fn health_path(value: Value<'_>) -> Option<String> {
+    let path = value.text()?;
+    if path.starts_with('/') { Some(path.to_owned()) } else { value.refuse("a path begins with `/`") }
 }
 
 fn version(
