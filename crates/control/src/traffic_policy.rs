@@ -178,7 +178,8 @@
 //! The header `squall-priority` says how much a request matters: `critical`, `default` (what says nothing) or `sheddable`. An
 //! application, or an HTTPRoute's RequestHeaderModifier, sets it; applications pass it on with the calls they make, as they do
 //! `x-request-id` and `traceparent`. A queue with `priorities` serves by rank: by class, then by a hash of `x-request-id`,
-//! which is the same at every service that a request reaches. When it is full, a newcomer takes the place of whoever ranks lowest.
+//! which is the same at every service that a request reaches. When it is full, a newcomer takes the place of whoever ranks lowest,
+//! who is answered with 429.
 //! So overloaded services all keep the same requests, and do little work for one that fails elsewhere. Who ranks low waits long:
 //! set a `queueTimeout` or a time-out of the request.
 //!

@@ -6,8 +6,8 @@
 //!     │ room in the queue, or a worse one in it     ▲
 //!     ├──────────────────▶ Queued ── a place ──▶ Granted ─ claim ─┘
 //!     │                       ├ withdraw ▶ (gone)   └ withdraw ▶ (gone; the place goes on)
-//!     │                       └ preempted by a better one, waits too long (CoDel), would be late ▶ Shed ─ claim ▶ (gone)
-//!     └─ no room, would be late ─▶ Refused
+//!     │                       └ outranked by a newcomer, waits too long (CoDel), would be late ▶ Shed ─ claim ▶ (gone)
+//!     └─ no room, outranked, would be late ─▶ Refused
 //! ```
 //!
 //! First come, first served, in the order of tickets; nobody overtakes the queue. With priorities, in the order of ranks: served
@@ -153,7 +153,8 @@ impl Admission {
         }
         if self.queue.len() >= limits.pending as usize {
             match self.queue.worst() {
-                Some((worst, loser)) if rank < worst && limits.pending > 0 => self.send_away(loser, Reason::Preempted),
+                Some((worst, loser)) if rank < worst && limits.pending > 0 => self.send_away(loser, Reason::Outranked),
+                Some(_) if limits.queue.priorities && limits.pending > 0 => return Entry::Refused(Reason::Outranked),
                 Some(_) | None => return Entry::Refused(Reason::QueueFull),
             }
         }

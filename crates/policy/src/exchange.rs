@@ -374,7 +374,7 @@ impl Exchange {
                 backend.end(permit);
                 let left = match (verdict, end) {
                     (_, Verdict::Nothing) => Left::CallerGone,
-                    (Verdict::Success | Verdict::Nothing, Verdict::Success) => Left::Served,
+                    (Verdict::Success, Verdict::Success) => Left::Served,
                     (_, _) => Left::Failed,
                 };
                 self.leave(now, backend, left);

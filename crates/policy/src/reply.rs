@@ -37,8 +37,9 @@ pub enum Reason {
     WouldBeLate,
     /// Sent away because all had been waiting too long (CoDel).
     QueueDelay,
-    /// Gave its place in a full queue to a request that matters more.
-    Preempted,
+    /// In a full queue all others matter more; it came last, or gave its place up: 429, as Kubernetes' priority and fairness
+    /// says it, so that no breaker takes it for an illness of the endpoint.
+    Outranked,
     /// One too many per time: 429, with `retry-after`.
     RateLimited,
     /// The request's time ran out.
@@ -68,10 +69,8 @@ impl LocalReply {
             | Reason::ConnectFailure
             | Reason::Reset
             | Reason::RefusedStream => (503, 14),
-            Reason::QueueFull | Reason::QueueTimeout | Reason::WouldBeLate | Reason::QueueDelay | Reason::Preempted => {
-                (503, 8)
-            }
-            Reason::RateLimited => (429, 8),
+            Reason::QueueFull | Reason::QueueTimeout | Reason::WouldBeLate | Reason::QueueDelay => (503, 8),
+            Reason::Outranked | Reason::RateLimited => (429, 8),
             Reason::DeadlineExceeded | Reason::PerTryTimeout => (504, 4),
             Reason::FaultInjected => (503, 14),
         };
@@ -82,7 +81,7 @@ impl LocalReply {
 impl Reason {
     /// Those by which a limit refuses a request, before any try.
     pub const OVERLOAD: [Self; 6] =
-        [Self::QueueFull, Self::QueueTimeout, Self::WouldBeLate, Self::QueueDelay, Self::Preempted, Self::RateLimited];
+        [Self::QueueFull, Self::QueueTimeout, Self::WouldBeLate, Self::QueueDelay, Self::Outranked, Self::RateLimited];
 
     /// The word for headers, logs and metrics: `queue-full`.
     #[must_use]
@@ -97,7 +96,7 @@ impl Reason {
             Self::QueueTimeout => "queue-timeout",
             Self::WouldBeLate => "would-be-late",
             Self::QueueDelay => "queue-delay",
-            Self::Preempted => "preempted",
+            Self::Outranked => "outranked",
             Self::RateLimited => "rate-limited",
             Self::DeadlineExceeded => "deadline-exceeded",
             Self::PerTryTimeout => "per-try-timeout",
@@ -131,7 +130,7 @@ mod tests {
             (Reason::QueueTimeout, "queue-timeout 503 8"),
             (Reason::WouldBeLate, "would-be-late 503 8"),
             (Reason::QueueDelay, "queue-delay 503 8"),
-            (Reason::Preempted, "preempted 503 8"),
+            (Reason::Outranked, "outranked 429 8"),
             (Reason::RateLimited, "rate-limited 429 8"),
             (Reason::DeadlineExceeded, "deadline-exceeded 504 4"),
             (Reason::PerTryTimeout, "per-try-timeout 504 4"),

@@ -9,7 +9,7 @@ pub(crate) enum Verdict {
     Success,
     /// It did not.
     Failure(Cause),
-    /// Neither: the caller went away, for example.
+    /// Neither: the caller went away, or too much was asked (429).
     Nothing,
 }
 
@@ -38,6 +38,8 @@ impl Verdict {
 /// What a head says about its endpoint.
 pub(crate) fn judge_head(answer: Answer) -> Verdict {
     match answer.status {
+        // There is too much of something, which is said quickly: neither an illness nor a latency.
+        429 => Verdict::Nothing,
         502..=504 => Verdict::Failure(Cause::Gateway),
         500.. => Verdict::Failure(Cause::Server),
         _ => judge_grpc(answer.grpc),
@@ -63,7 +65,8 @@ mod tests {
         for (status, grpc, want) in [
             (200, None, Verdict::Success),
             (404, None, Verdict::Success),
-            (429, None, Verdict::Success),
+            (429, None, Verdict::Nothing),
+            (429, Some(8), Verdict::Nothing),
             (500, None, server),
             (501, None, server),
             (502, None, gateway),

@@ -7,14 +7,19 @@ use http::HeaderMap;
 use http::header::RETRY_AFTER;
 use http::response::Parts;
 use squall_net::tls::TlsError;
-use squall_policy::{Answer, Failure};
+use squall_policy::{Answer, Failure, Reason};
 
-use crate::headers::{self, GRPC_STATUS};
+use crate::headers::{self, GRPC_STATUS, REASON};
+
+/// Why a sidecar refuses requests with 429.
+const TOO_MANY: [Reason; 2] = [Reason::Outranked, Reason::RateLimited];
 
 /// What the policy must know of a head.
 pub(crate) fn answer(head: &Parts, replayable: bool) -> Answer {
+    // A sidecar that tells a gRPC caller of too many requests has 429 in mind; gRPC's word for it means an ill endpoint too.
+    let too_many = head.headers.get(REASON).is_some_and(|why| TOO_MANY.iter().any(|word| word.as_str() == why));
     Answer {
-        status: head.status.as_u16(),
+        status: if too_many { 429 } else { head.status.as_u16() },
         grpc: grpc_status(&head.headers),
         retry_after: headers::number(&head.headers, RETRY_AFTER).map(Duration::from_secs),
         replayable,

@@ -364,7 +364,7 @@ impl Drive<'_> {
             Ok(got) => {
                 let (head, body) = got.response.into_parts();
                 let answer = judge::answer(&head, replayable);
-                let (status, grpc) = (answer.status, answer.grpc);
+                let (status, grpc) = (head.status.as_u16(), answer.grpc);
                 core.record(now, &Record::Head { request, attempt, status, grpc, latency });
                 held.on_head(attempt, answer);
                 Some(Got { response: Response::from_parts(head, body), ..got })

@@ -164,7 +164,7 @@ impl App {
                 }
                 Some(Ok(Answer { status, grpc, whole, .. })) => {
                     self.note(&Note::CallEnded { request, host, status, grpc, took });
-                    if whole && status < 500 && grpc.unwrap_or(0) == 0 {
+                    if whole && !is_failure(status, grpc) {
                         failure = String::new();
                         break;
                     }
@@ -186,6 +186,11 @@ impl App {
             question.headers.push((TIME_LEFT, HeaderValue::from(ms.max(1))));
         }
     }
+}
+
+/// Whether an answer fails the call it is given to, in the eyes of an application: it was refused, or the server failed.
+pub(crate) fn is_failure(status: u16, grpc: Option<u8>) -> bool {
+    status >= 500 || status == 429 || grpc.unwrap_or(0) != 0
 }
 
 fn question(call: &Call, grpc: bool, passed_on: &PassedOn) -> Question {

@@ -99,7 +99,7 @@ fn a_better_one_takes_the_place_of_the_worst_in_a_full_queue() {
     let limits = Limits { in_flight: 1, queue: QueueConfig { priorities: true, ..FIFO }, ..LIMITS };
     let mut admission = with(&limits);
     let mut enter = |number, class, key| admission.enter(ms(0), ranked(number, class, key), &limits);
-    let refused = Entry::Refused(Reason::QueueFull);
+    let refused = Entry::Refused(Reason::Outranked);
     assert_eq!(enter(1, Class::Sheddable, 9), Entry::Placed);
     assert_eq!(enter(2, Class::Sheddable, 3), Entry::Queued);
     assert_eq!(enter(3, Class::Sheddable, 7), Entry::Queued);
@@ -110,7 +110,7 @@ fn a_better_one_takes_the_place_of_the_worst_in_a_full_queue() {
     assert_eq!(enter(8, Class::Default, 98), Entry::Queued, "for 6");
     assert_eq!(woken(&mut admission), [3, 5, 2, 6]);
     for shed in [3, 5, 2, 6] {
-        assert_eq!(admission.claim(Ticket(shed)), Claim::Shed(Reason::Preempted));
+        assert_eq!(admission.claim(Ticket(shed)), Claim::Shed(Reason::Outranked));
         assert_eq!(admission.claim(Ticket(shed)), Claim::Waits, "told once");
     }
     (0..2).for_each(|_| leave(&mut admission, 1, &limits));
@@ -193,7 +193,7 @@ fn those_who_wait_are_ranked_anew_when_ranks_begin_to_count() {
     admission.set_limits(ms(1), &on, &off);
     (0..2).for_each(|_| leave(&mut admission, 1, &off));
     assert_eq!(woken(&mut admission), [2, 3, 4], "2 was sent away; then in order of arrival");
-    assert_eq!(admission.claim(Ticket(2)), Claim::Shed(Reason::Preempted));
+    assert_eq!(admission.claim(Ticket(2)), Claim::Shed(Reason::Outranked));
 }
 
 mod properties;

@@ -156,7 +156,7 @@ fn a_route_says_how_much_a_request_matters_and_who_matters_more_goes_first() {
         story.saw(&host, "Queued").await;
         let pays = ask("/pay");
         let second = second.await.expect("answered");
-        assert_eq!((second.status().as_u16(), header(&second, "squall-reason")), (503, "preempted"));
+        assert_eq!((second.status().as_u16(), header(&second, "squall-reason")), (429, "outranked"));
         enter.send(()).await.expect("the origin waits");
         let first = first.await.expect("answered");
         assert_eq!(header(&first, "saw-squall-priority"), "sheddable", "it is passed on");

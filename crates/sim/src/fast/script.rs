@@ -218,7 +218,7 @@ impl World {
         let Some(calling) = strand.call else { return };
         strand.waits += 1;
         let (status, grpc) = reply.map_or((0, None), |reply| (reply.status, reply.grpc));
-        let failed = reply.is_none() || status >= 500 || grpc.unwrap_or(0) != 0;
+        let failed = reply.is_none() || crate::script::is_failure(status, grpc);
         if self.keeps {
             self.note_call(key, calling, reply, None);
         }

@@ -181,12 +181,15 @@ pub(super) struct Reply {
     pub(super) in_head: bool,
     /// In whole seconds, as the header says it; 0: not given.
     pub(super) retry_after_s: u32,
+    /// A sidecar means 429, also where it says so in gRPC's words.
+    pub(super) too_many: bool,
     pub(super) bytes: u64,
 }
 
 impl Reply {
     /// No answer yet.
-    pub(super) const NONE: Self = Self { status: 0, grpc: None, in_head: false, retry_after_s: 0, bytes: 0 };
+    pub(super) const NONE: Self =
+        Self { status: 0, grpc: None, in_head: false, retry_after_s: 0, too_many: false, bytes: 0 };
 }
 
 /// A request in a sidecar.
@@ -421,5 +424,6 @@ pub(super) enum Next {
 /// What the policy must know of an answer.
 pub(super) fn judged(reply: &Reply, replayable: bool) -> Answer {
     let retry_after = (reply.retry_after_s > 0).then(|| Duration::from_secs(u64::from(reply.retry_after_s)));
-    Answer { status: reply.status, grpc: reply.grpc.filter(|_| reply.in_head), retry_after, replayable }
+    let status = if reply.too_many { 429 } else { reply.status };
+    Answer { status, grpc: reply.grpc.filter(|_| reply.in_head), retry_after, replayable }
 }

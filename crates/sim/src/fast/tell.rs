@@ -126,6 +126,7 @@ impl World {
             grpc: grpc.then_some(code),
             in_head: true,
             retry_after_s,
+            too_many: status == 429,
             bytes: 0,
         }
     }

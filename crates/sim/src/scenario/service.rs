@@ -166,7 +166,7 @@ pub struct Call {
     /// The application's own time-out per try; `None` (default): it waits for ever.
     pub timeout: Option<Duration>,
     /// The application's own tries, at least 1, one after the other at once; distinct from the mesh's retries. Default 1.
-    /// An answer of 500 or above (gRPC: any status but 0), a broken connection and a time-out are failures.
+    /// An answer of 429, or 500 or above (gRPC: any status but 0), a broken connection and a time-out are failures.
     pub tries: u32,
     /// A failure after all tries is tolerated: the script goes on. Default false.
     pub optional: bool,

@@ -21,6 +21,7 @@ impl Model {
             let worst = (0..self.line.len()).max_by_key(|at| (self.line[*at].rank, self.line[*at].ticket));
             match worst.filter(|at| limits.queue.priorities && asker.rank < self.line[*at].rank) {
                 Some(at) => self.shed.push(self.line.remove(at).ticket),
+                None if limits.queue.priorities && limits.pending > 0 => return Entry::Refused(Reason::Outranked),
                 None => return Entry::Refused(Reason::QueueFull),
             }
         }
@@ -78,7 +79,7 @@ proptest! {
             }
             for ticket in model.shed.drain(..) {
                 prop_assert_eq!(admission.poll_granted(), Some(ticket));
-                prop_assert_eq!(admission.claim(ticket), Claim::Shed(Reason::Preempted));
+                prop_assert_eq!(admission.claim(ticket), Claim::Shed(Reason::Outranked));
             }
             while let Some(ticket) = model.next(&limits) {
                 prop_assert_eq!(admission.poll_granted(), Some(ticket));
@@ -108,7 +109,7 @@ proptest! {
                 Entry::Queued => {
                     waiting.push((asker.rank, number));
                     while let Some(shed) = admission.poll_granted() {
-                        prop_assert_eq!(admission.claim(shed), Claim::Shed(Reason::Preempted));
+                        prop_assert_eq!(admission.claim(shed), Claim::Shed(Reason::Outranked));
                         let at = waiting.iter().position(|(_, ticket)| *ticket == shed.0).expect("it waited");
                         let (rank, _) = waiting.remove(at);
                         prop_assert!(waiting.iter().all(|(other, _)| *other <= rank));
@@ -144,7 +145,7 @@ proptest! {
                     Entry::Placed => inside.push(now),
                     Entry::Queued => waiting.push(asker.ticket),
                     Entry::Refused(reason) => {
-                        prop_assert!(matches!(reason, Reason::QueueFull | Reason::WouldBeLate));
+                        prop_assert!(matches!(reason, Reason::Outranked | Reason::WouldBeLate));
                     }
                 },
                 5..7 if !inside.is_empty() => {
