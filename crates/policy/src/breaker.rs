@@ -205,7 +205,11 @@ impl Breaker {
             State::Closed => Admits::Yes,
             State::Open { until } if now < until => Admits::No,
             State::Open { .. } => Admits::Probe,
-            State::HalfOpen { probing, .. } if probing < config.probes => Admits::Probe,
+            State::HalfOpen { probing, .. }
+                if mutant!("half-open-lets-everything-through", probing < config.probes, true) =>
+            {
+                Admits::Probe
+            }
             State::HalfOpen { .. } => Admits::No,
         }
     }
@@ -239,7 +243,7 @@ impl Breaker {
 
     /// Counts a verdict. A permit may bring one before it ends (a failed head whose body is still streamed).
     pub(crate) fn judge(&mut self, now: Instant, epoch: u32, verdict: Verdict, config: &Config) -> Option<Effect> {
-        if epoch != self.epoch {
+        if mutant!("late-answers-count", epoch != self.epoch, false) {
             return None;
         }
         let failed = match verdict {
@@ -306,7 +310,7 @@ impl Breaker {
             let counts = shares.outcomes.at(now, rate.window);
             let successes = counts.all - counts.bad;
             let too_few = u64::from(successes) * 1000 < u64::from(rate.below_permille) * u64::from(counts.all);
-            if counts.all >= rate.min_requests && too_few {
+            if mutant!("one-failure-is-a-rate", counts.all >= rate.min_requests, true) && too_few {
                 return Some(Trip::SuccessRate { successes, of: counts.all });
             }
         }
@@ -330,18 +334,22 @@ impl Breaker {
         rng: &mut Rng,
     ) -> Option<Transition> {
         let again = match self.state {
-            State::Closed if kept => {
+            State::Closed if mutant!("no-floor-under-breakers", kept, false) => {
                 let said = std::mem::replace(&mut self.refused, true);
                 return (!said).then_some(Transition::Refused { why });
             }
             State::Closed => false,
             State::Open { .. } | State::HalfOpen { .. } => true,
         };
-        let open_for = if again { self.open_for.saturating_mul(2).max(config.open_min) } else { config.open_min };
+        let open_for = if mutant!("open-time-does-not-grow", again, false) {
+            self.open_for.saturating_mul(2).max(config.open_min)
+        } else {
+            config.open_min
+        };
         self.by_run = matches!(why, Trip::Failures { .. });
         self.open_for = open_for.min(config.open_max);
         let most = self.open_for.saturating_mul(1000 + config.jitter_permille) / 1000;
-        let until = now + rng.between(self.open_for, most);
+        let until = now + mutant!("breakers-reopen-together", rng.between(self.open_for, most), self.open_for);
         self.enter(State::Open { until });
         Some(Transition::Opened { until, why })
     }

@@ -213,7 +213,7 @@ impl Outlier {
 
     /// Counts a verdict: what is found by it, in the order in which it is to be tried.
     pub(crate) fn judge(&mut self, verdict: Verdict, config: &Config) -> [Option<Ejection>; 2] {
-        if self.until.is_some() {
+        if mutant!("ejected-go-on-being-judged", self.until.is_some(), false) {
             return [None; 2];
         }
         let [external, local] = &mut self.tallies;
@@ -237,7 +237,7 @@ impl Outlier {
                 external.add(false);
                 self.run_5xx += 1;
                 self.run_gateway = match cause {
-                    Cause::Server => 0,
+                    Cause::Server => mutant!("a-500-is-a-gateway-failure", 0, self.run_gateway),
                     Cause::Gateway | Cause::Local => self.run_gateway + 1,
                 };
                 if self.run_gateway >= config.consecutive_gateway_failure {
@@ -274,7 +274,7 @@ impl Outlier {
         if !crowd.spares_one(config) {
             return Some(Transition::Refused { why });
         }
-        if enforcing < 100 && dice.below(100) >= u64::from(enforcing) {
+        if mutant!("every-finding-is-enforced", enforcing < 100, false) && dice.below(100) >= u64::from(enforcing) {
             return Some(Transition::Spared { why });
         }
         if config.base_ejection.saturating_mul(self.backoff) < config.max_ejection.saturating_add(config.base_ejection)
@@ -301,7 +301,7 @@ impl Outlier {
     pub(crate) fn forgive(&mut self, now: Instant, config: &Config) {
         let served = self.returned.is_none_or(|at| now.since(at) >= config.interval);
         if self.until.is_none() && served {
-            self.backoff = self.backoff.saturating_sub(1);
+            self.backoff = mutant!("ejections-are-never-forgiven", self.backoff.saturating_sub(1), self.backoff);
         }
     }
 }

@@ -356,7 +356,8 @@ impl Backend {
     /// Without it, fewer than the breakers' floor would serve. Looks at every endpoint only if there is a floor.
     fn is_needed(&self, index: usize) -> bool {
         let floor = self.policy.breaker.as_ref().map_or(0, |config| config.floor);
-        floor > 0 && self.slots[index].serves() && self.serving() <= floor
+        let fewest = mutant!("floor-is-one-too-low", floor, floor.saturating_sub(1));
+        floor > 0 && self.slots[index].serves() && self.serving() <= fewest
     }
 
     fn serving(&self) -> u32 {

@@ -40,7 +40,7 @@ impl InFlight {
     pub(crate) fn settle(&mut self, number: u64) -> bool {
         let Some(place) = number.checked_sub(self.first) else { return false };
         let Some(call) = usize::try_from(place).ok().and_then(|place| self.calls.get_mut(place)) else { return false };
-        let open = !std::mem::replace(&mut call.over, true);
+        let open = mutant!("slow-calls-count-twice", !std::mem::replace(&mut call.over, true), true);
         self.drop_settled();
         open
     }

@@ -38,8 +38,9 @@ impl Window {
         if let Some(all) = self.sum.all.checked_add(1) {
             let bucket = &mut self.buckets[place(self.latest)];
             bucket.all += 1;
-            bucket.bad += u32::from(bad);
-            self.sum = Counts { bad: self.sum.bad + u32::from(bad), all };
+            let counts = mutant!("breaker-loses-samples", bad, bad && all.is_multiple_of(2));
+            bucket.bad += u32::from(counts);
+            self.sum = Counts { bad: self.sum.bad + u32::from(counts), all };
         }
         self.sum
     }
@@ -53,7 +54,11 @@ impl Window {
             self.forget();
         } else {
             for number in self.latest + 1..=bucket {
-                let Counts { bad, all } = std::mem::take(&mut self.buckets[place(number)]);
+                let Counts { bad, all } = mutant!(
+                    "breaker-remembers-for-ever",
+                    std::mem::take(&mut self.buckets[place(number)]),
+                    Counts::default()
+                );
                 self.sum = Counts { bad: self.sum.bad - bad, all: self.sum.all - all };
             }
         }

@@ -123,7 +123,7 @@ fn policy(variant: u8, limits: Limits) -> BackendPolicy {
     let slow = SlowCalls { slower_than, above_permille: 400, window, min_requests: 3 };
     let breaker = Breaker {
         consecutive_failures: (variant % 3 != 2).then_some(2),
-        success_rate: (variant % 3 > 0).then_some(rate),
+        success_rate: (!variant.is_multiple_of(3)).then_some(rate),
         slow_calls: (variant % 4 > 1).then_some(slow),
         open_min: Duration::from_millis(50),
         open_max: Duration::from_millis(400),

@@ -56,7 +56,10 @@ impl Rates {
         let spread = self.hosts * self.squares - self.sum * self.sum;
         match self.sum.checked_sub(self.hosts * tally.rate()) {
             None | Some(0) => false,
-            Some(below) => below * below * 1_000_000 > factor * factor * spread,
+            Some(below) => {
+                let below = mutant!("deviation-without-its-root", below * below * 1_000_000, below * 1000);
+                below > factor * factor * spread
+            }
         }
     }
 }

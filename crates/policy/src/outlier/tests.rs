@@ -60,6 +60,7 @@ fn ejects_after_failures_in_a_row_and_returns_at_the_first_interval_after() {
     assert_eq!(used.judge(at(0), Verdict::Nothing), None);
     assert_eq!(used.fail(at(1), 1), out(31, 3));
     assert_eq!(used.fail(at(2), 9), None, "failures from before count no more");
+    assert_eq!(used.outlier.tallies[0], Tally { good: 1, all: 6 });
     assert_eq!(used.interval(at(30)), None);
     assert_eq!(used.interval(at(40)), Some(Transition::Returned));
     assert!(!used.outlier.is_ejected());
@@ -117,9 +118,10 @@ fn gateway_failures_are_counted_apart_if_they_are_enforced() {
     let config = Config { consecutive_5xx: 9, consecutive_gateway_failure: 2, enforcing, ..CONFIG };
     let mut used = Used::new(config);
     let story = [GATEWAY, SERVER, GATEWAY, Verdict::NO_ANSWER];
-    let seen: Vec<_> = story.into_iter().filter_map(|verdict| used.judge(at(0), verdict)).collect();
+    let seen = story.map(|verdict| used.judge(at(0), verdict));
     let why = Ejection::ConsecutiveGatewayFailure { in_a_row: 2 };
-    assert_eq!(seen, [Transition::Ejected { until: at(30), why }], "a 500 in between ends the run");
+    let out = Some(Transition::Ejected { until: at(30), why });
+    assert_eq!(seen, [None, None, None, out], "a 500 in between ends the run");
     let mut used = Used::new(Config { enforcing: CONFIG.enforcing, ..config });
     assert_eq!((0..8).find_map(|_| used.judge(at(0), GATEWAY)), None, "by default nothing comes of it");
     assert!(used.judge(at(0), GATEWAY).is_some(), "but it is the ninth 5xx");
