@@ -41,6 +41,8 @@ Examples:
   squall replay shop.yaml --seed 7 --request 311     what happened to one request, and why
   squall check scenarios/ mesh/                      only read the files
   squall validate                                    is the simulator right where the answer is known?
+  squall control --from mesh/ --tokens tokens        the control plane, as a process
+  squall proxy --config proxy.yaml                   a sidecar, as a process
 
 Exit codes:
   0  every expectation held
@@ -55,6 +57,8 @@ pub(crate) enum Command {
     Replay(Replay),
     Check(Check),
     Validate(Validate),
+    Proxy(Box<crate::proxy::ProxyArgs>),
+    Control(crate::control::ControlArgs),
     /// Print the version
     Version,
 }

@@ -3,19 +3,24 @@
 
 mod args;
 mod check;
+mod control;
+mod disk;
 mod exit;
 mod explain;
 mod files;
 mod input;
+mod logs;
 mod mistakes;
 mod numbers;
 mod progress;
+mod proxy;
 mod replay;
 mod results;
 #[cfg(test)]
 mod sample;
 mod screen;
 mod seeds;
+mod state;
 mod table;
 mod test;
 mod threads;
@@ -38,12 +43,19 @@ fn main() -> std::process::ExitCode {
     };
     let quiet = matches!(&args.command, Command::Test(test) if test.quiet);
     let mut screen = Screen::new(args.color, quiet);
-    log_if_asked();
+    match &args.command {
+        Command::Proxy(_) | Command::Control(_) => {}
+        Command::Test(_) | Command::Replay(_) | Command::Check(_) | Command::Validate(_) | Command::Version => {
+            log_if_asked();
+        }
+    }
     let exit = match args.command {
         Command::Test(test) => test::run(&test, &mut screen),
         Command::Replay(replay) => replay::run(&replay, &mut screen),
         Command::Check(check) => check::run(&check, &mut screen),
         Command::Validate(validate) => validate::run(&validate, &mut screen),
+        Command::Proxy(args) => proxy::run(*args, screen),
+        Command::Control(args) => control::run(&args, screen),
         Command::Version => version(&mut screen),
     };
     exit.into()

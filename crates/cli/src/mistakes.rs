@@ -24,9 +24,9 @@ pub(crate) fn show(screen: &mut Screen, refusal: &Refusal) {
 }
 
 /// The texts of files by name.
-type Sources = BTreeMap<Arc<str>, Arc<str>>;
+pub(crate) type Sources = BTreeMap<Arc<str>, Arc<str>>;
 
-fn draw(mistake: &Mistake, sources: &Sources, color: bool) -> String {
+pub(crate) fn draw(mistake: &Mistake, sources: &Sources, color: bool) -> String {
     let mut here = vec![(mistake.place.clone(), mistake.note.clone())];
     let mut elsewhere = Vec::new();
     for (place, words) in &mistake.labels {

@@ -26,6 +26,16 @@ pub(crate) fn spread(jobs: usize, count: usize, work: &(dyn Fn(usize) + Sync)) {
     });
 }
 
+/// Work that goes on beside `main`'s own, on threads that it starts through the given function. Every thread is joined before this
+/// returns; a panic in one goes on in the caller.
+pub(crate) fn beside<T>(main: impl FnOnce(&dyn Fn(Box<dyn FnOnce() + Send>)) -> T) -> T {
+    thread::scope(|scope| {
+        main(&|work| {
+            scope.spawn(work);
+        })
+    })
+}
+
 /// Cores this process may use.
 pub(crate) fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)

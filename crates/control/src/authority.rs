@@ -8,7 +8,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, date_time_ymd,
 };
-use squall_net::tls::{Identity, KeyAlgorithm, make_key};
+use squall_net::tls::{Identity, KeyAlgorithm, PrivateKey, make_key};
 use squall_net::{Host, Wall};
 use squall_policy::Rng;
 
@@ -102,6 +102,38 @@ impl Authority {
         Ok(Self { algorithm, wall, ttl, root, issuer: Issuer::new(params, key) })
     }
 
+    /// An authority with this root, which an earlier one made: its certificate (DER) and its key.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Crypto`]: they cannot be used, or the key is not the certificate's.
+    pub fn with_root(
+        root: Vec<u8>,
+        key: &PrivateKey,
+        algorithm: KeyAlgorithm,
+        wall: Arc<dyn Wall>,
+        ttl: Duration,
+    ) -> Result<Self, AuthorityError> {
+        let key = key_pair(key)?;
+        let issuer = Issuer::from_ca_cert_der(&root.clone().into(), key)?;
+        let authority = Self { algorithm, wall, ttl, root, issuer };
+        if !authority.owns_root()? {
+            return Err(AuthorityError::Crypto("the key is not that of the root certificate".to_owned()));
+        }
+        Ok(authority)
+    }
+
+    /// Whether the key is the root certificate's: then its public half stands there, as it would be written here.
+    fn owns_root(&self) -> Result<bool, AuthorityError> {
+        let ours = self.issuer.key().subject_public_key_info();
+        Ok(self.root.windows(ours.len()).any(|part| part == ours))
+    }
+
+    /// The root's key. It is the mesh's greatest secret: whoever has it can be anybody.
+    #[must_use]
+    pub fn root_key(&self) -> PrivateKey {
+        PrivateKey::from_pkcs8(self.issuer.key().serialized_der())
+    }
+
     /// The roots that every proxy must know before its first connection, DER.
     #[must_use]
     pub fn roots(&self) -> Vec<Vec<u8>> {
@@ -165,7 +197,7 @@ impl Authority {
     }
 }
 
-fn key_pair(key: &squall_net::tls::PrivateKey) -> Result<KeyPair, AuthorityError> {
+fn key_pair(key: &PrivateKey) -> Result<KeyPair, AuthorityError> {
     Ok(KeyPair::try_from(key.as_pkcs8())?)
 }
 
@@ -220,6 +252,21 @@ mod tests {
         let refused = authority.sign(&broken, CART).expect_err("a bad signature");
         assert!(matches!(refused, AuthorityError::BadRequest(_)), "{refused}");
         assert!(matches!(authority.sign(b"?", CART), Err(AuthorityError::BadRequest(_))));
+    }
+
+    #[test]
+    fn a_root_that_was_kept_signs_what_its_proxies_trust_and_another_key_is_refused() {
+        for algorithm in [KeyAlgorithm::P256, KeyAlgorithm::Ed25519] {
+            let (first, other) = (authority(algorithm, 1), authority(algorithm, 2));
+            let root = || first.roots().remove(0);
+            let again = Authority::with_root(root(), &first.root_key(), algorithm, Arc::new(Noon), TTL);
+            let again = again.expect("its own root");
+            assert_eq!(again.roots(), first.roots());
+            assert_eq!(again.root_key().as_pkcs8(), first.root_key().as_pkcs8());
+            again.sign(&csr(algorithm, CART), CART).expect("signed");
+            let refused = Authority::with_root(root(), &other.root_key(), algorithm, Arc::new(Noon), TTL);
+            assert!(refused.is_err(), "a key of another root");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use squall_policy::RouteMatch;
 
-use crate::resources::{HttpRoute, Id, Resources, Rule, ServiceRef};
+use crate::resources::{HttpRoute, Id, Resources, Rule, ServiceRef, Slice};
 use crate::{Mistake, Mistakes, Place, units};
 
 /// Checks what was read, and settles which policy holds for which Service.
@@ -30,6 +30,7 @@ pub(crate) fn resources(mut resources: Resources) -> Result<Resources, Vec<Mista
         }
     }
     faults_are_used(&resources, &mistakes);
+    one_account_each(&resources, &mistakes);
     resources.policy_of = policies(&resources, &mistakes);
     for route in &resources.routes {
         for rule in &route.rules {
@@ -38,6 +39,21 @@ pub(crate) fn resources(mut resources: Resources) -> Result<Resources, Vec<Mista
     }
     matches_once(&resources, &mistakes);
     mistakes.check(resources)
+}
+
+/// A pod has one service account, whichever slice names it.
+fn one_account_each(resources: &Resources, mistakes: &Mistakes) {
+    let mut seen: BTreeMap<(&str, &str), &Slice> = BTreeMap::new();
+    for slice in &resources.slices {
+        for pod in slice.endpoints.iter().filter_map(|endpoint| endpoint.pod.as_deref()) {
+            let first = *seen.entry((&slice.service.0, pod)).or_insert(slice);
+            if first.service_account != slice.service_account {
+                let (one, other) = (&first.service_account, &slice.service_account);
+                let message = format!("pod `{pod}` cannot run as `{other}` and as `{one}`");
+                mistakes.push(Mistake::new(&slice.place, message).label(&first.place, format!("`{one}` here")));
+            }
+        }
+    }
 }
 
 /// The names of the Services of a namespace.

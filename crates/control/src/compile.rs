@@ -305,8 +305,9 @@ fn endpoints(resources: &Resources, service: &Service, port: &ServicePort, pods:
                     name: endpoint.pod.clone().unwrap_or_else(|| address.to_string()).into(),
                     zone: endpoint.zone.as_str().into(),
                     weight: 1,
-                    // Kubernetes gives pods that say nothing else this account.
-                    identity: pod.map_or_else(|| spiffe_id(&service.id.0, "default"), Pod::spiffe_id).into(),
+                    identity: pod
+                        .map_or_else(|| spiffe_id(&service.id.0, &slice.service_account), Pod::spiffe_id)
+                        .into(),
                     draining,
                 });
             }
@@ -335,13 +336,15 @@ pub(crate) fn inbound(
     pods: &RegistrySnapshot,
     node: &NodeInfo,
 ) -> Result<BTreeMap<u16, Inbound>, Vec<Mistake>> {
-    let Some(pod) = pods.pods.get(&(node.namespace.clone(), node.pod.clone())) else { return Ok(BTreeMap::new()) };
+    let known = pods.pods.get(&(node.namespace.clone(), node.pod.clone())).cloned();
+    let Some(pod) = &known.or_else(|| resources.sliced(&node.namespace, &node.pod)) else {
+        return Ok(BTreeMap::new());
+    };
     let mistakes = Mistakes::new();
     let mut found: BTreeMap<u16, (Inbound, Option<&Place>, &ServicePort)> = BTreeMap::new();
     for service in resources.services.values().filter(|service| serves(resources, service, pod)) {
         let wanted = resources.policy(&service.id).and_then(|policy| policy.inbound.as_ref());
-        for port in &service.ports {
-            let Some(number) = target_port(port, pod) else { continue };
+        for (port, number) in ports_of(resources, service, pod) {
             let limits = wanted.map_or_else(Limits::default, |wanted| wanted.limits);
             let rate = wanted.and_then(|wanted| wanted.rate.clone());
             let inbound = Inbound { limits, rate, protocol: port.protocol };
@@ -366,6 +369,24 @@ pub(crate) fn inbound(
         }
     }
     mistakes.check(found.into_iter().map(|(number, (inbound, _, _))| (number, inbound)).collect())
+}
+
+/// The Service's ports with those of the pod that they mean: as its slices say, if it has any.
+fn ports_of<'r>(resources: &'r Resources, service: &'r Service, pod: &Pod) -> Vec<(&'r ServicePort, u16)> {
+    let mut found = Vec::new();
+    let mut sliced = false;
+    for slice in resources.slices.iter().filter(|slice| slice.service == service.id) {
+        sliced = true;
+        if slice.endpoints.iter().any(|endpoint| endpoint.pod.as_ref() == Some(&pod.name)) {
+            for (name, number) in &slice.ports {
+                found.extend(service.ports.iter().filter(|port| port.name == *name).map(|port| (port, *number)));
+            }
+        }
+    }
+    if !sliced {
+        found.extend(service.ports.iter().filter_map(|port| Some((port, target_port(port, pod)?))));
+    }
+    found
 }
 
 fn serves(resources: &Resources, service: &Service, pod: &Pod) -> bool {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use squall_net::Host;
 use squall_policy::Instant;
@@ -127,12 +127,17 @@ pub(crate) struct Inner {
     pub(crate) listen: SocketAddr,
     pub(crate) registry: Arc<Registry>,
     pub(crate) authority: Arc<Authority>,
-    pub(crate) tokens: BTreeMap<String, String>,
+    pub(crate) tokens: Mutex<BTreeMap<String, String>>,
     pub(crate) pushes: Pushes,
     recorder: Arc<dyn ControlRecorder>,
 }
 
 impl Inner {
+    /// The SPIFFE id that a join token proves.
+    pub(crate) fn proven_by(&self, token: &str) -> Option<String> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(token).cloned()
+    }
+
     pub(crate) fn record(&self, record: &ControlRecord) {
         self.recorder.record(self.host.now(), record);
     }
@@ -154,7 +159,7 @@ impl Control {
             pushes: Pushes::new(config.resources, config.registry.snapshot()),
             registry: config.registry,
             authority: config.authority,
-            tokens: config.tokens,
+            tokens: Mutex::new(config.tokens),
             recorder: config.recorder,
         }))
     }
@@ -165,6 +170,11 @@ impl Control {
     /// [`ControlError`].
     pub async fn run(&self) -> Result<(), ControlError> {
         serve::run(&self.0).await
+    }
+
+    /// Replaces the join tokens: which SPIFFE id each proves. Certificates that were signed for others stay good until they end.
+    pub fn set_tokens(&self, tokens: BTreeMap<String, String>) {
+        *self.0.tokens.lock().unwrap_or_else(PoisonError::into_inner) = tokens;
     }
 
     /// Replaces the resources, if every connected proxy's mesh compiles with them; pushes follow.

@@ -147,7 +147,8 @@ impl State {
     fn who(&self, node_id: &str, peer: &str) -> Result<NodeInfo, Status> {
         let node = NodeInfo::from_id(node_id)
             .ok_or_else(|| Status::new(Code::InvalidArgument, format!("`{node_id}` is not NAMESPACE/POD")))?;
-        let wanted = match self.pods.pods.get(&(node.namespace.clone(), node.pod.clone())) {
+        let known = self.pods.pods.get(&(node.namespace.clone(), node.pod.clone())).cloned();
+        let wanted = match known.or_else(|| self.resources.sliced(&node.namespace, &node.pod)) {
             Some(pod) => pod.spiffe_id() == peer,
             None => peer.starts_with(&crate::spiffe_id(&node.namespace, "")),
         };

@@ -9,7 +9,7 @@ use squall_policy::{
     RateLimit, RetryOn, RouteFault, RouteMatch,
 };
 
-use crate::{Mistake, Place, check, read};
+use crate::{Mistake, Place, Pod, check, read};
 
 /// Namespace and name.
 pub(crate) type Id = (String, String);
@@ -40,6 +40,24 @@ impl Resources {
     /// Namespace and name of every Service, sorted.
     pub fn services(&self) -> impl Iterator<Item = (&str, &str)> {
         self.services.keys().map(|(namespace, name)| (namespace.as_str(), name.as_str()))
+    }
+
+    /// A pod as the EndpointSlices show it, where no registry knows pods; `None`: no slice names it.
+    pub(crate) fn sliced(&self, namespace: &str, name: &str) -> Option<Pod> {
+        let slices = self.slices.iter().filter(|slice| slice.service.0 == namespace);
+        let mut found = slices.flat_map(|slice| slice.endpoints.iter().map(move |endpoint| (slice, endpoint)));
+        let (slice, endpoint) = found.find(|(_, endpoint)| endpoint.pod.as_deref() == Some(name))?;
+        Some(Pod {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            address: endpoint.address,
+            labels: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            zone: endpoint.zone.clone(),
+            service_account: slice.service_account.clone(),
+            ready: endpoint.ready,
+            terminating: endpoint.terminating,
+        })
     }
 
     /// The policy in force for a Service.
@@ -82,6 +100,8 @@ pub(crate) enum TargetPort {
 pub(crate) struct Slice {
     pub(crate) service: Id,
     pub(crate) place: Place,
+    /// Whose pods these are: the last part of their SPIFFE id. Kubernetes gives pods that say nothing else `default`.
+    pub(crate) service_account: String,
     /// Name and number.
     pub(crate) ports: Vec<(String, u16)>,
     pub(crate) endpoints: Vec<SliceEndpoint>,

@@ -179,7 +179,8 @@ async fn sign(inner: &Inner, caller: &Caller, body: Incoming) -> Result<Certific
     let message = message.ok_or_else(|| Status::new(Code::InvalidArgument, "no signing request"))?;
     let request = CertificateRequest::from_wire(&message)
         .map_err(|error| Status::new(Code::InvalidArgument, error.to_string()))?;
-    let proven = match (inner.tokens.get(&request.token), &caller.identity) {
+    let by_token = inner.proven_by(&request.token);
+    let proven = match (&by_token, &caller.identity) {
         (Some(identity), _) => identity.as_str(),
         (None, Some(identity)) if request.token.is_empty() => identity,
         (None, _) => return Err(Status::new(Code::Unauthenticated, AuthorityError::UnknownToken.to_string())),

@@ -3,12 +3,16 @@
 //! Nothing above this crate opens a socket or reads a clock. One binary holds the real world ([`tcp::Tcp`]) and the
 //! simulated ones (in `squall-sim`); the proxy and the control plane cannot tell which they run in.
 
+pub mod exposition;
 mod host;
 pub mod http;
 mod hyper_rt;
 mod io;
 mod keys;
 pub mod loopback;
+pub mod page;
+pub mod pem;
+pub mod process;
 pub mod tcp;
 pub mod tls;
 

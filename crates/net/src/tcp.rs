@@ -24,7 +24,10 @@ const NO_DESCRIPTORS_WAIT: Duration = Duration::from_millis(10);
 
 /// Real TCP sockets through tokio. Must be used inside a tokio runtime with I/O and time enabled.
 #[derive(Debug, Default)]
-pub struct Tcp {}
+pub struct Tcp {
+    /// Listeners share their port with others of this user that do the same (`SO_REUSEPORT`).
+    share_ports: bool,
+}
 
 impl Tcp {
     /// A host on this machine: real TCP, the OS clock, tokio tasks, dice from the OS.
@@ -36,10 +39,23 @@ impl Tcp {
         Self::host_with(Rng::from_seed(u64::from_ne_bytes(seed)))
     }
 
+    /// As [`Tcp::host`], with listeners that share their ports (`SO_REUSEPORT`): each worker of a process has one of its own at
+    /// the same address, and the kernel spreads connections over them. Another process of the same user can listen there too.
+    #[must_use]
+    pub fn sharing_host() -> Host {
+        let host = Self::host();
+        let rng = host.rng("sharing");
+        Self { share_ports: true }.with(rng)
+    }
+
     /// As [`Tcp::host`], with these dice.
     #[must_use]
     pub fn host_with(rng: Rng) -> Host {
-        Host::new(Arc::new(Self {}), Arc::new(OsClock), Arc::new(OsWall), Arc::new(TokioTasks), rng)
+        Self::default().with(rng)
+    }
+
+    fn with(self, rng: Rng) -> Host {
+        Host::new(Arc::new(self), Arc::new(OsClock), Arc::new(OsWall), Arc::new(TokioTasks), rng)
     }
 }
 
@@ -49,7 +65,8 @@ impl Net for Tcp {
     }
 
     fn listen(&self, at: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
-        Box::pin(async move { listen(at) })
+        let share = self.share_ports;
+        Box::pin(async move { listen_sharing(at, share) })
     }
 
     fn resolve(&self, name: &str) -> BoxFuture<'_, io::Result<Vec<IpAddr>>> {
@@ -98,8 +115,15 @@ fn late_port(socket: &TcpSocket) -> io::Result<()> {
 
 /// Listens, inside a tokio runtime.
 pub(crate) fn listen(at: SocketAddr) -> io::Result<Box<dyn Listener>> {
+    listen_sharing(at, false)
+}
+
+fn listen_sharing(at: SocketAddr, share: bool) -> io::Result<Box<dyn Listener>> {
     let socket = socket(at)?;
     socket.set_reuseaddr(true)?;
+    if share {
+        socket.set_reuseport(true)?;
+    }
     socket.bind(at)?;
     let listener = socket.listen(BACKLOG)?;
     let local = listener.local_addr()?;

@@ -10,6 +10,7 @@
 mod check;
 mod guard;
 mod pick;
+mod view;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use check::{ProbeId, ProbeOrder};
 use guard::Guard;
 pub use pick::Here;
 use pick::Picks;
+pub use view::EndpointView;
 
 /// The shared state of one backend in one proxy: balancer, breakers, outlier ejection, budget, admission queue.
 /// The shell keeps it behind a lock that is never held over an await.

@@ -231,6 +231,15 @@ impl Breaker {
         (Permit { epoch: self.epoch, probing, call: None }, transition)
     }
 
+    /// Its state in a word, for people.
+    pub(crate) fn word(&self) -> &'static str {
+        match self.state {
+            State::Closed => "closed",
+            State::Open { .. } => "open",
+            State::HalfOpen { .. } => "half-open",
+        }
+    }
+
     /// The head of the answer came: a probe's place is free again.
     pub(crate) fn head(&mut self, permit: &mut Permit) {
         if !std::mem::take(&mut permit.probing) || permit.epoch != self.epoch {

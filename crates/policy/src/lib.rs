@@ -40,7 +40,7 @@ mod vegas;
 mod verdict;
 mod zones;
 
-pub use backend::{Backend, BackendEvent, Here, ProbeId, ProbeOrder, Ticket};
+pub use backend::{Backend, BackendEvent, EndpointView, Here, ProbeId, ProbeOrder, Ticket};
 pub use breaker::Trip;
 pub use check::Invalid;
 pub use exchange::{Answer, Attempt, AttemptNumber, Ended, Exchange, Failure, RequestFacts, RetryNote, Step};

@@ -56,6 +56,11 @@ impl Cell {
         read(self.lock().backend.policy())
     }
 
+    /// What can be seen of the backend now.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(Instant, &Backend) -> T) -> T {
+        look(self.core.host.now(), &self.lock().backend)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -70,7 +70,8 @@ pub struct InboundListener {
     /// Takes mutual TLS only, from the time the proxy has its identity; a proxy that is to have none takes plain connections
     /// all the same. False: plain, for a Service whose policy says `tls: {mode: None}`.
     pub mutual_tls: bool,
-    /// Where the application listens: `LOCAL:targetPort`. Its port is the key into `Mesh::inbound`.
+    /// Where the application listens: `LOCAL:targetPort`; each port once. The port in `Mesh::inbound` is that of `listen`, or, where
+    /// a firewall redirects to the sidecar, the application's.
     pub app: SocketAddr,
 }
 

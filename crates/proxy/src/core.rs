@@ -76,6 +76,20 @@ impl Core {
 fn http_date(seconds: u64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (year, month, day, second) = calendar(seconds);
+    format!(
+        "{}, {day:02} {} {:04} {:02}:{:02}:{:02} GMT",
+        DAYS[(seconds / 86_400 % 7) as usize],
+        MONTHS[month as usize],
+        year,
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+/// Year, month from 0, day from 1, and second of the day.
+fn calendar(seconds: u64) -> (u64, u64, u64, u64) {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // Years that begin in March have their leap day at the end; 146,097 days are 400 years.
     let shifted = days + 719_468;
@@ -85,15 +99,15 @@ fn http_date(seconds: u64) -> String {
     let month = (5 * day + 2) / 153;
     let day = day - (153 * month + 2) / 5 + 1;
     let (month, next) = if month < 10 { (month + 2, 0) } else { (month - 10, 1) };
-    format!(
-        "{}, {day:02} {} {:04} {:02}:{:02}:{:02} GMT",
-        DAYS[(days % 7) as usize],
-        MONTHS[month as usize],
-        era * 400 + year + next,
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    )
+    (era * 400 + year + next, month, day, second)
+}
+
+/// RFC 3339 to the millisecond: `1994-11-06T08:49:37.250Z`.
+pub(crate) fn timestamp(since_epoch: std::time::Duration) -> String {
+    let (year, month, day, second) = calendar(since_epoch.as_secs());
+    let (hour, minute, left) = (second / 3600, second / 60 % 60, second % 60);
+    let millis = since_epoch.subsec_millis();
+    format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{left:02}.{millis:03}Z", month + 1)
 }
 
 #[cfg(test)]
@@ -112,5 +126,11 @@ mod tests {
         ] {
             assert_eq!(http_date(seconds), want);
         }
+    }
+
+    #[test]
+    fn timestamps_are_those_of_the_calendar() {
+        let at = std::time::Duration::from_millis(784_111_777_250);
+        assert_eq!(timestamp(at), "1994-11-06T08:49:37.250Z");
     }
 }

@@ -2,9 +2,12 @@
 //! machine only as a [`squall_net::Host`], and every decision is a [`squall_policy::Step`] it carries out.
 //!
 //! The files tell the life of a connection: `accept` → `serve` → `route` → `admit` → `attempt` → `connect` → `judge` →
-//! `respond`; beside them `subscribe`, `snapshot`, `pool`, `body`, `headers`, `identity`, `drain`, `record`.
+//! `respond`; beside them `subscribe`, `snapshot`, `pool`, `body`, `headers`, `identity`, `drain`, `record`;
+//! what is made of records in production: `metrics`, `access_log`, `lifecycle`, and `admin`, which shows it.
 
 mod accept;
+mod access_log;
+mod admin;
 mod admit;
 mod attempt;
 mod backoff;
@@ -18,7 +21,10 @@ mod drain;
 mod headers;
 mod health;
 mod identity;
+mod json;
 mod judge;
+mod lifecycle;
+mod metrics;
 mod pool;
 mod proxy;
 mod record;
@@ -28,7 +34,11 @@ mod serve;
 mod snapshot;
 mod subscribe;
 
+pub use access_log::{AccessLog, AccessLogFormat};
+pub use admin::pages;
 pub use config::{ControlSource, IdentitySource, InboundListener, Node, ProxyConfig, Source};
+pub use lifecycle::Lifecycle;
+pub use metrics::Metrics;
 pub use proxy::{Proxy, StartError};
-pub use record::{HowEnded, Ignore, Record, Recorder, RequestNumber, Side};
+pub use record::{HowEnded, Ignore, Record, Recorder, RequestNumber, Several, Side};
 pub use snapshot::application_policy;

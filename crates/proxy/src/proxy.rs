@@ -26,6 +26,8 @@ pub struct Proxy {
     secure: bool,
     outbound: Option<(SocketAddr, Arc<Gate>)>,
     inbound: Vec<SocketAddr>,
+    /// What each inbound listener is for.
+    purposes: Vec<Purpose>,
     inbound_gate: Arc<Gate>,
     /// What follows the control plane; ended with the proxy.
     followers: Vec<Task>,
@@ -79,7 +81,11 @@ impl Proxy {
             let secure = secure && listener.mutual_tls;
             inbound.push((listen(host, listener.listen).await?, listener.app.port(), secure));
         }
-        let view = Arc::new(View::new(&core, config.inbound.clone(), &config.node.pod));
+        let mut listeners = config.inbound.clone();
+        for (listener, (bound, ..)) in listeners.iter_mut().zip(&inbound) {
+            listener.listen = bound.local();
+        }
+        let view = Arc::new(View::new(&core, listeners, &config.node.pod));
         let gate = || {
             Arc::new(Gate {
                 core: Arc::clone(&core),
@@ -101,9 +107,9 @@ impl Proxy {
             let at = listener.local();
             let purpose = Purpose::Inbound { port, secure };
             host.spawn("proxy inbound", accept::accept(Arc::clone(&inbound_gate), listener, purpose));
-            at
+            (at, purpose)
         });
-        let inbound = inbound.collect();
+        let (inbound, purposes) = inbound.unzip();
         let mut followers = Vec::new();
         match config.source {
             Source::Static(mesh) => view.apply(&mesh, "static"),
@@ -124,7 +130,46 @@ impl Proxy {
                 followers.push(host.spawn("proxy subscribe", follower.keep_mesh()));
             }
         }
-        Ok(Self { followers, core, keyring, view, secure, outbound, inbound, inbound_gate, closed: Arc::default() })
+        let closed = Arc::default();
+        Ok(Self { followers, core, keyring, view, secure, outbound, inbound, purposes, inbound_gate, closed })
+    }
+
+    /// Serves with one more worker: listens once more at every address, on `host`, whose network must let listeners share ports;
+    /// what comes there is served on the runtime that calls this. Everything that decides is shared: limits, breakers and budgets
+    /// are those of the whole proxy, whatever the number of its workers.
+    ///
+    /// # Errors
+    /// [`StartError::Listen`].
+    pub async fn join(&self, host: &Host) -> Result<(), StartError> {
+        let mut listeners = Vec::new();
+        if let Some((at, gate)) = &self.outbound {
+            listeners.push((listen(host, *at).await?, Arc::clone(gate), Purpose::Outbound));
+        }
+        for (at, purpose) in self.inbound.iter().zip(&self.purposes) {
+            listeners.push((listen(host, *at).await?, Arc::clone(&self.inbound_gate), *purpose));
+        }
+        for (listener, gate, purpose) in listeners {
+            host.spawn("proxy worker", accept::accept(gate, listener, purpose));
+        }
+        Ok(())
+    }
+
+    /// What it waits for before it is ready, in words; empty: nothing.
+    #[must_use]
+    pub fn waits_for(&self) -> Vec<&'static str> {
+        let missing = [(self.view.is_here(), "a mesh"), (!self.secure || self.keyring.is_here(), "a certificate")];
+        missing.into_iter().filter(|(here, _)| !here).map(|(_, what)| what).collect()
+    }
+
+    /// Whether [`Proxy::drain`] was called.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.inbound_gate.draining.is_raised()
+    }
+
+    /// The mesh in force and its backends, for people.
+    pub(crate) fn snapshot(&self) -> Option<Arc<crate::snapshot::Snapshot>> {
+        self.view.current()
     }
 
     /// Where the outbound side listens.

@@ -48,6 +48,26 @@ impl Recorder for Ignore {
     fn record(&self, _at: Instant, _record: &Record<'_>) {}
 }
 
+/// Tells several recorders, in their order.
+#[derive(Default)]
+pub struct Several(Vec<std::sync::Arc<dyn Recorder>>);
+
+impl Several {
+    /// These.
+    #[must_use]
+    pub fn new(recorders: Vec<std::sync::Arc<dyn Recorder>>) -> Self {
+        Self(recorders)
+    }
+}
+
+impl Recorder for Several {
+    fn record(&self, at: Instant, record: &Record<'_>) {
+        for recorder in &self.0 {
+            recorder.record(at, record);
+        }
+    }
+}
+
 /// One event of a proxy's work. Text is borrowed: an event that is not kept costs nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Hash)]
 pub enum Record<'a> {

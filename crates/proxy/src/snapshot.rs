@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use squall_policy::{BackendName, BackendPolicy, Balancing, Endpoint, Inbound, Mesh, RouteTable};
+use squall_policy::{BackendName, BackendPolicy, Balancing, Endpoint, Inbound, Mesh, RouteTable, VirtualHost};
 
 use crate::admit::Cell;
 use crate::core::Core;
@@ -17,11 +17,20 @@ pub(crate) struct Snapshot {
     backends: BTreeMap<BackendName, Arc<Cell>>,
     /// The application's ports, each a backend with one endpoint.
     inbound: BTreeMap<u16, Arc<Cell>>,
+    /// As it was given, for people.
+    pub(crate) hosts: Vec<VirtualHost>,
+    /// The version its source gave it.
+    pub(crate) version: String,
 }
 
 impl Snapshot {
     pub(crate) fn backend(&self, name: &BackendName) -> Option<&Arc<Cell>> {
         self.backends.get(name)
+    }
+
+    /// Every backend, then every application port.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = &Arc<Cell>> {
+        self.backends.values().chain(self.inbound.values())
     }
 
     pub(crate) fn inbound(&self, port: u16) -> Option<&Arc<Cell>> {
@@ -73,7 +82,9 @@ impl View {
         let mut inbound = BTreeMap::new();
         for listener in &self.listeners {
             let port = listener.app.port();
-            let Some(settings) = mesh.inbound.get(&port) else { continue };
+            // The mesh names the port others connect to: the sidecar's own, or the application's, where a firewall redirects.
+            let named = mesh.inbound.get(&listener.listen.port()).or_else(|| mesh.inbound.get(&port));
+            let Some(settings) = named else { continue };
             let policy = application_policy(settings);
             let cell = match old.and_then(|old| old.inbound.get(&port)) {
                 Some(cell) => Arc::clone(cell),
@@ -87,7 +98,9 @@ impl View {
         }
         let applications: Vec<Endpoint> = self.listeners.iter().map(|listener| self.application(listener)).collect();
         self.core.pool.retain(mesh.endpoints.values().flatten().chain(&applications));
-        let next = Arc::new(Snapshot { routes: RouteTable::new(mesh), backends, inbound });
+        let (hosts, version_kept) = (mesh.hosts.clone(), version.to_owned());
+        let next = Snapshot { routes: RouteTable::new(mesh), backends, inbound, hosts, version: version_kept };
+        let next = Arc::new(next);
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
         self.core.record(self.core.host.now(), &Record::MeshApplied { version });
         self.here.raise();

@@ -73,7 +73,15 @@ fn read(document: Value<'_>, resources: &mut Resources, seen: &mut BTreeMap<(Str
         id: Id::default(),
         place: document.place().clone(),
         labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
     });
+    let ours: &[&str] = if name == "EndpointSlice" { &[slice::ACCOUNT_ANNOTATION] } else { &[] };
+    for (key, (_, place)) in metadata.annotations.iter().filter(|(key, _)| key.starts_with("squall.dev/")) {
+        if !ours.contains(&key.as_str()) {
+            let mistake = Mistake::new(place, format!("`{key}` is not an annotation of {name}"));
+            mistakes.push(mistake.suggest(key, ours.iter().copied()));
+        }
+    }
     if mistakes.len() == before
         && let Some(first) = seen.insert((name.to_owned(), metadata.id.clone()), metadata.place.clone())
     {
@@ -112,6 +120,8 @@ pub(super) struct Metadata {
     /// Of the name.
     pub(super) place: Place,
     pub(super) labels: BTreeMap<String, String>,
+    /// With the place of each value.
+    pub(super) annotations: BTreeMap<String, (String, Place)>,
 }
 
 fn metadata(value: Value<'_>) -> Option<Metadata> {
@@ -121,11 +131,15 @@ fn metadata(value: Value<'_>) -> Option<Metadata> {
         Some(namespace) => label(namespace)?,
         None => "default".to_owned(),
     };
-    if let Some(annotations) = fields.get("annotations") {
-        texts(annotations)?;
+    let mut annotations = BTreeMap::new();
+    if let Some(value) = fields.get("annotations") {
+        texts(value)?;
+        for (key, value) in value.entries()? {
+            annotations.insert(key.name.clone(), (value.text()?.to_owned(), value.place().clone()));
+        }
     }
     let labels = fields.get("labels").map_or(Some(BTreeMap::new()), texts)?;
-    Some(Metadata { id: (namespace, label(name)?), place: name.place().clone(), labels })
+    Some(Metadata { id: (namespace, label(name)?), place: name.place().clone(), labels, annotations })
 }
 
 /// A DNS label (RFC 1123): what names of resources are made of.

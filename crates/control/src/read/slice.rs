@@ -1,10 +1,14 @@
 //! `discovery.k8s.io/v1` EndpointSlice.
 
 use super::{Metadata, each, label, optional, port};
+use crate::Mistake;
 use crate::resources::{Slice, SliceEndpoint};
 use crate::yaml::{Fields, Value};
 
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
+/// Whose pods the slice's endpoints are, where no API server tells: the service account that their sidecars prove.
+pub(super) const ACCOUNT_ANNOTATION: &str = "squall.dev/service-account";
 
 pub(super) fn read(metadata: &Metadata, fields: &Fields<'_>) -> Option<Slice> {
     let address_type =
@@ -12,11 +16,21 @@ pub(super) fn read(metadata: &Metadata, fields: &Fields<'_>) -> Option<Slice> {
     let Some(service) = metadata.labels.get(SERVICE_LABEL) else {
         return fields.required("metadata")?.refuse(format!("an EndpointSlice needs the label `{SERVICE_LABEL}`"));
     };
+    let account = match metadata.annotations.get(ACCOUNT_ANNOTATION) {
+        Some((account, place)) if account.is_empty() || account.contains(|c: char| c.is_whitespace() || c == '/') => {
+            let message = format!("`{account}` is not the name of a service account");
+            fields.whole().mistakes().push(Mistake::new(place, message));
+            return None;
+        }
+        Some((account, _)) => account.clone(),
+        None => "default".to_owned(),
+    };
     let endpoints = optional(fields, "endpoints", |list| each(list, |value| endpoints(value, address_type)));
     let ports = optional(fields, "ports", |list| each(list, slice_port))?;
     Some(Slice {
         service: (metadata.id.0.clone(), service.clone()),
         place: metadata.place.clone(),
+        service_account: account,
         ports: ports.unwrap_or_default(),
         endpoints: endpoints?.unwrap_or_default().into_iter().flatten().collect(),
     })

@@ -1,0 +1,215 @@
+//! `squall control`: the control plane as a process.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use squall_control::watch::{self, Taker, Texts};
+use squall_control::{Control, ControlConfig, Mistake, Registry, Report, Resources, tokens, units};
+use squall_net::Host;
+use squall_net::page::{Answer, Page, serve_pages};
+use squall_net::process::{self, StopSignals};
+use squall_net::tcp::Tcp;
+
+use crate::disk::{Followed, Shown};
+use crate::exit::Exit;
+use crate::logs::{self, LogFormat};
+use crate::screen::Screen;
+use crate::state;
+
+/// Run the control plane: follow a directory of manifests, push the mesh to every proxy, sign their certificates
+///
+/// The directory holds the mesh as Kubernetes YAML: Service, EndpointSlice, HTTPRoute, TrafficPolicy. It is looked at four times
+/// a second; what changes is in force within a second. A file with a mistake, or half a file, turns nothing off: the last good
+/// mesh stays, and the mistake is shown with its place.
+///
+/// An EndpointSlice says who is where. Its annotation `squall.dev/service-account` says as whom these pods run, which is whom
+/// their sidecars must prove to be; without it they run as `default`.
+///
+/// The control plane is the mesh's certificate authority. It makes a root at its first start and keeps it in --state:
+/// `root.pem`, which every proxy is given as --trust, and `root-key.pem`, which never leaves it. A proxy makes its own key and
+/// gets a certificate for it by a join token from --tokens.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  openssl rand -hex 16                               a token
+  echo '4f0c… shop/front' >> tokens                  who has it may be `front` of namespace `shop`
+  squall control --from mesh/ --tokens tokens --state /var/lib/squall
+
+Pages of --admin: /ready  /live  /metrics
+
+SIGTERM or SIGINT end it. Proxies keep what they have, and look for it until it is back.
+
+Exit codes:
+  0  it was asked to end
+  2  the arguments or the files are wrong
+  4  the machine failed: a port is taken, a disk is full")]
+pub(crate) struct ControlArgs {
+    /// The mesh: a directory of Kubernetes YAML, or one file
+    #[arg(long, value_name = "DIR", env = "SQUALL_FROM")]
+    from: PathBuf,
+
+    /// Join tokens, one a line: TOKEN NAMESPACE/SERVICE-ACCOUNT. Followed as the directory is
+    #[arg(long, value_name = "FILE", env = "SQUALL_TOKENS")]
+    tokens: PathBuf,
+
+    /// Where the root is kept; made at the first start
+    #[arg(long, value_name = "DIR", env = "SQUALL_STATE", default_value = "squall-state")]
+    state: PathBuf,
+
+    /// Where proxies connect (TLS, HTTP/2)
+    #[arg(long, value_name = "ADDRESS", env = "SQUALL_LISTEN", default_value = "0.0.0.0:15010")]
+    listen: SocketAddr,
+
+    /// Where probes and Prometheus ask
+    #[arg(long, value_name = "ADDRESS", env = "SQUALL_ADMIN", default_value = "127.0.0.1:15014")]
+    admin: SocketAddr,
+
+    /// How long certificates last; proxies renew at half of it
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = life)]
+    certificate_life: Duration,
+
+    /// How the log on stderr looks; RUST_LOG says what is in it
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "SQUALL_LOG")]
+    log: LogFormat,
+}
+
+fn life(text: &str) -> Result<Duration, String> {
+    let life = units::duration(text)?;
+    let (least, most) = (Duration::from_secs(60), Duration::from_secs(365 * 24 * 3600));
+    if (least..=most).contains(&life) { Ok(life) } else { Err("must be between 1m and 8760h".into()) }
+}
+
+pub(crate) fn run(args: &ControlArgs, screen: Screen) -> Exit {
+    logs::start(args.log, screen.color_stderr);
+    let shown = Shown { screen: Mutex::new(screen), format: args.log };
+    match process::run(serve(args, shown)) {
+        Ok(exit) => exit,
+        Err(error) => fail(&format!("the machine gives no runtime: {error}"), Exit::Infrastructure),
+    }
+}
+
+fn fail(why: &str, exit: Exit) -> Exit {
+    tracing::error!("{why}");
+    exit
+}
+
+async fn serve(args: &ControlArgs, shown: Shown) -> Exit {
+    let host = Tcp::host();
+    let mut signals = match StopSignals::new() {
+        Ok(signals) => signals,
+        Err(error) => return fail(&format!("cannot take signals: {error}"), Exit::Infrastructure),
+    };
+    let authority = match state::authority(&args.state, &host, args.certificate_life) {
+        Ok(authority) => Arc::new(authority),
+        Err(why) => return fail(&why, Exit::BadInput),
+    };
+    let report = Arc::new(Report::new());
+    let config = ControlConfig {
+        listen: args.listen,
+        resources: Resources::default(),
+        registry: Arc::new(Registry::new()),
+        authority,
+        tokens: BTreeMap::new(),
+        recorder: Arc::clone(&report) as _,
+    };
+    let control = Control::new(host.clone(), config);
+    let files = Arc::new(Followed { mesh: args.from.clone(), also: Some(args.tokens.clone()) });
+    let taker = Arc::new(Told {
+        control: control.clone(),
+        tokens: args.tokens.to_string_lossy().into(),
+        report: Arc::clone(&report),
+        shown,
+    });
+    let first = match watch::first(files.as_ref(), taker.as_ref()) {
+        Ok(first) => first,
+        Err((mistakes, texts)) => {
+            taker.shown.show(&mistakes, &texts);
+            return fail("no mesh to begin with", Exit::BadInput);
+        }
+    };
+    taker.taken(&first);
+    if let Err(error) = admin(&host, args.admin, Arc::clone(&report)).await {
+        return fail(&format!("cannot listen at {}: {error}", args.admin), Exit::Infrastructure);
+    }
+    host.spawn("control watch", watch::follow(host.clone(), files, Arc::clone(&taker) as _, first));
+    let asked = async { Ended::Asked(signals.next().await) };
+    // Dropping it ends every stream.
+    let served = async { Ended::Died(control.run().await.map_or_else(|error| error.to_string(), |()| String::new())) };
+    match process::first_of(asked, served).await {
+        Ended::Asked(signal) => {
+            tracing::info!(signal, "the control plane ends");
+            Exit::Pass
+        }
+        Ended::Died(why) => fail(&why, Exit::Infrastructure),
+    }
+}
+
+/// Why it ends.
+enum Ended {
+    /// By this signal.
+    Asked(&'static str),
+    /// It cannot go on.
+    Died(String),
+}
+
+async fn admin(host: &Host, at: SocketAddr, report: Arc<Report>) -> std::io::Result<()> {
+    let listener = host.net().listen(at).await?;
+    tracing::info!(at = %listener.local(), "the admin pages are served");
+    let answer: Answer = Arc::new(move |method, path| {
+        if method != "GET" && method != "HEAD" {
+            return Page::wrong_method("GET, HEAD");
+        }
+        match path {
+            "/" => Page::text(200, "/ready  /live  /metrics"),
+            "/ready" if report.is_listening() => Page::text(200, "ready"),
+            "/ready" => Page::text(503, "does not listen yet"),
+            "/live" => Page::text(200, "live"),
+            "/metrics" => Page::metrics(report.render()),
+            _ => Page::text(404, format!("there is no {path:?} here; see /")),
+        }
+    });
+    host.spawn("admin", serve_pages(host.clone(), listener, answer));
+    Ok(())
+}
+
+/// Takes what the files say.
+struct Told {
+    control: Control,
+    /// The name of the token file among them.
+    tokens: Arc<str>,
+    report: Arc<Report>,
+    shown: Shown,
+}
+
+impl Taker for Told {
+    fn take(&self, files: &Texts) -> Result<(), Vec<Mistake>> {
+        let mesh: Vec<(&str, &str)> =
+            files.iter().filter(|(name, _)| **name != self.tokens).map(|(name, text)| (&**name, &**text)).collect();
+        let proven =
+            files.get(&self.tokens).map_or_else(|| Ok(BTreeMap::new()), |text| tokens::read(&self.tokens, text));
+        // Both are read, so that every mistake is shown; neither is taken without the other.
+        let (resources, proven) = match (Resources::read(&mesh), proven) {
+            (Ok(resources), Ok(proven)) => (resources, proven),
+            (Err(mistakes), Ok(_)) | (Ok(_), Err(mistakes)) => return Err(mistakes),
+            (Err(mut mistakes), Err(more)) => {
+                mistakes.extend(more);
+                return Err(mistakes);
+            }
+        };
+        self.control.update(resources)?;
+        self.control.set_tokens(proven);
+        Ok(())
+    }
+
+    fn taken(&self, files: &Texts) {
+        self.report.files_taken(files.len());
+    }
+
+    fn refused(&self, mistakes: &[Mistake], files: &Texts) {
+        self.shown.show(mistakes, files);
+        self.report.files_refused(mistakes.len());
+    }
+}

@@ -1,0 +1,342 @@
+//! `squall proxy`: a sidecar as a process.
+
+mod args;
+mod settings;
+mod stdout;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use squall_control::watch::{self, Taker, Texts};
+use squall_control::{CONTROL_ID, Mistake, NodeInfo, RegistrySnapshot, Resources, compile};
+use squall_net::http::ServeLimits;
+use squall_net::page::serve_pages;
+use squall_net::process::{self, StopSignals, first_of};
+use squall_net::tcp::Tcp;
+use squall_net::tls::KeyAlgorithm;
+use squall_net::{Host, after, pem};
+use squall_policy::Mesh;
+use squall_proxy::{
+    AccessLog, ControlSource, IdentitySource, InboundListener, Lifecycle, Metrics, Node, Proxy, ProxyConfig, Recorder,
+    Several, Source, pages,
+};
+
+pub(crate) use args::ProxyArgs;
+use settings::{Certificate, From, Settings};
+use stdout::Lines;
+
+use crate::disk::{Followed, Shown};
+use crate::exit::Exit;
+use crate::logs;
+use crate::mistakes;
+use crate::screen::Screen;
+use crate::threads;
+
+/// How long is waited before a name that is not found is looked up again.
+const RESOLVE_AGAIN: Duration = Duration::from_secs(1);
+
+pub(crate) fn run(args: ProxyArgs, mut screen: Screen) -> Exit {
+    let settings = match settings::of(args) {
+        Ok(settings) => settings,
+        Err(settings::Wrong::Words(why)) => {
+            screen.aside(&format!("error: {why}\n\nFor more information, try 'squall proxy --help'."));
+            return Exit::BadInput;
+        }
+        Err(settings::Wrong::File(refusal)) => {
+            mistakes::show(&mut screen, &refusal);
+            return Exit::BadInput;
+        }
+    };
+    logs::start(settings.log, screen.color_stderr);
+    let shown = Shown { screen: Mutex::new(screen), format: settings.log };
+    threads::beside(|spawn| {
+        let lines = settings.access_log.map(|_| Lines::start(spawn));
+        let served = process::run(serve(&settings, shown, lines.as_ref(), spawn));
+        if let Some(lines) = lines {
+            lines.end();
+        }
+        served.unwrap_or_else(|error| infrastructure(&format!("the machine gives no runtime: {error}")))
+    })
+}
+
+fn infrastructure(why: &str) -> Exit {
+    tracing::error!("{why}");
+    Exit::Infrastructure
+}
+
+fn bad_input(why: &str) -> Exit {
+    tracing::error!("{why}");
+    Exit::BadInput
+}
+
+/// Starts a thread that is joined before the process ends.
+type Spawn<'s> = dyn Fn(Box<dyn FnOnce() + Send>) + 's;
+
+async fn serve(settings: &Settings, shown: Shown, lines: Option<&Lines>, spawn: &Spawn<'_>) -> Exit {
+    let mut signals = match StopSignals::new() {
+        Ok(signals) => signals,
+        Err(error) => return infrastructure(&format!("cannot take signals: {error}")),
+    };
+    let host = if settings.workers > 1 { Tcp::sharing_host() } else { Tcp::host() };
+    let metrics = Arc::new(Metrics::new());
+    let mut recorders: Vec<Arc<dyn Recorder>> = vec![Arc::clone(&metrics) as _, Arc::new(Lifecycle)];
+    if let (Some(format), Some(lines)) = (settings.access_log, lines) {
+        let sink = lines.sink(Arc::clone(&metrics));
+        recorders.push(Arc::new(AccessLog::new(format, Arc::clone(host.wall()), sink)));
+    }
+    let starting = async {
+        let (source, identity, follow) = match source(settings, &host, shown).await {
+            Ok(found) => found,
+            Err(why) => return Err(bad_input(&why)),
+        };
+        let config = ProxyConfig {
+            node: node(settings),
+            outbound: settings.outbound,
+            inbound: settings.inbound.clone(),
+            source,
+            identity,
+            key_algorithm: KeyAlgorithm::P256,
+            limits: ServeLimits::default(),
+            recorder: Arc::new(Several::new(recorders)),
+        };
+        let proxy = Proxy::start(&host, config).await.map_err(|error| infrastructure(&error.to_string()))?;
+        Ok(Some((Arc::new(proxy), follow)))
+    };
+    // A name that is never found must not keep the process from ending.
+    let stopped = async {
+        signals.next().await;
+        Ok(None)
+    };
+    let (proxy, follow) = match first_of(starting, stopped).await {
+        Ok(Some(started)) => started,
+        Ok(None) => return Exit::Pass,
+        Err(exit) => return exit,
+    };
+    if let Some(follow) = follow {
+        follow.begin(&host, &proxy);
+    }
+    for _ in 1..settings.workers {
+        let proxy = Arc::clone(&proxy);
+        spawn(Box::new(move || worker(&proxy)));
+    }
+    let drain = Arc::new(Wanted::default());
+    let asked = Arc::clone(&drain);
+    let admin = match host.net().listen(settings.admin).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            proxy.drain(Duration::ZERO).await;
+            return infrastructure(&format!("cannot listen at {}: {error}", settings.admin));
+        }
+    };
+    say_where(&proxy, admin.local(), settings.workers);
+    let answer = pages(Arc::clone(&proxy), metrics, move || asked.raise());
+    host.spawn("admin", serve_pages(host.clone(), admin, answer));
+    let told = Arc::clone(&proxy);
+    host.spawn("proxy readiness", async move {
+        told.ready().await;
+        tracing::info!("the proxy is ready");
+    });
+    let why = first_of(signals.next(), async {
+        drain.wait().await;
+        "POST /drain"
+    });
+    let why = why.await;
+    let limit_s = settings.drain_time.as_secs();
+    tracing::info!(why, limit_s, "the proxy drains");
+    let drained = async {
+        proxy.drain(settings.drain_time).await;
+        Exit::Pass
+    };
+    let hurried = async {
+        let signal = signals.next().await;
+        tracing::warn!(signal, "asked a second time: what is in flight is cut off");
+        proxy.drain(Duration::ZERO).await;
+        Exit::Failed
+    };
+    let exit = first_of(drained, hurried).await;
+    tracing::info!("the proxy has ended");
+    exit
+}
+
+/// A thread that serves the same listeners.
+fn worker(proxy: &Arc<Proxy>) {
+    let served = process::run(async {
+        // Made here: its dice and its timers are this thread's.
+        let host = Tcp::sharing_host();
+        match proxy.join(&host).await {
+            Ok(()) => proxy.closed().await,
+            Err(error) => tracing::error!(%error, "a worker cannot serve"),
+        }
+    });
+    if let Err(error) = served {
+        tracing::error!(%error, "a worker has no runtime");
+    }
+}
+
+fn say_where(proxy: &Proxy, admin: SocketAddr, workers: u16) {
+    let inbound: Vec<String> = proxy.inbound().iter().map(ToString::to_string).collect();
+    let outbound = proxy.outbound().map_or_else(|| "none".to_owned(), |at| at.to_string());
+    tracing::info!(outbound, inbound = inbound.join(" "), %admin, workers, "the proxy listens");
+}
+
+/// Something that is wanted once.
+#[derive(Default)]
+struct Wanted(Mutex<(bool, Option<std::task::Waker>)>);
+
+impl Wanted {
+    fn raise(&self) {
+        let mut state = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.0 = true;
+        if let Some(waker) = state.1.take() {
+            waker.wake();
+        }
+    }
+
+    async fn wait(&self) {
+        std::future::poll_fn(|cx| {
+            let mut state = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            state.1 = Some(cx.waker().clone());
+            if state.0 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+    }
+}
+
+fn node(settings: &Settings) -> Node {
+    let first = settings.inbound.first().map(|listener| listener.listen.ip()).filter(|ip| !ip.is_unspecified());
+    Node {
+        ip: settings.ip.or(first).unwrap_or(IpAddr::from([127, 0, 0, 1])),
+        pod: settings.pod.clone(),
+        namespace: settings.namespace.clone(),
+        service_account: settings.service_account.clone(),
+        zone: settings.zone.clone(),
+        labels: BTreeMap::new(),
+    }
+}
+
+/// Where the mesh and the certificate come from; and what follows the mesh file, if there is one.
+async fn source(
+    settings: &Settings,
+    host: &Host,
+    shown: Shown,
+) -> Result<(Source, IdentitySource, Option<Follow>), String> {
+    match &settings.from {
+        From::Control { host: name, port, identity, trust, token } => {
+            let address = SocketAddr::new(resolve(host, name).await, *port);
+            tracing::info!(%address, "the control plane is there");
+            let source = ControlSource {
+                address,
+                identity: identity.as_deref().unwrap_or(CONTROL_ID).into(),
+                roots: trust.clone(),
+                token: Some(token.clone()),
+            };
+            Ok((Source::Control(source), IdentitySource::FromControl, None))
+        }
+        From::Mesh { path, certificate } => {
+            let identity = match certificate {
+                Certificate::Plaintext => IdentitySource::None,
+                Certificate::Files { chain, key, roots } => {
+                    let identity = pem::identity(chain, key, roots, host.now()).map_err(|error| error.to_string())?;
+                    IdentitySource::Static(identity)
+                }
+            };
+            let files = Arc::new(Followed { mesh: path.clone(), also: None });
+            let taker = Arc::new(Compiled {
+                node: NodeInfo { namespace: settings.namespace.clone(), pod: settings.pod.clone() },
+                plaintext: matches!(certificate, Certificate::Plaintext),
+                proxy: OnceLock::new(),
+                mesh: Mutex::default(),
+                shown,
+            });
+            let first = match watch::first(files.as_ref(), taker.as_ref()) {
+                Ok(first) => first,
+                Err((found, texts)) => {
+                    taker.shown.show(&found, &texts);
+                    return Err("no mesh to begin with".to_owned());
+                }
+            };
+            let mesh = taker.mesh.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+            Ok((Source::Static(Box::new(mesh)), identity, Some(Follow { files, taker, first })))
+        }
+    }
+}
+
+/// The address behind a name; asks until it is found.
+async fn resolve(host: &Host, name: &str) -> IpAddr {
+    loop {
+        match host.net().resolve(name).await {
+            Ok(addresses) => {
+                if let Some(address) = addresses.first() {
+                    return *address;
+                }
+            }
+            Err(error) => tracing::warn!(%error, name, "the control plane's name is not found yet"),
+        }
+        after(host.clock().as_ref(), RESOLVE_AGAIN).await;
+    }
+}
+
+/// A mesh file to be followed.
+struct Follow {
+    files: Arc<Followed>,
+    taker: Arc<Compiled>,
+    first: Texts,
+}
+
+impl Follow {
+    fn begin(self, host: &Host, proxy: &Arc<Proxy>) {
+        // Set once, before anything is followed.
+        let _ = self.taker.proxy.set(Arc::clone(proxy));
+        host.spawn("proxy watch", watch::follow(host.clone(), self.files, self.taker, self.first));
+    }
+}
+
+/// Compiles the mesh file for this proxy.
+struct Compiled {
+    node: NodeInfo,
+    plaintext: bool,
+    /// Told of every good mesh, once it runs.
+    proxy: OnceLock<Arc<Proxy>>,
+    /// The last good one.
+    mesh: Mutex<Mesh>,
+    shown: Shown,
+}
+
+impl Taker for Compiled {
+    fn take(&self, files: &Texts) -> Result<(), Vec<Mistake>> {
+        let texts: Vec<(&str, &str)> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
+        let resources = Resources::read(&texts)?;
+        let mut mesh = compile(&resources, &RegistrySnapshot::default(), &self.node)?;
+        if self.plaintext {
+            mesh.backends.values_mut().for_each(|backend| backend.mutual_tls = false);
+        }
+        if let Some(proxy) = self.proxy.get() {
+            proxy.update(&mesh);
+        }
+        *self.mesh.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = mesh;
+        Ok(())
+    }
+
+    fn taken(&self, files: &Texts) {
+        tracing::info!(files = files.len(), "the mesh files are in force");
+    }
+
+    fn refused(&self, found: &[Mistake], files: &Texts) {
+        self.shown.show(found, files);
+        tracing::warn!(mistakes = found.len(), "the mesh files are refused; the last good mesh stays");
+    }
+}
+
+/// Where requests for the application come in, as it is written: `LISTEN=APP`, or `LISTEN=APP,plain`.
+fn inbound(text: &str) -> Result<InboundListener, String> {
+    let (pair, mutual_tls) = match text.strip_suffix(",plain") {
+        Some(pair) => (pair, false),
+        None => (text, true),
+    };
+    let said = "say LISTEN=APP, such as 0.0.0.0:15006=127.0.0.1:8080";
+    let (listen, app) = pair.split_once('=').ok_or(said)?;
+    let address = |text: &str| text.parse::<SocketAddr>().map_err(|_| format!("`{text}` is not ADDRESS:PORT; {said}"));
+    Ok(InboundListener { listen: address(listen)?, mutual_tls, app: address(app)? })
+}

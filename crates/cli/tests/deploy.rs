@@ -1,0 +1,228 @@
+//! The mesh as processes: `squall control` and `squall proxy` on loopback, with ports that the kernel gives. Nothing sleeps:
+//! every step waits for a line of a log, or for an answer.
+
+#[path = "deploy/stage.rs"]
+mod stage;
+
+use stage::{App, Process, directory, get, post, write};
+
+/// A route that sets a header on every answer of `stock`.
+fn route(value: &str) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: stock, namespace: shop}}\nspec:\n  \
+         parentRefs: [{{group: \"\", kind: Service, name: stock}}]\n  rules:\n    - filters: [{{type: ResponseHeaderModifier, \
+         responseHeaderModifier: {{set: [{{name: x-shop, value: {value}}}]}}}}]\n      backendRefs: [{{name: stock, port: 80}}]\n"
+    )
+}
+
+fn slice(service: &str, pod: &str, port: u16) -> String {
+    format!(
+        "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: {service}\n  namespace: shop\n  \
+         labels: {{kubernetes.io/service-name: {service}}}\n  annotations: {{squall.dev/service-account: {service}}}\n\
+         addressType: IPv4\nports: [{{port: {port}}}]\nendpoints:\n  - addresses: [127.0.0.1]\n    \
+         targetRef: {{kind: Pod, name: {pod}}}\n"
+    )
+}
+
+const SERVICES: &str = "\
+apiVersion: v1
+kind: Service
+metadata: {name: front, namespace: shop}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: stock, namespace: shop}
+spec: {ports: [{port: 80}]}
+";
+
+const FRONT: &str = "spiffe://cluster.local/ns/shop/sa/front";
+
+#[test]
+fn a_mesh_of_processes_serves_changes_and_outlives_its_control_plane() {
+    let dir = directory("deploy-mesh");
+    let at = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
+    let app = App::start();
+    write(&dir.join("mesh/services.yaml"), SERVICES);
+    write(&dir.join("tokens"), "0123456789abcdef0 shop/front\n0123456789abcdef1 shop/stock # ours\n");
+    write(&dir.join("front.token"), "0123456789abcdef0\n");
+    write(&dir.join("stock.token"), "0123456789abcdef1\n");
+    let control = |listen: &str| {
+        let (mesh, tokens, state) = (at("mesh"), at("tokens"), at("state"));
+        let args = ["--from", &mesh, "--tokens", &tokens, "--state", &state, "--listen", listen];
+        Process::start("control", &[&args[..], &["--admin", "127.0.0.1:0"]].concat())
+    };
+    let mut plane = control("127.0.0.1:0");
+    let plane_admin = plane.line("the admin pages are served").text("at");
+    let plane_at = plane.line("the control plane listens").text("at");
+
+    // Two sidecars; where stock's listens is known only now, and is told through the directory.
+    let (trust, inbound) = (at("state/root.pem"), format!("127.0.0.1:0={}", app.address));
+    let sidecar = |name: &str, more: &[&str]| {
+        let (account, pod, token) = (format!("shop/{name}"), format!("{name}-0"), at(&format!("{name}.token")));
+        let args = ["--control", &plane_at, "--trust", &trust, "--token-file", &token, "--service-account", &account];
+        let own = ["--pod", &pod, "--outbound", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--access-log", "json"];
+        Process::start("proxy", &[&args[..], &own, more].concat())
+    };
+    let (mut front, mut stock) = (sidecar("front", &[]), sidecar("stock", &["--inbound", &inbound]));
+    let listens = stock.line("the proxy listens");
+    let stock_port = listens.text("inbound").rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port");
+    let stock_admin = listens.text("admin");
+    let listens = front.line("the proxy listens");
+    let (outbound, front_admin) = (listens.text("outbound"), listens.text("admin"));
+    front.line("the proxy is ready");
+    stock.line("the proxy is ready");
+    assert_eq!(get(&outbound, "stock", "/").status, 503, "nobody serves stock yet");
+    write(&dir.join("mesh/slices.yaml"), &slice("stock", "stock-0", stock_port));
+    front.line("a mesh is in force");
+    stock.line("a mesh is in force");
+
+    // Through both sidecars. The application sees who called, as his certificate proved.
+    let answer = get(&outbound, "stock", "/items");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.line("path"), "/items");
+    assert!(answer.line("x-forwarded-client-cert").contains(FRONT), "{answer:?}");
+    let logged = stock.access_log();
+    assert_eq!((logged["side"].as_str(), logged["path"].as_str()), (Some("inbound"), Some("/items")), "{logged}");
+    assert_eq!(logged["peer"].as_str(), Some(FRONT), "{logged}");
+    assert!(stage::try_get(&format!("127.0.0.1:{stock_port}"), "stock", "/").is_none(), "plain text gets no answer");
+    assert_eq!(get(&outbound, "stok", "/").status, 404);
+
+    // A policy change takes effect.
+    write(&dir.join("mesh/route.yaml"), &route("open"));
+    front.line("a mesh is in force");
+    assert_eq!(get(&outbound, "stock", "/").header("x-shop"), "open");
+
+    // Half a file, then a file that refers to nothing: shown with their places, and the last good mesh stays.
+    plane.line("the files are in force");
+    let whole = route("closed");
+    write(&dir.join("mesh/route.yaml"), &whole[..whole.len() - 20]);
+    plane.line("the files are refused");
+    assert_eq!(get(&outbound, "stock", "/").header("x-shop"), "open");
+    write(&dir.join("mesh/route.yaml"), &whole.replace("name: stock, port", "name: stok, port"));
+    let shown = plane.line("backendRef refers to `stok`");
+    assert!(shown.text("place").ends_with("mesh/route.yaml:8:28"), "{shown:?}");
+    assert_eq!(shown.text("help"), "did you mean `stock`?");
+    plane.line("the files are refused");
+    assert_eq!(get(&outbound, "stock", "/").header("x-shop"), "open");
+    assert!(get(&plane_admin, "x", "/metrics").body.contains("\nsquall_control_mistakes 1\n"));
+    write(&dir.join("mesh/route.yaml"), &whole);
+    front.line("a mesh is in force");
+    assert_eq!(get(&outbound, "stock", "/").header("x-shop"), "closed");
+
+    // The control plane dies: traffic goes on.
+    plane.kill();
+    front.line("no control plane");
+    stock.line("no control plane");
+    for _ in 0..20 {
+        assert_eq!(get(&outbound, "stock", "/").status, 200);
+    }
+    assert_eq!(get(&front_admin, "x", "/ready").status, 200);
+    let metrics = get(&front_admin, "x", "/metrics").body;
+    assert!(metrics.contains("\nsquall_control_connected 0\n"), "{metrics}");
+    assert!(
+        metrics.contains("squall_requests_total{side=\"outbound\",route=\"shop/stock rule 0\",backend=\"shop/stock:80\",status=\"200\""),
+        "{metrics}"
+    );
+
+    // It comes back with the root it kept, and proxies find it.
+    let mut plane = control(&plane_at);
+    plane.line("the control plane listens");
+    front.line("the control plane answers");
+    stock.line("the control plane answers");
+    write(&dir.join("mesh/route.yaml"), &route("again"));
+    front.line("a mesh is in force");
+    assert_eq!(get(&outbound, "stock", "/").header("x-shop"), "again");
+    let clusters = get(&front_admin, "x", "/clusters").body;
+    assert!(clusters.contains("\"name\":\"shop/stock:80\"") && clusters.contains("\"ejected\":false"), "{clusters}");
+
+    // SIGTERM drains: the request in flight ends well, then the process does.
+    let slow = app.hold(&outbound);
+    stock.terminate();
+    stock.line("the proxy drains");
+    assert_eq!(get(&stock_admin, "x", "/ready").status, 503);
+    app.release();
+    assert_eq!(slow.join().expect("no panic").status, 200);
+    assert_eq!(stock.ends(), Some(0));
+    assert_eq!(get(&outbound, "stock", "/").status, 503, "nobody serves stock any more");
+    front.terminate();
+    assert_eq!(front.ends(), Some(0));
+    plane.terminate();
+    assert_eq!(plane.ends(), Some(0));
+}
+
+#[test]
+fn a_proxy_runs_from_a_mesh_file_on_several_workers_and_drains_when_asked_by_its_admin() {
+    let dir = directory("deploy-static");
+    let app = App::start();
+    let mesh = dir.join("mesh.yaml");
+    let text = |port| format!("{SERVICES}{}", slice("stock", "stock-0", port));
+    write(&mesh, &text(1));
+    let mesh_name = mesh.to_str().expect("UTF-8");
+    let inbound = format!("127.0.0.1:0={}", app.address);
+    let args = ["--mesh", mesh_name, "--plaintext", "--service-account", "shop/stock", "--pod", "stock-0"];
+    let more = ["--outbound", "127.0.0.1:0", "--inbound", &inbound, "--admin", "127.0.0.1:0", "--workers", "3"];
+    let mut proxy = Process::start("proxy", &[&args[..], &more].concat());
+    let listens = proxy.line("the proxy listens");
+    let (outbound, admin) = (listens.text("outbound"), listens.text("admin"));
+    let port = listens.text("inbound").rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port");
+    proxy.line("the proxy is ready");
+    assert_eq!(get(&outbound, "stock", "/").status, 503, "the mesh file leads to a port where nobody listens");
+    write(&mesh, &text(port));
+    proxy.line("the mesh files are in force");
+    // Out of this proxy and in again, whichever worker takes it.
+    for _ in 0..32 {
+        let answer = get(&outbound, "stock", "/");
+        assert_eq!((answer.status, answer.line("path")), (200, "/".to_owned()), "{answer:?}");
+    }
+    write(&mesh, "kind: Nothing\n");
+    proxy.line("the mesh files are refused");
+    assert_eq!(get(&outbound, "stock", "/").status, 200, "the last good mesh stays");
+    assert_eq!(get(&admin, "x", "/drain").status, 405, "nobody drains it by looking");
+    assert_eq!(get(&admin, "x", "/nothing").status, 404);
+    assert_eq!(post(&admin, "/drain").status, 200);
+    proxy.line("the proxy drains");
+    assert_eq!(proxy.ends(), Some(0));
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_anything_starts() {
+    let dir = directory("deploy-refused");
+    write(&dir.join("mesh/a.yaml"), "apiVersion: v1\nkind: Servce\nmetadata: {name: a}\n");
+    write(&dir.join("tokens"), "short shop/front\n");
+    let at = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
+    let (mesh, tokens, state) = (at("mesh"), at("tokens"), at("state"));
+    let args = ["--from", &mesh, "--tokens", &tokens, "--state", &state, "--listen", "127.0.0.1:0"];
+    let mut control = Process::start("control", &[&args[..], &["--admin", "127.0.0.1:0"]].concat());
+    assert_eq!(control.line("resources of kind `Servce`").text("help"), "did you mean `Service`?");
+    control.line("the token has fewer than 16 characters");
+    assert_eq!(control.ends(), Some(2));
+    let mut proxy =
+        Process::start("proxy", &["--control", "c:1", "--service-account", "a/b", "--outbound", "0.0.0.0:1"]);
+    proxy.line("is not on loopback");
+    assert_eq!(proxy.ends(), Some(2));
+}
+
+#[test]
+fn the_root_is_kept_where_nobody_else_can_read_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = directory("deploy-root");
+    write(&dir.join("mesh/a.yaml"), SERVICES);
+    write(&dir.join("tokens"), "");
+    let at = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
+    let (mesh, tokens, state) = (at("mesh"), at("tokens"), at("state"));
+    let args =
+        ["--from", &mesh, "--tokens", &tokens, "--state", &state, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let mut first = Process::start("control", &args);
+    first.line("made a new root");
+    first.line("the control plane listens");
+    first.terminate();
+    assert_eq!(first.ends(), Some(0));
+    let key = dir.join("state/root-key.pem");
+    let mode = |path: &std::path::Path| std::fs::metadata(path).expect("it was made").permissions().mode() & 0o777;
+    assert_eq!((mode(&key), mode(&dir.join("state"))), (0o600, 0o700));
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).expect("it is ours");
+    let mut again = Process::start("control", &args);
+    again.line("can be read by others (mode 644): chmod 600");
+    assert_eq!(again.ends(), Some(2));
+}

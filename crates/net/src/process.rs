@@ -1,0 +1,56 @@
+//! A real process: the runtimes its workers run on, and the signals that ask it to end.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Runs `work` on a runtime of this thread's own, to its end. Tasks that it leaves behind are dropped.
+///
+/// # Errors
+/// The OS gives no runtime (no descriptors left, say).
+pub fn run<T>(work: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(work))
+}
+
+/// What comes first; if both are there, `a`. The other is dropped.
+pub async fn first_of<T>(a: impl Future<Output = T>, b: impl Future<Output = T>) -> T {
+    let (mut a, mut b) = (pin!(a), pin!(b));
+    std::future::poll_fn(|cx| match a.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(value),
+        Poll::Pending => b.as_mut().poll(cx),
+    })
+    .await
+}
+
+/// The signals that ask a process to end: SIGTERM (an orchestrator) and SIGINT (Ctrl-C). Once made, they end the process no
+/// longer by themselves.
+#[derive(Debug)]
+pub struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Takes them over. Inside [`run`].
+    ///
+    /// # Errors
+    /// The OS refuses the handler.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The next one, by its name: `SIGTERM` or `SIGINT`.
+    pub async fn next(&mut self) -> &'static str {
+        std::future::poll_fn(|cx| {
+            if self.terminate.poll_recv(cx).is_ready() {
+                return Poll::Ready("SIGTERM");
+            }
+            self.interrupt.poll_recv(cx).map(|_| "SIGINT")
+        })
+        .await
+    }
+}

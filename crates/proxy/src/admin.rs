@@ -1,0 +1,146 @@
+//! The admin side: what probes, scrapers and people ask a running proxy. It must be reachable from its own host only.
+
+use std::sync::Arc;
+
+use http::Method;
+use squall_net::page::{Answer, Page};
+use squall_policy::{EndpointView, HeaderMatch, PathMatch, QueryMatch, Route, RouteMatch, VirtualHost};
+
+use crate::admit::Cell;
+use crate::json::{Object, list, string};
+use crate::{Metrics, Proxy};
+
+/// What there is, for people who ask for `/`.
+const INDEX: &str = "\
+GET  /ready     200 when it has a mesh and (if it is to have one) a certificate, and does not drain; else 503 and why
+GET  /live      200 while the process serves anything at all
+GET  /config    the mesh in force, as JSON: version, hosts and routes, backends with their policies
+GET  /clusters  backends and endpoints with their state, as JSON: in flight, breaker, ejected, expected latency
+GET  /metrics   Prometheus metrics
+POST /drain     ends the process gracefully, as SIGTERM does";
+
+/// The pages of a proxy. `drain` is called on POST /drain; it must not block.
+#[must_use]
+pub fn pages(proxy: Arc<Proxy>, metrics: Arc<Metrics>, drain: impl Fn() + Send + Sync + 'static) -> Answer {
+    Arc::new(move |method, path| {
+        let known = ["/", "/ready", "/live", "/config", "/clusters", "/metrics", "/drain"];
+        if !known.contains(&path) {
+            return Page::text(404, format!("there is no {path:?} here; see /"));
+        }
+        if path == "/drain" {
+            if method != Method::POST {
+                return Page::wrong_method("POST");
+            }
+            drain();
+            return Page::text(200, "draining");
+        }
+        if method != Method::GET && method != Method::HEAD {
+            return Page::wrong_method("GET, HEAD");
+        }
+        match path {
+            "/ready" => ready(&proxy),
+            "/live" => Page::text(200, "live"),
+            "/config" => Page::json(config(&proxy)),
+            "/clusters" => Page::json(clusters(&proxy)),
+            "/metrics" => {
+                metrics.see_ready(proxy.is_ready() && !proxy.is_draining());
+                Page::metrics(metrics.render())
+            }
+            _ => Page::text(200, INDEX),
+        }
+    })
+}
+
+fn ready(proxy: &Proxy) -> Page {
+    if proxy.is_draining() {
+        return Page::text(503, "draining");
+    }
+    let missing = proxy.waits_for();
+    if missing.is_empty() {
+        Page::text(200, "ready")
+    } else {
+        Page::text(503, format!("waits for {}", missing.join(" and ")))
+    }
+}
+
+fn config(proxy: &Proxy) -> String {
+    let Some(snapshot) = proxy.snapshot() else { return Object::new().raw("version", "null").finish() };
+    let backends = snapshot.cells().map(|cell| {
+        let policy = cell.policy(|policy| format!("{policy:?}"));
+        Object::new().text("name", cell.name().as_str()).text("policy", &policy).finish()
+    });
+    Object::new()
+        .text("version", &snapshot.version)
+        .raw("hosts", &list(snapshot.hosts.iter().map(host)))
+        .raw("backends", &list(backends))
+        .finish()
+}
+
+fn host(host: &VirtualHost) -> String {
+    Object::new()
+        .text("name", &host.name)
+        .raw("domains", &list(host.domains.iter().map(|domain| string(domain))))
+        .raw("routes", &list(host.routes.iter().map(route)))
+        .finish()
+}
+
+fn route(route: &Route) -> String {
+    let backends = route.backends.iter().map(|weighted| {
+        let backend = Object::new().text("backend", weighted.backend.as_str());
+        backend.number("weight", u64::from(weighted.weight)).finish()
+    });
+    Object::new()
+        .text("name", &route.name)
+        .raw("match", &matched(&route.matches))
+        .raw("backends", &list(backends))
+        .text("timeouts", &format!("{:?}", route.timeouts))
+        .text("retry", &route.retry.as_ref().map_or_else(|| "none".to_owned(), |retry| format!("{retry:?}")))
+        .finish()
+}
+
+fn matched(matches: &RouteMatch) -> String {
+    let object = match &matches.path {
+        PathMatch::Exact(path) => Object::new().text("path", path),
+        PathMatch::Prefix(path) => Object::new().text("prefix", path),
+    };
+    let pair = |name: &str, value: &str| Object::new().text("name", name).text("value", value).finish();
+    let headers = matches.headers.iter().map(|HeaderMatch { name, value }| pair(name, value));
+    let query = matches.query.iter().map(|QueryMatch { name, value }| pair(name, value));
+    let object = match &matches.method {
+        Some(method) => object.text("method", method),
+        None => object,
+    };
+    object.raw("headers", &list(headers)).raw("query", &list(query)).finish()
+}
+
+fn clusters(proxy: &Proxy) -> String {
+    let Some(snapshot) = proxy.snapshot() else { return Object::new().raw("backends", "[]").finish() };
+    Object::new().raw("backends", &list(snapshot.cells().map(cluster))).finish()
+}
+
+fn cluster(cell: &Arc<Cell>) -> String {
+    cell.look(|now, backend| {
+        let (in_flight, waiting) = backend.load();
+        Object::new()
+            .text("name", cell.name().as_str())
+            .number("in_flight", u64::from(in_flight))
+            .number("in_flight_limit", u64::from(backend.places()))
+            .number("waiting", u64::from(waiting))
+            .raw("endpoints", &list(backend.endpoints(now).map(|view| endpoint(&view))))
+            .finish()
+    })
+}
+
+fn endpoint(view: &EndpointView) -> String {
+    Object::new()
+        .text("name", &view.name)
+        .text("address", &view.address.to_string())
+        .text("zone", &view.zone)
+        .text("identity", &view.identity)
+        .flag("draining", view.draining)
+        .number("in_flight", u64::from(view.in_flight))
+        .text("breaker", view.breaker.unwrap_or("none"))
+        .flag("ejected", view.ejected)
+        .number("expected_latency_us", u64::try_from(view.expected.as_micros()).unwrap_or(u64::MAX))
+        .finish()
+}

@@ -1,0 +1,76 @@
+//! The log of a proxy's life: meshes, certificates, the control plane, breakers and ejections. Requests are the access log's.
+
+use squall_policy::{BackendEvent, Instant};
+
+use crate::{Record, Recorder};
+
+/// Writes what happens to the proxy as a whole through `tracing`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lifecycle;
+
+impl Recorder for Lifecycle {
+    fn record(&self, at: Instant, record: &Record<'_>) {
+        match record {
+            Record::MeshApplied { version } => tracing::info!(version, "a mesh is in force"),
+            Record::MeshRefused { why } => tracing::warn!(why, "a mesh was refused; the last good one stays"),
+            Record::ControlConnected { address } => tracing::info!(%address, "the control plane answers"),
+            Record::ControlLost { why, retry_in } => {
+                let retry_ms = millis(*retry_in);
+                tracing::warn!(why, retry_ms, "no control plane; what is in force stays in force");
+            }
+            Record::CertificateIssued { identity, not_after_s, renew_at } => {
+                let renew_in_s = renew_at.since(at).as_secs();
+                tracing::info!(identity, not_after_s, renew_in_s, "a certificate was issued");
+            }
+            Record::PeerRefused { peer, why } => tracing::warn!(%peer, why, "a peer was refused"),
+            Record::Backend { backend, event } => match event {
+                BackendEvent::BreakerOpened { endpoint, until, why } => {
+                    let for_ms = millis(until.since(at));
+                    tracing::warn!(%backend, %endpoint, %why, for_ms, "a breaker opened");
+                }
+                BackendEvent::BreakerHalfOpen { endpoint } => tracing::info!(%backend, %endpoint, "a breaker probes"),
+                BackendEvent::BreakerClosed { endpoint } => tracing::info!(%backend, %endpoint, "a breaker closed"),
+                BackendEvent::OpenRefused { endpoint, why } => {
+                    tracing::warn!(%backend, %endpoint, %why, "a breaker stays closed, since too few would be left");
+                }
+                BackendEvent::ServiceBreakerOpened { until, why } => {
+                    let for_ms = millis(until.since(at));
+                    tracing::warn!(%backend, %why, for_ms, "a breaker of the whole service opened");
+                }
+                BackendEvent::ServiceBreakerHalfOpen => {
+                    tracing::info!(%backend, "a breaker of the whole service probes")
+                }
+                BackendEvent::ServiceBreakerClosed => tracing::info!(%backend, "a breaker of the whole service closed"),
+                BackendEvent::Ejected { endpoint, until, why } => {
+                    let for_ms = millis(until.since(at));
+                    tracing::warn!(%backend, %endpoint, %why, for_ms, "an endpoint was ejected");
+                }
+                BackendEvent::EjectionRefused { endpoint, why } => {
+                    tracing::warn!(%backend, %endpoint, %why, "an endpoint is bad, but too few would be left without it");
+                }
+                BackendEvent::EjectionSpared { endpoint, why } => {
+                    tracing::info!(%backend, %endpoint, %why, "an endpoint is bad, but the dice spared it");
+                }
+                BackendEvent::Returned { endpoint } => tracing::info!(%backend, %endpoint, "an endpoint is back"),
+                BackendEvent::LimitMoved { from, to, .. } => tracing::debug!(%backend, from, to, "a limit moved"),
+            },
+            Record::Started { .. }
+            | Record::Routed { .. }
+            | Record::Queued { .. }
+            | Record::Granted { .. }
+            | Record::Picked { .. }
+            | Record::Connected { .. }
+            | Record::Head { .. }
+            | Record::AttemptFailed { .. }
+            | Record::AttemptCancelled { .. }
+            | Record::Retry { .. }
+            | Record::Injected { .. }
+            | Record::Replied { .. }
+            | Record::Ended { .. } => {}
+        }
+    }
+}
+
+fn millis(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
