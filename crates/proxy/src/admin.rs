@@ -140,6 +140,7 @@ fn endpoint(view: &EndpointView) -> String {
         .flag("draining", view.draining)
         .number("in_flight", u64::from(view.in_flight))
         .text("breaker", view.breaker.unwrap_or("none"))
+        .flag("healthy", view.healthy)
         .flag("ejected", view.ejected)
         .number("expected_latency_us", u64::try_from(view.expected.as_micros()).unwrap_or(u64::MAX))
         .finish()

@@ -52,6 +52,19 @@ impl Recorder for Lifecycle {
                     tracing::info!(%backend, %endpoint, %why, "an endpoint is bad, but the dice spared it");
                 }
                 BackendEvent::Returned { endpoint } => tracing::info!(%backend, %endpoint, "an endpoint is back"),
+                BackendEvent::Unhealthy { endpoint, failures, last } => {
+                    tracing::warn!(%backend, %endpoint, failures, ?last, "an endpoint fails its health checks");
+                }
+                BackendEvent::Healthy { endpoint, first } => {
+                    tracing::info!(%backend, %endpoint, first, "an endpoint passes its health checks");
+                }
+                BackendEvent::Panics { healthy, of } => {
+                    tracing::warn!(%backend, healthy, of, "too few endpoints are healthy: all are picked");
+                }
+                BackendEvent::Calmed => tracing::info!(%backend, "enough endpoints are healthy again"),
+                BackendEvent::ZoneShare { own_percent } => {
+                    tracing::debug!(%backend, own_percent, "the own zone's share moved");
+                }
                 BackendEvent::LimitMoved { from, to, .. } => tracing::debug!(%backend, from, to, "a limit moved"),
             },
             Record::Started { .. }

@@ -52,6 +52,8 @@ struct State {
     breakers: Family<(Name, Name, &'static str), u64>,
     ejections: Family<(Name, Name, &'static str), u64>,
     limits: Family<Name, u64>,
+    panics: Family<Name, u64>,
+    own_zone: Family<Name, u64>,
     meshes_applied: u64,
     meshes_refused: u64,
     control_connected: bool,
@@ -212,6 +214,16 @@ impl State {
             BackendEvent::EjectionRefused { endpoint, .. } => (false, endpoint, "refused"),
             BackendEvent::EjectionSpared { endpoint, .. } => (false, endpoint, "spared"),
             BackendEvent::Returned { endpoint } => (false, endpoint, "returned"),
+            BackendEvent::Unhealthy { endpoint, .. } => (false, endpoint, "unhealthy"),
+            BackendEvent::Healthy { endpoint, .. } => (false, endpoint, "healthy"),
+            BackendEvent::Panics { .. } | BackendEvent::Calmed => {
+                *self.panics.at(backend) = u64::from(matches!(event, BackendEvent::Panics { .. }));
+                return;
+            }
+            BackendEvent::ZoneShare { own_percent } => {
+                *self.own_zone.at(backend) = u64::from(*own_percent);
+                return;
+            }
             BackendEvent::LimitMoved { to, .. } => {
                 *self.limits.at(backend) = u64::from(*to);
                 return;
@@ -330,10 +342,16 @@ impl State {
             let left = format!("{}.{:03}", left / 1000, left % 1000);
             page.sample(name, &[("backend", self.backends.text(*backend))], left);
         }
-        let name = "squall_in_flight_limit";
-        page.family(name, Kind::Gauge, "An adaptive limit on requests in flight, since it first moved.");
-        for (backend, limit) in self.limits.iter() {
-            page.sample(name, &[("backend", self.backends.text(*backend))], limit);
+        let gauges = [
+            ("squall_in_flight_limit", &self.limits, "An adaptive limit on requests in flight, since it first moved."),
+            ("squall_balancer_panic", &self.panics, "1: too few endpoints are healthy, and all are picked."),
+            ("squall_own_zone_percent", &self.own_zone, "The own zone's share of the load, since it first moved."),
+        ];
+        for (name, family, help) in gauges {
+            page.family(name, Kind::Gauge, help);
+            for (backend, value) in family.iter() {
+                page.sample(name, &[("backend", self.backends.text(*backend))], value);
+            }
         }
         let by_endpoint = [
             (
@@ -343,10 +361,10 @@ impl State {
                 "Changes of a breaker's state; without an endpoint: of the whole service's.",
             ),
             (
-                "squall_ejections_total",
+                "squall_endpoint_events_total",
                 "event",
                 &self.ejections,
-                "Outliers ejected, spared because too few would be left, and returned.",
+                "Outliers ejected, refused (too few would be left), spared and returned; health checks failed and passed.",
             ),
         ];
         for (name, label, family, help) in by_endpoint {

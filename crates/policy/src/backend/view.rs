@@ -24,6 +24,8 @@ pub struct EndpointView {
     pub in_flight: u32,
     /// `closed`, `open` or `half-open`; `None`: there is no breaker.
     pub breaker: Option<&'static str>,
+    /// Its health checks succeed, or it has none.
+    pub healthy: bool,
     /// Is ejected as an outlier.
     pub ejected: bool,
     /// The latency that the balancer expects of it now.
@@ -42,6 +44,7 @@ impl Backend {
             draining: slot.endpoint.draining,
             in_flight: slot.pending,
             breaker: self.policy.breaker.is_some().then(|| slot.breaker.word()),
+            healthy: slot.is_healthy(),
             ejected: slot.outlier.is_ejected(),
             expected: Duration::from_nanos(slot.estimate.at(now, decay)),
         })
