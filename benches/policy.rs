@@ -55,8 +55,11 @@ fn retry() -> RetryPolicy {
 /// One request whose tries answer `statuses` one after the other.
 fn request(backend: &mut Backend, now: &mut Instant, retry: &RetryPolicy, statuses: &[u16]) {
     let facts = RequestFacts { idempotent: true, ..RequestFacts::default() };
-    let timeouts =
-        RouteTimeouts { request: Some(Duration::from_secs(1)), per_try: Some(Duration::from_millis(250)), idle: None };
+    let timeouts = RouteTimeouts {
+        request: Some(Duration::from_secs(1)),
+        per_try: Some(Duration::from_millis(250)),
+        ..RouteTimeouts::default()
+    };
     let mut exchange = Exchange::begin(*now, backend, facts, timeouts, Some(retry));
     let mut statuses = statuses.iter();
     loop {

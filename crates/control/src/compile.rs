@@ -224,6 +224,7 @@ fn compiled_route(
             request: limit(&rule.timeouts.request, by_policy.request),
             per_try: limit(&rule.timeouts.per_try, by_policy.per_try),
             idle: by_policy.idle,
+            stream: by_policy.stream,
         },
         retry,
         fault: rule.fault.as_ref().and_then(|(id, _)| Some(resources.faults.get(id)?.fault.clone())),
@@ -254,6 +255,7 @@ fn policy_timeouts(policy: Option<&TrafficPolicy>) -> RouteTimeouts {
         request: timeouts.request.as_ref().map(|(limit, _)| *limit),
         per_try: timeouts.per_try.as_ref().map(|(limit, _)| *limit),
         idle: timeouts.idle,
+        stream: timeouts.stream,
     }
 }
 

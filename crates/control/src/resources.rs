@@ -221,6 +221,7 @@ pub(crate) struct PolicyTimeouts {
     pub(crate) request: Option<(Duration, Place)>,
     pub(crate) per_try: Option<(Duration, Place)>,
     pub(crate) idle: Option<Duration>,
+    pub(crate) stream: Option<Duration>,
     pub(crate) connect: Option<Duration>,
     pub(crate) pool_idle: Option<Duration>,
 }

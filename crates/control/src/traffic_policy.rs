@@ -189,6 +189,7 @@
 //! | `request` | the whole request, over all tries; a rule's `timeouts.request` goes first | none |
 //! | `perTry` | one try, not more than `request`; a rule's `timeouts.backendRequest` goes first | none |
 //! | `idle` | the longest silence while a body streams | none |
+//! | `stream` | the whole exchange, bodies included, not less than `request`; what streams on is cut off then | none |
 //! | `connect` | TCP and TLS | 1s |
 //! | `poolIdle` | an unused connection is closed after this | 90s |
 //!

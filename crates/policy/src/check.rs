@@ -93,7 +93,8 @@ impl RouteTimeouts {
     pub fn check(&self) -> Result<(), Invalid> {
         positive(self.request, "request")?;
         positive(self.per_try, "per_try")?;
-        positive(self.idle, "idle")
+        positive(self.idle, "idle")?;
+        positive(self.stream, "stream")
     }
 }
 

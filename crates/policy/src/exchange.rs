@@ -214,7 +214,14 @@ impl Exchange {
         Self {
             ticket: backend.issue_ticket(),
             idempotent: facts.idempotent,
-            deadline: earlier(timeouts.request.map(|span| now + span), facts.deadline),
+            deadline: [timeouts.request, timeouts.stream]
+                .into_iter()
+                .flatten()
+                .min()
+                .map(|span| now + span)
+                .into_iter()
+                .chain(facts.deadline)
+                .min(),
             rank: facts.rank,
             placed_at: now,
             per_try: timeouts.per_try,

@@ -181,6 +181,9 @@ pub struct RouteTimeouts {
     pub per_try: Option<Duration>,
     /// The longest silence while a body streams, either way.
     pub idle: Option<Duration>,
+    /// The whole exchange, from the request's arrival to the last byte of the answer, bodies included. Before the answer's head it is a
+    /// deadline like `request`; after it, the answer is cut off, which says nothing about the endpoint.
+    pub stream: Option<Duration>,
 }
 
 /// When and how a request is tried again.

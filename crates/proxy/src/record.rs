@@ -30,6 +30,8 @@ pub enum HowEnded {
     Broken,
     /// The answer or the request's body stood still for longer than the route's idle time-out.
     Idle,
+    /// It took longer than the route's stream time-out, and its answer was cut off.
+    TooLong,
     /// The caller went away before the end.
     CallerGone,
 }

@@ -11,7 +11,7 @@ use http::{Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use squall_net::BoxFuture;
 use squall_net::http::{BodyError, Incoming};
-use squall_policy::{Ended, HeaderChange, Instant, LocalReply};
+use squall_policy::{Ended, HeaderChange, Instant, LocalReply, RouteTimeouts};
 
 use crate::HowEnded;
 use crate::admit::Held;
@@ -73,6 +73,8 @@ pub(crate) struct Streaming {
     body: Incoming,
     rest: Option<Rest>,
     idle: Option<Idle>,
+    /// Cut off when this rings.
+    ends: Option<(Duration, BoxFuture<'static, ()>)>,
 }
 
 /// What is handed back at the end.
@@ -93,6 +95,11 @@ struct Idle {
 #[derive(Debug, thiserror::Error)]
 #[error("nothing moved for {0:?}")]
 struct Stalled(Duration);
+
+/// The exchange took too long.
+#[derive(Debug, thiserror::Error)]
+#[error("not over after {0:?}")]
+struct TooLong(Duration);
 
 /// An answer of the proxy's own: for a gRPC caller trailers only, with the status gRPC has for it.
 pub(crate) fn local(core: &Core, grpc: bool, reply: Reply) -> Response<AnswerBody> {
@@ -120,7 +127,7 @@ pub(crate) fn forward(
     mut held: Held,
     got: Got,
     changes: &[HeaderChange],
-    idle: Option<Duration>,
+    timeouts: RouteTimeouts,
 ) -> Response<AnswerBody> {
     let Got { response, lease, pool_idle } = got;
     let (mut head, body) = response.into_parts();
@@ -139,11 +146,13 @@ pub(crate) fn forward(
         rest.complete();
         return Response::from_parts(head, AnswerBody::Empty);
     }
-    let idle = idle.map(|span| {
+    let idle = timeouts.idle.map(|span| {
         let moved_at = core.host.now();
         Idle { span, moved_at, alarm: core.host.clock().sleep_until(moved_at + span) }
     });
-    Response::from_parts(head, AnswerBody::Streaming(Box::new(Streaming { body, rest: Some(rest), idle })))
+    let started = rest.held.log.started;
+    let ends = timeouts.stream.map(|span| (span, core.host.clock().sleep_until(started + span)));
+    Response::from_parts(head, AnswerBody::Streaming(Box::new(Streaming { body, rest: Some(rest), idle, ends })))
 }
 
 impl Rest {
@@ -164,6 +173,9 @@ impl Rest {
         let caller_broke = self.held.log.meter.as_ref().is_some_and(|meter| meter.is_broken());
         if caller_broke {
             self.held.finish(Ended::CallerGone, HowEnded::CallerGone);
+        } else if how == HowEnded::TooLong {
+            // The endpoint may have done all it could: it says nothing about it.
+            self.held.finish(Ended::CallerGone, how);
         } else {
             self.held.finish(Ended::Broken, how);
         }
@@ -198,9 +210,23 @@ impl Streaming {
         Poll::Pending
     }
 
+    /// Ready when the exchange has taken too long, however it moves.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<TooLong> {
+        match &mut self.ends {
+            Some((span, alarm)) => alarm.as_mut().poll(cx).map(|()| TooLong(*span)),
+            None => Poll::Pending,
+        }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.rest.is_none() {
             return Poll::Ready(None);
+        }
+        if let Poll::Ready(late) = self.poll_end(cx) {
+            if let Some(rest) = self.rest.take() {
+                rest.broken(HowEnded::TooLong);
+            }
+            return Poll::Ready(Some(Err(late.into())));
         }
         let (error, how) = match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {

@@ -300,7 +300,7 @@ impl Drive<'_> {
                         Way::Route(route, _) => &route.response_headers[..],
                         Way::Application => &[],
                     };
-                    return Ok(respond::forward(held, got, changes, self.way.timeouts().idle));
+                    return Ok(respond::forward(held, got, changes, self.way.timeouts()));
                 }
                 Step::Reply(reply) => return Ok(self.reply(held, reply.into(), HowEnded::Local)),
                 Step::Done => {

@@ -231,6 +231,7 @@ fn how(how: HowEnded) -> &'static str {
         HowEnded::Local => "answered by the sidecar",
         HowEnded::Broken => "broke off",
         HowEnded::Idle => "stood still",
+        HowEnded::TooLong => "took too long, cut off",
         HowEnded::CallerGone => "caller gone",
     }
 }

@@ -207,6 +207,11 @@ fn timeouts(action: &proto::RouteAction) -> Result<RouteTimeouts, Wrong> {
         request: limit(action.timeout, "route.timeout", Some(Duration::from_secs(15)))?,
         per_try: limit(per_try, "route.retry_policy.per_try_timeout", None)?,
         idle: limit(action.idle_timeout, "route.idle_timeout", Some(Duration::from_secs(300)))?,
+        stream: limit(
+            action.max_stream_duration.and_then(|found| found.max_stream_duration),
+            "route.max_stream_duration.max_stream_duration",
+            None,
+        )?,
     })
 }
 

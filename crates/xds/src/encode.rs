@@ -251,6 +251,10 @@ fn route_action(route: &Route) -> proto::RouteAction {
         timeout: span_or_zero(route.timeouts.request),
         retry_policy,
         idle_timeout: span_or_zero(route.timeouts.idle),
+        max_stream_duration: route
+            .timeouts
+            .stream
+            .map(|limit| proto::MaxStreamDuration { max_stream_duration: span(limit) }),
     }
 }
 

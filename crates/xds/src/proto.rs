@@ -166,6 +166,7 @@ messages! {
         timeout: Option<Span> => (message, optional, tag = "8"),
         retry_policy: Option<RetryPolicy> => (message, optional, tag = "9"),
         idle_timeout: Option<Span> => (message, optional, tag = "24"),
+        max_stream_duration: Option<MaxStreamDuration> => (message, optional, tag = "36"),
     }
     WeightedCluster {
         clusters: Vec<ClusterWeight> => (message, repeated, tag = "1"),
@@ -187,6 +188,8 @@ messages! {
         base_interval: Option<Span> => (message, optional, tag = "1"),
         max_interval: Option<Span> => (message, optional, tag = "2"),
     }
+    #[derive(Copy)]
+    MaxStreamDuration { max_stream_duration: Option<Span> => (message, optional, tag = "1"), }
     DirectResponse { status: u32 => (uint32, tag = "1"), }
 }
 

@@ -229,6 +229,12 @@ pub(crate) static QUERY_MATCHER: Table = Table {
     refused: "6 present_match",
 };
 
+static MAX_STREAM_DURATION: Table = Table {
+    name: "envoy.config.route.v3.RouteAction.MaxStreamDuration",
+    known: &[(1, "max_stream_duration", Message(&SPAN))],
+    refused: "2 grpc_timeout_header_max, 3 grpc_timeout_header_offset",
+};
+
 pub(crate) static ROUTE_ACTION: Table = Table {
     name: "envoy.config.route.v3.RouteAction",
     known: &[
@@ -237,13 +243,14 @@ pub(crate) static ROUTE_ACTION: Table = Table {
         (8, "timeout", Message(&SPAN)),
         (9, "retry_policy", Message(&RETRY_POLICY)),
         (24, "idle_timeout", Message(&SPAN)),
+        (36, "max_stream_duration", Message(&MAX_STREAM_DURATION)),
     ],
     refused: "2 cluster_header, 4 metadata_match, 5 prefix_rewrite, 6 host_rewrite_literal, 7 auto_host_rewrite, 11 \
         priority, 13 rate_limits, 14 include_vh_rate_limits, 15 hash_policy, 17 cors, 20 \
         cluster_not_found_response_code, 23 max_grpc_timeout, 25 upgrade_configs, 26 internal_redirect_action, 27 \
         hedge_policy, 28 grpc_timeout_offset, 29 host_rewrite_header, 30 request_mirror_policies, 31 \
         max_internal_redirects, 32 regex_rewrite, 33 retry_policy_typed_config, 34 internal_redirect_policy, 35 \
-        host_rewrite_path_regex, 36 max_stream_duration, 37 cluster_specifier_plugin, 38 append_x_forwarded_host, \
+        host_rewrite_path_regex, 37 cluster_specifier_plugin, 38 append_x_forwarded_host, \
         39 inline_cluster_specifier_plugin, 40 early_data_policy, 41 path_rewrite_policy, 42 flush_timeout, 44 \
         host_rewrite, 45 path_rewrite",
 };

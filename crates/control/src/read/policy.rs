@@ -182,14 +182,18 @@ fn budget(value: Value<'_>) -> Option<Option<Budget>> {
 }
 
 fn timeouts(value: Value<'_>) -> Option<PolicyTimeouts> {
-    let fields = value.fields("timeouts", &["request", "perTry", "idle", "connect", "poolIdle"])?;
+    let fields = value.fields("timeouts", &["request", "perTry", "idle", "stream", "connect", "poolIdle"])?;
     let placed = |name| optional(&fields, name, |value| Some((above_zero(value)?, value.place().clone())));
     let span = |name| optional(&fields, name, above_zero);
     let (request, per_try) = (placed("request"), placed("perTry"));
     let (idle, connect, pool_idle) = (span("idle"), span("connect"), span("poolIdle"));
-    let (request, per_try) = (request?, per_try?);
+    let stream = span("stream");
+    let (request, per_try, stream) = (request?, per_try?, stream?);
+    if let (Some((request, _)), Some(stream)) = (&request, stream) {
+        ordered(&fields, ("request", *request), ("stream", stream))?;
+    }
     if let (Some((request, _)), Some((per_try, _))) = (&request, &per_try) {
         ordered(&fields, ("perTry", *per_try), ("request", *request))?;
     }
-    Some(PolicyTimeouts { request, per_try, idle: idle?, connect: connect?, pool_idle: pool_idle? })
+    Some(PolicyTimeouts { request, per_try, idle: idle?, stream, connect: connect?, pool_idle: pool_idle? })
 }

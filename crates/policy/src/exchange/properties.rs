@@ -180,6 +180,7 @@ fn route(kind: u8) -> (RouteTimeouts, Option<RetryPolicy>) {
         request: (kind > 0).then_some(Duration::from_millis(200)),
         per_try: (kind > 1).then_some(Duration::from_millis(30)),
         idle: None,
+        stream: (kind > 2).then_some(Duration::from_millis(150)),
     };
     (timeouts, (kind < 3).then_some(retry))
 }

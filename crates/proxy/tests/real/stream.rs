@@ -257,6 +257,26 @@ fn a_silent_answer_is_ended_by_the_idle_timeout() {
 }
 
 #[test]
+fn an_answer_that_goes_on_is_cut_off_by_the_stream_timeout() {
+    run(|host| async move {
+        let kept = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let at = origin(&host, move |_| {
+            let (pipe, body) = Pipe::new();
+            kept.lock().expect("no panic while locked").push(pipe);
+            async { Ok(Response::new(body)) }
+        })
+        .await;
+        let mut mesh = mesh(Protocol::Http1, &[at]);
+        route(&mut mesh).timeouts.stream = Some(Duration::from_millis(50));
+        let (_proxy, proxy_at, story) = outbound(&host, mesh).await;
+        let mut client = client(&host, proxy_at, Version::Http1).await;
+        let body = client.send(request(Version::Http1, "GET", "/", empty())).await.expect("a head").into_body();
+        assert!(body.collect().await.is_err());
+        assert_eq!(story.count("how: TooLong"), 1);
+    });
+}
+
+#[test]
 fn a_silent_request_is_answered_by_the_idle_timeout() {
     run(|host| async move {
         let at = origin(&host, |request| async move {

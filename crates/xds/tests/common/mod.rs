@@ -227,8 +227,13 @@ fn route(names: Vec<BackendName>) -> BoxedStrategy<Route> {
             .prop_map(|(backend, weight)| WeightedBackend { backend, weight });
         vec(backend, 0..3).boxed()
     };
-    let timeouts = (option::of(span(1, 60_000)), option::of(span(1, 60_000)), option::of(span(1, 60_000)))
-        .prop_map(|(request, per_try, idle)| RouteTimeouts { request, per_try, idle });
+    let limit = || option::of(span(1, 60_000));
+    let timeouts = (limit(), limit(), limit(), limit()).prop_map(|(request, per_try, idle, stream)| RouteTimeouts {
+        request,
+        per_try,
+        idle,
+        stream,
+    });
     let rest = (timeouts, option::of(retry_policy()), option::of(fault()));
     (word(), route_match(), header_changes(), header_changes(), backends, rest)
         .prop_map(|(name, matches, request_headers, response_headers, backends, rest)| Route {
