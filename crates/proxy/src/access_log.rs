@@ -208,6 +208,7 @@ pub(crate) fn how_word(how: HowEnded) -> &'static str {
         HowEnded::Broken => "broken",
         HowEnded::Idle => "idle",
         HowEnded::CallerGone => "caller-gone",
+        HowEnded::TooLong => "too-long",
     }
 }
 
