@@ -194,3 +194,51 @@ pub(crate) fn decode_outliers(
         floor,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(breaker: BreakerConfig) -> proto::OutlierDetection {
+        let policy = BackendPolicy { breaker: Some(breaker), ..BackendPolicy::default() };
+        encode_outliers(&policy).expect("there is something near")
+    }
+
+    #[test]
+    fn envoy_ejects_where_a_breaker_by_runs_would_open() {
+        let told = told(BreakerConfig { consecutive_failures: Some(4), ..BreakerConfig::DEFAULT });
+        assert_eq!((value(told.consecutive_5xx), value(told.enforcing_consecutive_5xx)), (Some(4), Some(100)));
+        assert_eq!((value(told.enforcing_success_rate), value(told.enforcing_failure_percentage)), (Some(0), Some(0)));
+        assert_eq!(
+            (told.base_ejection_time, value(told.max_ejection_percent)),
+            (span(Duration::from_secs(1)), Some(100))
+        );
+    }
+
+    #[test]
+    fn envoy_ejects_at_the_share_of_failures_at_which_a_breaker_would_open() {
+        let rate = SuccessRate { below_permille: 705, window: Duration::from_secs(7), min_requests: 30 };
+        let told =
+            told(BreakerConfig { consecutive_failures: None, success_rate: Some(rate), ..BreakerConfig::DEFAULT });
+        assert_eq!(
+            (value(told.failure_percentage_threshold), value(told.enforcing_failure_percentage)),
+            (Some(30), Some(100))
+        );
+        assert_eq!(
+            (value(told.failure_percentage_request_volume), value(told.failure_percentage_minimum_hosts)),
+            (Some(30), Some(1))
+        );
+        assert_eq!((told.interval, value(told.enforcing_consecutive_5xx)), (span(Duration::from_secs(7)), Some(0)));
+    }
+
+    #[test]
+    fn the_fallback_for_a_breaker_is_not_taken_for_outlier_ejection() {
+        let policy = BackendPolicy { breaker: Some(BreakerConfig::DEFAULT), ..BackendPolicy::default() };
+        let cluster = proto::Cluster { outlier_detection: encode_outliers(&policy), ..proto::Cluster::default() };
+        assert_eq!(decode_outliers(&cluster, Some(&squall::Backend::default())), Ok(None));
+        assert!(
+            decode_outliers(&cluster, None).is_ok_and(|outliers| outliers.is_some()),
+            "of another server it is meant so"
+        );
+    }
+}
