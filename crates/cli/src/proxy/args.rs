@@ -16,8 +16,8 @@ use crate::logs::LogFormat;
 /// Service; they leave with mutual TLS, by the routes and policies of the mesh. Requests of other sidecars come in at --inbound
 /// and go on to the application.
 ///
-/// With --control the mesh comes from `squall control`, or another xDS server, and so does the certificate: the proxy makes its
-/// own key, which never leaves it, and asks with the join token. With --mesh it is a file (or a directory of them) of the same
+/// With --control the mesh comes from `squall control`, and so does the certificate: the proxy makes its own key, which never leaves
+/// it, and asks with the join token. With --mesh it is a file (or a directory of them) of the same
 /// Kubernetes YAML with EndpointSlices, followed as it changes, and the certificate comes from files; --plaintext means that there
 /// is none, and that nothing is encrypted.
 ///
@@ -46,7 +46,7 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "FILE", env = "SQUALL_CONFIG")]
     pub(super) config: Option<PathBuf>,
 
-    /// The control plane
+    /// The control plane; a name is looked up once, at the start
     #[arg(long, value_name = "HOST:PORT", env = "SQUALL_CONTROL")]
     pub(super) control: Option<String>,
 
