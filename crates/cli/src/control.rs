@@ -21,7 +21,7 @@ use crate::state;
 
 /// Run the control plane: follow a directory of manifests, push the mesh to every proxy, sign their certificates
 ///
-/// The directory holds the mesh as Kubernetes YAML: Service, EndpointSlice, HTTPRoute, TrafficPolicy. It is looked at four times
+/// The directory holds the mesh as Kubernetes YAML: Service, EndpointSlice, HTTPRoute, TrafficPolicy, FaultInjection. It is looked at four times
 /// a second; what changes is in force within a second. A file with a mistake, or half a file, turns nothing off: the last good
 /// mesh stays, and the mistake is shown with its place.
 ///

@@ -215,6 +215,32 @@ endpoints:
 }
 
 #[test]
+fn where_no_registry_knows_the_pods_slices_say_who_they_are_and_where_they_listen() {
+    let slice = r#"
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: catalog-abc
+  namespace: shop
+  labels: {kubernetes.io/service-name: catalog}
+  annotations: {squall.dev/service-account: books}
+addressType: IPv4
+ports: [{port: 15006}]
+endpoints:
+  - {addresses: [127.0.0.1], targetRef: {kind: Pod, name: catalog-0}}
+"#;
+    let text = format!("{SHOP}{slice}");
+    let of = |node| mesh(&text, Vec::new(), node);
+    let endpoints = &of("shop/x").endpoints[&BackendName::new("shop", "catalog", 80)];
+    assert_eq!(endpoints[0].identity.as_ref(), "spiffe://cluster.local/ns/shop/sa/books");
+    let inbound = of("shop/catalog-0").inbound;
+    assert_eq!(inbound.keys().collect::<Vec<_>>(), [&15006], "the port of the slice, not the Service's targetPort");
+    assert_eq!(inbound[&15006].limits.in_flight, 8, "with the limits of the Service's policy");
+    assert_eq!(of("shop/catalog-1").inbound.len(), 0, "a pod that no slice names");
+}
+
+#[test]
 fn inbound_limits_are_those_of_the_pods_services() {
     let catalog = mesh(SHOP, pods(), "shop/catalog-v1-0");
     assert_eq!(catalog.inbound.keys().collect::<Vec<_>>(), [&8080]);

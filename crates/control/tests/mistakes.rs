@@ -65,7 +65,7 @@ metadata: {name: a}
 in.yaml:1:7: resources of kind `Ingress` are not supported
 1 | kind: Ingress
           ^^^^^^^
-help: known here: `Service`, `EndpointSlice`, `HTTPRoute`, `TrafficPolicy`
+help: known here: `Service`, `EndpointSlice`, `HTTPRoute`, `TrafficPolicy`, `FaultInjection`
 ",
     );
     check(
@@ -465,4 +465,36 @@ in.yaml:2:7: not YAML: unclosed bracket '['
           ^
 ",
     );
+}
+
+/// The mistakes of EndpointSlices with these annotations, each naming the same pod, in one line each.
+fn of_slices(annotations: &[&str]) -> Vec<String> {
+    let slice = |(number, annotations): (usize, &&str)| {
+        format!(
+            "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: s{number}, namespace: shop, \
+             labels: {{kubernetes.io/service-name: cart}}, annotations: {{{annotations}}}}}\naddressType: IPv4\n\
+             ports: [{{port: 80}}]\nendpoints: [{{addresses: [10.0.0.{}], targetRef: {{kind: Pod, name: cart-0}}}}]\n",
+            number + 1
+        )
+    };
+    let text: String = annotations.iter().enumerate().map(slice).collect();
+    let Err(mistakes) = Resources::read(&[("shop.yaml", SHOP), ("in.yaml", &text)]) else { return Vec::new() };
+    mistakes.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn an_annotation_of_ours_that_is_misspelt_is_not_taken_for_nothing() {
+    assert_eq!(of_slices(&["example.com/anything: x, squall.dev/service-account: cart"]), [""; 0]);
+    let [misspelt] = of_slices(&["squall.dev/service-acount: cart"]).try_into().expect("one mistake");
+    assert!(misspelt.contains("`squall.dev/service-acount` is not an annotation of EndpointSlice"), "{misspelt}");
+    assert!(misspelt.contains("did you mean `squall.dev/service-account`?"), "{misspelt}");
+    let [odd] = of_slices(&["squall.dev/service-account: shop/cart"]).try_into().expect("one mistake");
+    assert!(odd.contains("`shop/cart` is not the name of a service account"), "{odd}");
+}
+
+#[test]
+fn a_pod_cannot_be_two_accounts() {
+    let found = of_slices(&["squall.dev/service-account: cart", "squall.dev/service-account: shop"]);
+    let [both] = found.try_into().expect("one mistake");
+    assert!(both.contains("pod `cart-0` cannot run as `shop` and as `cart`"), "{both}");
 }
