@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use squall_policy::{
-    Adaptive, Answer, Backend, BackendName, BackendPolicy, Backoff, Balancing, BreakerConfig, Class, Codel, Ended,
-    Endpoint, Exchange, Gradient, Instant, Jitter, Limits, Mesh, OutlierConfig, PathMatch, Queue, Rank, Rate,
-    RateLimit, RequestFacts, RequestLine, RetryOn, RetryPolicy, Rng, Route, RouteMatch, RouteTable, RouteTimeouts,
-    SlowCalls, Step, SuccessRate, Ticket, Vegas, VirtualHost,
+    Adaptive, Answer, Backend, BackendName, BackendPolicy, Backoff, Balancing, BreakerConfig, Candidates, Class, Codel,
+    Ended, Endpoint, Exchange, Gradient, HashKey, HashTable, Hashing, Here, Instant, Jitter, Limits, Mesh,
+    OutlierConfig, PathMatch, Queue, Rank, Rate, RateLimit, RequestFacts, RequestLine, RetryOn, RetryPolicy, Rng,
+    Route, RouteMatch, RouteTable, RouteTimeouts, SlowCalls, SlowStart, Step, SuccessRate, Ticket, Vegas, VirtualHost,
+    WhenDown, Zones,
 };
 
 fn endpoints(count: u16) -> Vec<Endpoint> {
@@ -54,7 +55,8 @@ fn retry() -> RetryPolicy {
 
 /// One request whose tries answer `statuses` one after the other.
 fn request(backend: &mut Backend, now: &mut Instant, retry: &RetryPolicy, statuses: &[u16]) {
-    let facts = RequestFacts { idempotent: true, ..RequestFacts::default() };
+    let hash = Some(now.as_nanos().wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let facts = RequestFacts { idempotent: true, hash, ..RequestFacts::default() };
     let timeouts = RouteTimeouts {
         request: Some(Duration::from_secs(1)),
         per_try: Some(Duration::from_millis(250)),
@@ -98,6 +100,50 @@ fn exchange(c: &mut Criterion) {
     group.bench_function("one retry", |b| b.iter(|| request(&mut backend, &mut now, &retry, &[503, 200])));
     group.finish();
 }
+
+/// What the other ways to pick cost a request: by key, by weight, by zone, while endpoints are new.
+fn balancing(c: &mut Criterion) {
+    let mut group = c.benchmark_group("balancing");
+    let retry = retry();
+    let hash = |table, bound_percent| {
+        let keys = vec![HashKey::Path];
+        Balancing::Hash(Hashing { table, keys, bound_percent, when_down: WhenDown::Next })
+    };
+    let slow_start = SlowStart { window: HOUR, aggression_permille: 1000, min_weight_percent: 10 };
+    let zones = Candidates { zones: Some(Zones::default()), panic_percent: 50, ..Candidates::default() };
+    let warming = Candidates { slow_start: Some(slow_start), ..Candidates::default() };
+    let least = Balancing::LeastRequest { choices: 2 };
+    for (name, balancing, candidates) in [
+        ("ring", hash(HashTable::RING, None), Candidates::default()),
+        ("maglev", hash(HashTable::MAGLEV, None), Candidates::default()),
+        ("ring, bounded loads", hash(HashTable::RING, Some(125)), Candidates::default()),
+        ("peak-ewma, own zone first", Balancing::default(), zones),
+        ("peak-ewma, slow start", Balancing::default(), warming.clone()),
+        ("least-request, slow start", least, warming.clone()),
+        ("round-robin, slow start", Balancing::RoundRobin, warming),
+    ] {
+        let base = backend(balancing.clone(), 1);
+        let policy = BackendPolicy { candidates, ..base.policy().clone() };
+        let here = Here { zone: "a".into(), proxy: "shop/web-0".into() };
+        let mut backend = Backend::new(BackendName::new("shop", "cart", 80), policy, Rng::from_seed(1)).at(here);
+        backend.set_endpoints(Instant::ZERO, &endpoints(100));
+        let mut now = Instant::from_nanos(1);
+        group.bench_function(name, |b| b.iter(|| request(&mut backend, &mut now, &retry, &[200])));
+    }
+    for (name, table) in [("ring", HashTable::RING), ("maglev", HashTable::MAGLEV)] {
+        let list = endpoints(100);
+        group.bench_function(format!("set 100 endpoints, {name}"), |b| {
+            b.iter_batched_ref(
+                || backend(hash(table, None), 1),
+                |backend| backend.set_endpoints(Instant::from_nanos(1), black_box(&list)),
+                BatchSize::LargeInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// What limits cost a request that they let in.
 fn overload(c: &mut Criterion) {
@@ -234,5 +280,5 @@ fn routes(c: &mut Criterion) {
     c.bench_function("route of 1000 services", |b| b.iter(|| table.find(black_box(&request)).is_some()));
 }
 
-criterion_group!(benches, exchange, overload, endpoints_change, routes, protection);
+criterion_group!(benches, exchange, balancing, overload, endpoints_change, routes, protection);
 criterion_main!(benches);

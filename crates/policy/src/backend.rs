@@ -2,7 +2,7 @@
 //! estimates; balancer, retry budget, admission queue.
 //!
 //! ```text
-//!   admission ─▶ pick: draining out ─▶ ejected, open out ─▶ already tried out (if another is left) ─▶ balancer ─▶ permit
+//!   admission ─▶ pick: draining out ─▶ ejected, unhealthy, open out ─▶ tried out (if another is left) ─▶ balancer ─▶ permit
 //!                                                                                                        │
 //!   estimate, breaker, outlier ◀── judge (head, break, time-out, end of body) ◀─────────────────────────┘
 //! ```

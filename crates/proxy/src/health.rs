@@ -3,7 +3,6 @@
 //! It makes a connection of its own: over one that requests keep open it would not notice that the endpoint takes no new ones.
 //! Where requests have mutual TLS it has it too, so that an endpoint which cannot prove who it is does not pass.
 
-use std::future::Future;
 use std::sync::Arc;
 
 use http::Request;
@@ -19,17 +18,9 @@ use crate::pool::Key;
 const AGENT: HeaderValue = HeaderValue::from_static("squall-health-check");
 
 /// Makes the check. Dropping it at its time closes the connection.
-pub(crate) fn probe(
-    core: Arc<Core>,
-    order: ProbeOrder,
-    protocol: Protocol,
-    tls: bool,
-) -> impl Future<Output = ProbeResult> + Send {
-    async move {
-        let clock = Arc::clone(core.host.clock());
-        let asking = Box::pin(ask(&core, &order, protocol, tls));
-        timeout(clock.as_ref(), order.until, asking).await.unwrap_or(ProbeResult::TimedOut)
-    }
+pub(crate) async fn probe(core: Arc<Core>, order: ProbeOrder, protocol: Protocol, tls: bool) -> ProbeResult {
+    let asking = Box::pin(ask(&core, &order, protocol, tls));
+    timeout(core.host.clock().as_ref(), order.until, asking).await.unwrap_or(ProbeResult::TimedOut)
 }
 
 async fn ask(core: &Core, order: &ProbeOrder, protocol: Protocol, tls: bool) -> ProbeResult {

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::mesh::{
-    Adaptive, BackendName, BackendPolicy, Backoff, Balancing, Breaker, Budget, Codel, Endpoint, Gradient, Jitter,
-    Limits, Outliers, Queue, QueueOrder, Rate, RateLimit, RetryOn, Vegas,
+    Adaptive, BackendName, BackendPolicy, Backoff, Balancing, Breaker, Budget, Codel, Endpoint, Gradient, HashKey,
+    HashTable, Hashing, Jitter, Limits, Outliers, Queue, QueueOrder, Rate, RateLimit, RetryOn, Vegas, WhenDown,
 };
 use crate::priority::Class;
 use crate::{BackendEvent, Deviation, Enforcing, Rng, SlowCalls, SuccessRate};
@@ -115,6 +115,12 @@ fn policy(variant: u8, limits: Limits) -> BackendPolicy {
         0 => Balancing::default(),
         1 => Balancing::LeastRequest { choices: 3 },
         2 => Balancing::RoundRobin,
+        _ if variant == 7 => Balancing::Hash(Hashing {
+            table: HashTable::RING,
+            keys: vec![HashKey::Path],
+            bound_percent: Some(150),
+            when_down: WhenDown::Next,
+        }),
         _ => Balancing::Random,
     };
     let window = Duration::from_millis(300);
@@ -296,8 +302,13 @@ impl World {
             Op::Begin { idempotent, deadline_ms, route: kind } => {
                 let (timeouts, retry) = route(kind);
                 let deadline = deadline_ms.map(|ms| self.now + Duration::from_millis(ms));
-                let facts =
-                    RequestFacts { idempotent, deadline, rank: rank(kind, deadline_ms), caller: None, hash: None };
+                let facts = RequestFacts {
+                    idempotent,
+                    deadline,
+                    rank: rank(kind, deadline_ms),
+                    caller: None,
+                    hash: deadline_ms,
+                };
                 let exchange = Exchange::begin(self.now, &mut self.backend, facts, timeouts, retry.as_ref());
                 let ticket = exchange.ticket();
                 let live = Live {
