@@ -112,3 +112,33 @@ pub(crate) fn decode(
     }
     Ok(Some(limit))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_follows_two_things_is_refused() {
+        let both = squall::Overload {
+            gradient: Some(squall::Gradient::default()),
+            vegas: Some(squall::Vegas::default()),
+            ..squall::Overload::default()
+        };
+        let mut limits = Limits::default();
+        assert_eq!(decode(Some(&both), &mut limits), Err("a limit follows the gradient or Vegas, not both"));
+    }
+
+    #[test]
+    fn a_caller_without_a_rate_is_refused() {
+        let named = squall::NamedRate { identity: "spiffe://a".to_owned(), rate: None };
+        let rate = squall::RateLimit { overrides: vec![named], ..squall::RateLimit::default() };
+        let overload = squall::Overload { rate: Some(rate), ..squall::Overload::default() };
+        let mut limits = Limits::default();
+        assert_eq!(decode(Some(&overload), &mut limits), Err("a caller is named without a rate"));
+    }
+
+    #[test]
+    fn the_defaults_take_no_byte() {
+        assert_eq!(encode(&Limits::default(), None), None);
+    }
+}
