@@ -71,6 +71,7 @@ impl Backend {
             }
             Some(Transition::Unhealthy { failures, last }) => {
                 self.events.push_back(BackendEvent::Unhealthy { endpoint, failures, last });
+                self.uphold_floors(now);
             }
             None => {}
         }

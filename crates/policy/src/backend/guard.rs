@@ -1,7 +1,7 @@
 //! What protects a backend from its endpoints: breakers of endpoints and of the whole, outlier ejection, and the floors
 //! that keep them from leaving nobody.
 //!
-//! An endpoint *serves* while it is not draining, not ejected, and its breaker is closed. A breaker that would leave fewer
+//! An endpoint *serves* while it is not draining, not ejected, not unhealthy by its checks, and its breaker is closed. A breaker that would leave fewer
 //! than its `floor` serving stays closed, and an ejection that would is refused. Which one is refused: the one that comes
 //! last. If others leave and too few serve, breakers close and ejected endpoints come back, the earliest due first.
 
@@ -45,7 +45,7 @@ impl Guard {
 
 impl Slot {
     fn serves(&self) -> bool {
-        !self.endpoint.draining && !self.outlier.is_ejected() && self.breaker.is_closed()
+        !self.endpoint.draining && !self.outlier.is_ejected() && self.is_healthy() && self.breaker.is_closed()
     }
 }
 
@@ -90,7 +90,9 @@ impl Backend {
         }
         let Some(config) = self.policy.breaker.filter(|config| config.floor > 0) else { return };
         while self.serving() < config.floor {
-            let idle = self.slots.iter_mut().filter(|slot| !slot.endpoint.draining && !slot.serves());
+            // Checks alone bring the unhealthy back.
+            let could = |slot: &&mut Slot| !slot.endpoint.draining && slot.is_healthy() && !slot.serves();
+            let idle = self.slots.iter_mut().filter(could);
             // An open breaker first: an ejection has the statistics of all the others behind it.
             let due = |slot: &&mut Slot| (slot.outlier.until(), slot.breaker.until());
             let Some(slot) = idle.min_by_key(due) else { return };
@@ -399,3 +401,6 @@ fn outlier_event(endpoint: &Endpoint, transition: outlier::Transition) -> Backen
         outlier::Transition::Returned => BackendEvent::Returned { endpoint },
     }
 }
+
+#[cfg(test)]
+mod properties;

@@ -1,8 +1,8 @@
 //! Breakers of endpoints and of the whole, floors, and ejection by shares, seen through requests.
 
 use squall_policy::{
-    BackendEvent, Balancing, BreakerConfig, Deviation, Ejection, Enforcing, OutlierConfig, Reason, SlowCalls,
-    SuccessRate, Trip,
+    BackendEvent, Balancing, BreakerConfig, Deviation, Ejection, Enforcing, HealthCheck, OutlierConfig, Probe,
+    ProbeResult, Reason, SlowCalls, SuccessRate, Trip,
 };
 
 use super::*;
@@ -218,6 +218,39 @@ fn an_open_breaker_closes_when_those_who_serve_leave() {
         assert_eq!(back.len(), want, "{back:?}");
         assert_eq!(once(&mut backend, ms(2), |_| 200), Ok(ill));
     }
+}
+
+#[test]
+fn an_open_breaker_closes_when_checks_find_the_others_unhealthy() {
+    let breaker = BreakerConfig { consecutive_failures: Some(1), floor: 1, ..OPEN };
+    let health = HealthCheck {
+        probe: Probe::Connect,
+        interval: Duration::from_secs(1),
+        jitter_permille: 0,
+        timeout: Duration::from_secs(1),
+        unhealthy_after: 1,
+        healthy_after: 1,
+    };
+    let policy = BackendPolicy { breaker: Some(breaker), health: Some(health), ..BackendPolicy::default() };
+    let mut backend = backend(in_turn(policy), 2);
+    let check = |backend: &mut Backend, now: Instant, alive: &dyn Fn(&Endpoint) -> bool| {
+        backend.on_deadline(now);
+        while let Some(order) = backend.poll_probe() {
+            let asked = endpoints(2).into_iter().find(|each| each.address == order.address).expect("one of two");
+            let result = if alive(&asked) { ProbeResult::Passed } else { ProbeResult::Broken };
+            backend.on_probe(now, order.id, result);
+        }
+    };
+    check(&mut backend, ms(0), &|_| true);
+    let ill = once(&mut backend, ms(0), |_| 500).expect("both serve");
+    let opened = events(&mut backend).into_iter().filter(|event| matches!(event, BackendEvent::BreakerOpened { .. }));
+    assert_eq!(opened.count(), 1);
+    let now = ms(1000);
+    check(&mut backend, now, &|endpoint| endpoint.name == ill);
+    let seen = events(&mut backend);
+    assert!(seen.contains(&BackendEvent::BreakerClosed { endpoint: Arc::clone(&ill) }), "{seen:?}");
+    assert_eq!(once(&mut backend, now, |_| 500), Ok(Arc::clone(&ill)), "the checks say that it lives");
+    assert_eq!(once(&mut backend, now, |_| 500), Ok(ill), "and it stays");
 }
 
 #[test]
