@@ -186,7 +186,7 @@ impl Balancer {
         eligible: impl Fn(usize) -> bool,
         cost: impl Fn(usize) -> Cost,
     ) -> Option<Choice> {
-        let choices = choices.max(1);
+        let choices = mutant!("one-choice-is-no-choice", choices.max(1), 1);
         let drawn = draw(&mut self.rng, &mut self.order, choices);
         if !drawn.is_empty() && drawn.iter().all(|&index| eligible(index as usize)) {
             return least(drawn, cost);

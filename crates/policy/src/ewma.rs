@@ -60,7 +60,8 @@ impl Estimate {
 
     /// The estimate now, in ns; at least 1, so that requests in flight always weigh.
     pub(crate) fn at(&self, now: Instant, decay: Decay) -> u64 {
-        scaled(self.nanos, decay.factor(now.since(self.at))).max(1)
+        let factor = mutant!("ewma-without-decay", decay.factor(now.since(self.at)), ONE);
+        scaled(self.nanos, factor).max(1)
     }
 
     /// An answer came after `rtt`.
@@ -110,7 +111,9 @@ impl Penalty {
 
 /// Twice as bad, from `first` to `last`.
 fn worse(nanos_now: u64, config: &PenaltyConfig) -> u64 {
-    nanos_now.saturating_mul(2).max(nanos(config.first)).min(nanos(config.last))
+    mutant!("failures-do-not-add-up", nanos_now.saturating_mul(2), nanos_now)
+        .max(nanos(config.first))
+        .min(nanos(config.last))
 }
 
 fn nanos(span: Duration) -> u64 {

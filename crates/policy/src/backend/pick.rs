@@ -217,7 +217,7 @@ impl Backend {
             }
         };
         let there = |index: usize| tier.is_none_or(|tier| slots[index].tier(zones) == tier);
-        let fresh = |index: usize| !tried.contains(&slots[index].id);
+        let fresh = |index: usize| mutant!("retry-on-the-same-endpoint", !tried.contains(&slots[index].id), true);
         let mut found = None;
         if !tried.is_empty() {
             found = select(&|index| fresh(index) && there(index) && usable(index));
