@@ -4,6 +4,13 @@
 #[path = "deploy/stage.rs"]
 mod stage;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use squall_control::Authority;
+use squall_net::pem;
+use squall_net::tcp::Tcp;
+use squall_net::tls::KeyAlgorithm;
 use stage::{App, Process, directory, get, post, write};
 
 /// A route that sets a header on every answer of `stock`.
@@ -183,6 +190,45 @@ fn a_proxy_runs_from_a_mesh_file_on_several_workers_and_drains_when_asked_by_its
     assert_eq!(post(&admin, "/drain").status, 200);
     proxy.line("the proxy drains");
     assert_eq!(proxy.ends(), Some(0));
+}
+
+#[test]
+fn certificates_from_files_prove_who_is_who_without_a_control_plane() {
+    let dir = directory("deploy-files");
+    let at = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
+    let host = Tcp::host();
+    let wall = Arc::clone(host.wall());
+    let authority = Authority::new(KeyAlgorithm::P256, wall, host.rng("authority"), Duration::from_secs(3600));
+    let authority = authority.expect("a root");
+    write(&dir.join("root.pem"), &pem::encode("CERTIFICATE", &authority.roots()[0]));
+    for name in ["front", "stock"] {
+        let id = squall_control::spiffe_id("shop", name);
+        let identity = authority.identity(&host, &id).expect("a certificate");
+        write(&dir.join(format!("{name}.pem")), &pem::encode("CERTIFICATE", &identity.chain[0]));
+        write(&dir.join(format!("{name}.key")), &pem::encode("PRIVATE KEY", identity.key.as_pkcs8()));
+    }
+    let app = App::start();
+    let (mesh, trust) = (dir.join("mesh.yaml"), at("root.pem"));
+    write(&mesh, SERVICES);
+    let sidecar = |name: &str, more: &[&str]| {
+        let (account, pod) = (format!("shop/{name}"), format!("{name}-0"));
+        let (mesh, cert, key) = (at("mesh.yaml"), at(&format!("{name}.pem")), at(&format!("{name}.key")));
+        let args = ["--mesh", &mesh, "--cert", &cert, "--key", &key, "--trust", &trust, "--service-account", &account];
+        let own = ["--pod", &pod, "--outbound", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        Process::start("proxy", &[&args[..], &own, more].concat())
+    };
+    let mut stock = sidecar("stock", &["--inbound", &format!("127.0.0.1:0={}", app.address)]);
+    let inbound = stock.line("the proxy listens").text("inbound");
+    let port = inbound.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port");
+    write(&mesh, &format!("{SERVICES}{}", slice("stock", "stock-0", port)));
+    stock.line("the mesh files are in force");
+    let mut front = sidecar("front", &[]);
+    let outbound = front.line("the proxy listens").text("outbound");
+    front.line("the proxy is ready");
+    let answer = get(&outbound, "stock", "/");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.line("x-forwarded-client-cert").contains(FRONT), "{answer:?}");
+    assert!(stage::try_get(&inbound, "stock", "/").is_none(), "plain text gets no answer");
 }
 
 #[test]
