@@ -1,6 +1,6 @@
 //! What the fast model cannot do, refused by name before a run, so that no setting is taken and ignored.
 
-use squall_policy::Mesh;
+use squall_policy::{BackendPolicy, Balancing, HashKey, Mesh};
 
 use super::NAME;
 use super::plan::changed;
@@ -52,6 +52,12 @@ pub(super) fn refuse_mesh(mesh: &Mesh) -> Result<(), Unsupported> {
         return Err(unsupported(format!("the health checks of {name}"), "they take connections of their own"));
     }
     for route in mesh.hosts.iter().flat_map(|host| &host.routes) {
+        let keys = route.backends.iter().filter_map(|weighted| mesh.backends.get(&weighted.backend)).flat_map(keys_of);
+        let changes: Vec<&str> = route.request_headers.iter().map(changed).collect();
+        if let Some(name) = keys.into_iter().find(|name| changes.contains(name)) {
+            let knob = format!("the header {name}, a key of balancing that route {} changes", route.name);
+            return Err(unsupported(knob, "keys are read off HTTP heads"));
+        }
         let matched = route.matches.headers.iter().map(|header| header.name.as_str());
         let made = route.request_headers.iter().chain(&route.response_headers).map(changed);
         if let Some(name) = matched.chain(made).find(|name| HOPS_OWN.contains(name)) {
@@ -59,6 +65,17 @@ pub(super) fn refuse_mesh(mesh: &Mesh) -> Result<(), Unsupported> {
         }
     }
     Ok(())
+}
+
+/// The headers that a backend balances by.
+fn keys_of(policy: &BackendPolicy) -> Vec<&str> {
+    let Balancing::Hash(hashing) = &policy.balancing else { return Vec::new() };
+    let names = hashing.keys.iter().filter_map(|key| match key {
+        HashKey::Header(name) => Some(name.as_str()),
+        HashKey::Cookie(_) => Some("cookie"),
+        HashKey::Query(_) | HashKey::Path | HashKey::Source => None,
+    });
+    names.collect()
 }
 
 fn links(scenario: &Scenario) -> Result<(), Unsupported> {

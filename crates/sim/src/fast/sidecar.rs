@@ -67,6 +67,8 @@ impl World {
         };
         let routed = node.ways[question as usize].as_ref().expect("it was just found");
         let (route, is_hit) = (Arc::clone(&routed.route), routed.is_hit);
+        // Its key may be drawn for it, and is not passed on then.
+        let brought = passed;
         let passed = self.plan.pass_on(question, passed, &route.request_headers);
         // The dice that continue a trace.
         for _ in 0..if traced { 1 } else { 3 } {
@@ -78,7 +80,7 @@ impl World {
             idempotent: asked.idempotent,
             deadline: left.map(|left| now + left),
             rank: self.rank(request, passed),
-            hash: self.hash(host, cell, question, passed),
+            hash: self.hash(host, cell, question, brought),
             ..RequestFacts::default()
         };
         let keeps_body =
