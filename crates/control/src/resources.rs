@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use squall_policy::{
-    Backoff, Balancing, BreakerConfig, Budget, Candidates, HeaderChange, HealthCheck, Limits, OutlierConfig, Protocol,
-    RateLimit, RetryOn, RouteFault, RouteMatch,
+    Backoff, Balancing, BreakerConfig, Budget, Candidates, ClientThrottle, HeaderChange, HealthCheck, Hedging, Limits,
+    OutlierConfig, Protocol, RateLimit, RetryLimits, RetryOn, RouteFault, RouteMatch,
 };
 
 use crate::{Mistake, Place, Pod, check, read};
@@ -182,6 +182,8 @@ pub(crate) struct TrafficPolicy {
     pub(crate) breaker: Option<BreakerConfig>,
     pub(crate) service_breaker: Option<BreakerConfig>,
     pub(crate) outliers: Option<OutlierConfig>,
+    pub(crate) throttle: Option<ClientThrottle>,
+    pub(crate) hedging: Option<Hedging>,
     pub(crate) limits: Option<LimitsSpec>,
     pub(crate) timeouts: PolicyTimeouts,
     pub(crate) inbound: Option<LimitsSpec>,
@@ -212,6 +214,7 @@ pub(crate) struct Retries {
     pub(crate) on: Vec<RetryOn>,
     pub(crate) backoff: Backoff,
     pub(crate) budget: Option<Option<Budget>>,
+    pub(crate) limits: RetryLimits,
     pub(crate) non_idempotent: bool,
     pub(crate) buffer_bytes: u32,
 }

@@ -82,8 +82,39 @@
 //! | `budget.minPerSecond` | retries that are always allowed, per second | 0 or more | 10 |
 //! | `budget.window` | how long requests count | 1s to 1h | 10s |
 //! | `budget.unlimited` | `true`: no budget at all, as most meshes have it; nothing else may be set beside it | | `false` |
+//! | `budget.share` | Envoy's: at most so many retries under way as `percent` (0 to 100) of the requests under way, and `minConcurrent` in any case | | none; 20, 3 |
+//! | `budget.bucket` | a token bucket of `size` (1 to 1000000), full at first: each request puts `deposit` (0 to 10) in, each retry takes one out and needs more than one to be there (Brooker) | | none; 5, 0.1 |
+//! | `budget.throttling` | gRPC's `retryThrottling`: a failure takes one of `maxTokens` (1 to 1000), a success gives `tokenRatio` (0.001 to 1000); no retry while half or less are there | | none; 10, 0.1 |
+//! | `budget.breaker` | no retry while failures are more than `percent` (0 to 100) of requests, over all time or a `window` (1s to 1h) (Brooker) | | none; 10, all time |
 //! | `nonIdempotent` | also repeat POST, PATCH and other methods that are not idempotent (RFC 9110 §9.2.2); failures that no server saw are repeated for every method anyway | | `false` |
 //! | `bufferBytes` | how much of a request body is kept for a retry; a longer one is sent once | 0 to 16777216 | 65536 |
+//!
+//! Budgets of several kinds may be combined: a retry, or a hedge, needs leave from all. The window's (`percent`,
+//! `minPerSecond`, `window`) holds if one of its fields is set, or none of another kind is.
+//!
+//! # `clientThrottling`
+//! Refuses requests in the client's sidecar, by chance, while the target accepts too few: with max(0, (requests − k × accepts) ÷
+//! (requests + 1)), as in the SRE book. They are answered with 503 and `squall-reason: throttled`. Not accepted is what is
+//! answered with 429, 503, gRPC RESOURCE_EXHAUSTED or UNAVAILABLE, or not at all. Absent: never.
+//!
+//! | field | meaning | range | default |
+//! |---|---|---|---|
+//! | `k` | so many times what is accepted is sent | 1 to 100 | 2 |
+//! | `window` | how long both count | 1s to 1h | 2m |
+//!
+//! # `hedging`
+//! Sends a request once more, to another endpoint, when its answer takes long; the first good answer counts, and the other try is
+//! cancelled. Only while its body is small and there as a whole, and within `retries.budget`. Absent: never.
+//!
+//! | field | meaning | range | default |
+//! |---|---|---|---|
+//! | `delay` | when, after the try before | 1ms to 1h | by `percentile` |
+//! | `percentile` | when: after so long as this share of the target's tries takes at most | 0.1% to 99.9% | 95% |
+//! | `minSamples` | no hedge before so many tries are known | 1 to 1000000 | 100 |
+//! | `window` | how long a try is known | 1s to 1h | 60s |
+//! | `attempts` | tries of a request, retries not counted | 2 to 10 | 2 |
+//! | `nonIdempotent` | also hedge POST, PATCH and other methods that are not idempotent | | `false` |
+//! | `bufferBytes` | how much of a request body is kept, where no retries say | 0 to 16777216 | 65536 |
 //!
 //! # `circuitBreaker`
 //! A breaker per endpoint: closed it sends, open it refuses, half-open it lets probes through. Absent: none. Each of

@@ -140,7 +140,7 @@ help: did you mean `consecutiveFailures`?
 in.yaml:7:3: `retry` is not a field of TrafficPolicy spec
 7 |   retry: {attempts: 2}
       ^^^^^
-help: known here: `targetRefs`, `loadBalancing`, `healthCheck`, `retries`, `circuitBreaker`, `serviceCircuitBreaker`, `outlierDetection`, `limits`, `timeouts`, `inbound`, `tls`
+help: known here: `targetRefs`, `loadBalancing`, `healthCheck`, `retries`, `circuitBreaker`, `serviceCircuitBreaker`, `outlierDetection`, `clientThrottling`, `hedging`, `limits`, `timeouts`, `inbound`, `tls`
 in.yaml:8:22: expected a whole number from 1 to 4294967295, found `0`
 8 |   limits: {inFlight: 0, pending: many}
                          ^

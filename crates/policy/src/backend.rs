@@ -8,6 +8,7 @@
 //! ```
 
 mod check;
+mod client;
 mod guard;
 mod pick;
 mod view;
@@ -19,13 +20,11 @@ use std::time::Duration;
 use crate::admission::{Admission, Asker, Claim, Entry, Left};
 use crate::balance::{Balancer, Cost};
 use crate::breaker::{self, Admits, Breaker, Trip};
-use crate::budget::RetryBudget;
 use crate::ewma::{Decay, Estimate, Penalty};
 use crate::health::Health;
-use crate::mesh::{AbortWith, BackendName, BackendPolicy, Backoff, Balancing, Endpoint};
+use crate::mesh::{BackendName, BackendPolicy, Balancing, Endpoint};
 use crate::outlier::{Ejection, Outlier};
 use crate::rate_limit::RateLimit;
-use crate::route_fault::Injection;
 use crate::verdict::Verdict;
 use crate::{Instant, ProbeResult, Rng};
 
@@ -49,11 +48,9 @@ pub struct Backend {
     admission: Admission,
     /// Made by the first request, which brings the time.
     rate: Option<RateLimit>,
-    budget: Option<RetryBudget>,
+    client: client::Client,
     guard: Guard,
     events: VecDeque<BackendEvent>,
-    backoff_dice: Rng,
-    fault_dice: Rng,
     picks: Picks,
 }
 
@@ -270,11 +267,9 @@ impl Backend {
             balancer: Balancer::new(rng.fork("balance")),
             admission: Admission::new(Instant::ZERO, &policy.limits, rng.fork("limits")),
             rate: None,
-            budget: policy.budget.map(RetryBudget::new),
+            client: client::Client::new(&policy, &rng),
             guard: Guard::new(&rng),
             events: VecDeque::new(),
-            backoff_dice: rng.fork("back-off"),
-            fault_dice: rng.fork("fault"),
             picks: Picks::new(&rng),
             policy,
         }
@@ -290,9 +285,7 @@ impl Backend {
         }
         self.guard_by_policy(now, &old);
         self.renew_picks(now, &old);
-        if self.policy.budget != self.budget.as_ref().map(RetryBudget::config) {
-            self.budget = self.policy.budget.map(RetryBudget::new);
-        }
+        self.client.set_policy(&old, &self.policy);
         if self.policy.rate != old.rate {
             self.rate = None;
         }
@@ -382,7 +375,7 @@ impl Backend {
     }
 
     /// Tries that hold a permit, over all endpoints.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "harness"))]
     pub(crate) fn pending_total(&self) -> u32 {
         self.slots.iter().map(|slot| slot.pending).sum()
     }
@@ -429,29 +422,6 @@ impl Backend {
             least: Duration::from_nanos(moved.least),
             latest: moved.latest.map(Duration::from_nanos),
         });
-    }
-
-    /// A request's first try is sent: the budget grows.
-    pub(crate) fn deposit(&mut self, now: Instant) {
-        if let Some(budget) = &mut self.budget {
-            budget.deposit(now);
-        }
-    }
-
-    /// Takes a retry from the budget, and says what is left of it; `None`: it is empty.
-    pub(crate) fn withdraw(&mut self, now: Instant) -> Option<Option<u64>> {
-        match &mut self.budget {
-            Some(budget) => budget.withdraw(now).map(Some),
-            None => Some(None),
-        }
-    }
-
-    pub(crate) fn draw_fault(&mut self, injection: &Injection) -> Option<(Duration, Option<AbortWith>)> {
-        injection.draw(&mut self.fault_dice)
-    }
-
-    pub(crate) fn draw_wait(&mut self, backoff: &Backoff, nth: u32, before: Duration) -> Duration {
-        backoff.wait(nth, before, &mut self.backoff_dice)
     }
 
     /// The head of a try has come, and says this.

@@ -3,6 +3,7 @@
 //! The machines rely on checked settings. What no limit forbids is obeyed to the letter; nothing is clamped in silence.
 
 mod balance;
+mod exchange;
 mod overload;
 
 mod protection;
@@ -11,8 +12,9 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use crate::mesh::{
-    AbortWith, Adaptive, BackendPolicy, Backoff, Balancing, Breaker, Budget, Endpoint, FaultAbort, FaultDelay,
-    HealthCheck, Inbound, Limits, Outliers, RateLimit, RetryOn, RetryPolicy, RouteFault, RouteTimeouts,
+    AbortWith, Adaptive, BackendPolicy, Backoff, Balancing, Breaker, Budget, ClientThrottle, Endpoint, FaultAbort,
+    FaultDelay, HealthCheck, Hedging, Inbound, Limits, Outliers, RateLimit, RetryOn, RetryPolicy, RouteFault,
+    RouteTimeouts,
 };
 
 /// A setting outside its limits.
@@ -185,6 +187,9 @@ impl BackendPolicy {
         within("limits", self.limits.check())?;
         within("rate", self.rate.as_ref().map_or(Ok(()), RateLimit::check))?;
         within("budget", self.budget.as_ref().map_or(Ok(()), Budget::check))?;
+        within("retry_limits", self.retry_limits.check())?;
+        within("throttle", self.throttle.as_ref().map_or(Ok(()), ClientThrottle::check))?;
+        within("hedging", self.hedging.as_ref().map_or(Ok(()), Hedging::check))?;
         positive(Some(self.connect_timeout), "connect_timeout")?;
         positive(self.pool_idle, "pool_idle")
     }

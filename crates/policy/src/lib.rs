@@ -20,6 +20,7 @@ mod exchange;
 mod gradient;
 mod hash;
 mod health;
+mod hedge;
 mod maglev;
 mod mesh;
 mod outlier;
@@ -35,6 +36,7 @@ mod route;
 mod route_fault;
 mod slow_start;
 mod subset;
+mod throttle;
 mod time;
 mod vegas;
 mod verdict;
@@ -43,7 +45,7 @@ mod zones;
 pub use backend::{Backend, BackendEvent, EndpointView, Here, ProbeId, ProbeOrder, Ticket};
 pub use breaker::Trip;
 pub use check::Invalid;
-pub use exchange::{Answer, Attempt, AttemptNumber, Ended, Exchange, Failure, RequestFacts, RetryNote, Step};
+pub use exchange::{Answer, Attempt, AttemptNumber, Ended, Exchange, Failure, Replay, RequestFacts, RetryNote, Step};
 pub use health::ProbeResult;
 pub use mesh::{AbortWith, FaultAbort, FaultDelay, RouteFault};
 pub use mesh::{
@@ -52,6 +54,9 @@ pub use mesh::{
     RetryPolicy, Route, RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
 };
 pub use mesh::{Candidates, HashKey, HashTable, Hashing, HealthCheck, Penalty, Probe, SlowStart, WhenDown, Zones};
+pub use mesh::{
+    ClientThrottle, HedgeAfter, Hedging, RetryBreaker, RetryBucket, RetryLimits, RetryShare, RetryThrottling,
+};
 pub use mesh::{Codel, Gradient, Queue, QueueOrder, Rate, RateLimit, Vegas};
 pub use mesh::{Deviation, Enforcing, FailurePercentage, SlowCalls, SuccessRate};
 pub use outlier::{Ejection, Origin};

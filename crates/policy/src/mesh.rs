@@ -7,10 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod balance;
+mod exchange;
 mod fault;
 mod overload;
 
 pub use balance::{Candidates, HashKey, HashTable, Hashing, HealthCheck, Penalty, Probe, SlowStart, WhenDown, Zones};
+pub use exchange::{
+    ClientThrottle, HedgeAfter, Hedging, RetryBreaker, RetryBucket, RetryLimits, RetryShare, RetryThrottling,
+};
 pub use fault::{AbortWith, FaultAbort, FaultDelay, RouteFault};
 pub use overload::{Adaptive, Codel, Gradient, Queue, QueueOrder, Rate, RateLimit, Vegas};
 
@@ -269,6 +273,12 @@ pub struct BackendPolicy {
     pub rate: Option<RateLimit>,
     /// How many retries; `None`: no budget, as the peers have it.
     pub budget: Option<Budget>,
+    /// More budgets, which retries need leave from too. Default none.
+    pub retry_limits: RetryLimits,
+    /// Refuses tries at the client while the backend refuses too many; `None`: never.
+    pub throttle: Option<ClientThrottle>,
+    /// A second try beside a slow one; `None`: never.
+    pub hedging: Option<Hedging>,
     /// The longest wait for a connection (TCP and TLS), more than 0. Default 1 s.
     pub connect_timeout: Duration,
     /// An unused pooled connection is closed after this. Default 90 s; `None`: never.
@@ -291,6 +301,9 @@ impl Default for BackendPolicy {
             limits: Limits::default(),
             rate: None,
             budget: Some(Budget::default()),
+            retry_limits: RetryLimits::default(),
+            throttle: None,
+            hedging: None,
             connect_timeout: Duration::from_secs(1),
             pool_idle: Some(Duration::from_secs(90)),
             protocol: Protocol::Http1,

@@ -40,6 +40,8 @@ pub enum Reason {
     /// In a full queue all others matter more; it came last, or gave its place up: 429, as Kubernetes' priority and fairness
     /// says it, so that no breaker takes it for an illness of the endpoint.
     Outranked,
+    /// Refused at the client, because the backend accepts too few.
+    Throttled,
     /// One too many per time: 429, with `retry-after`.
     RateLimited,
     /// The request's time ran out.
@@ -69,7 +71,9 @@ impl LocalReply {
             | Reason::ConnectFailure
             | Reason::Reset
             | Reason::RefusedStream => (503, 14),
-            Reason::QueueFull | Reason::QueueTimeout | Reason::WouldBeLate | Reason::QueueDelay => (503, 8),
+            Reason::QueueFull | Reason::QueueTimeout | Reason::WouldBeLate | Reason::QueueDelay | Reason::Throttled => {
+                (503, 8)
+            }
             Reason::Outranked | Reason::RateLimited => (429, 8),
             Reason::DeadlineExceeded | Reason::PerTryTimeout => (504, 4),
             Reason::FaultInjected => (503, 14),
@@ -80,8 +84,15 @@ impl LocalReply {
 
 impl Reason {
     /// Those by which a limit refuses a request, before any try.
-    pub const OVERLOAD: [Self; 6] =
-        [Self::QueueFull, Self::QueueTimeout, Self::WouldBeLate, Self::QueueDelay, Self::Outranked, Self::RateLimited];
+    pub const OVERLOAD: [Self; 7] = [
+        Self::QueueFull,
+        Self::QueueTimeout,
+        Self::WouldBeLate,
+        Self::QueueDelay,
+        Self::Outranked,
+        Self::RateLimited,
+        Self::Throttled,
+    ];
 
     /// The word for headers, logs and metrics: `queue-full`.
     #[must_use]
@@ -97,6 +108,7 @@ impl Reason {
             Self::WouldBeLate => "would-be-late",
             Self::QueueDelay => "queue-delay",
             Self::Outranked => "outranked",
+            Self::Throttled => "throttled",
             Self::RateLimited => "rate-limited",
             Self::DeadlineExceeded => "deadline-exceeded",
             Self::PerTryTimeout => "per-try-timeout",
@@ -131,6 +143,7 @@ mod tests {
             (Reason::WouldBeLate, "would-be-late 503 8"),
             (Reason::QueueDelay, "queue-delay 503 8"),
             (Reason::Outranked, "outranked 429 8"),
+            (Reason::Throttled, "throttled 503 8"),
             (Reason::RateLimited, "rate-limited 429 8"),
             (Reason::DeadlineExceeded, "deadline-exceeded 504 4"),
             (Reason::PerTryTimeout, "per-try-timeout 504 4"),

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use squall_policy::{
     Answer, Attempt, Backend, BackendName, BackendPolicy, Backoff, Class, Ended, Endpoint, Exchange, Failure, Instant,
-    Jitter, Limits, LocalReply, Rank, Reason, RequestFacts, RetryNote, RetryOn, RetryPolicy, Rng, RouteTimeouts, Step,
+    Jitter, Limits, LocalReply, Rank, Reason, Replay, RequestFacts, RetryNote, RetryOn, RetryPolicy, Rng,
+    RouteTimeouts, Step,
 };
 
 const fn ms(millis: u64) -> Instant {
@@ -92,7 +93,7 @@ fn a_failed_head_is_cancelled_and_tried_elsewhere_and_the_last_one_is_forwarded(
     );
     assert_eq!(exchange.step(ms(1), &mut backend), Step::Cancel(1));
     assert_eq!(exchange.step(ms(1), &mut backend), Step::Wait { until: Some(ms(11)), why: "back-off" });
-    exchange.on_deadline(ms(11), &mut backend, true);
+    exchange.on_deadline(ms(11), &mut backend, Replay::AtOnce);
     let second = tried(exchange.step(ms(11), &mut backend));
     assert_eq!(second.number, 2);
     assert_ne!(first.address, second.address);
@@ -124,7 +125,7 @@ fn the_deadline_stops_a_try_and_is_answered_with_504() {
     let mut exchange = Exchange::begin(ms(0), &mut backend, GET, timeouts, Some(&retry(2)));
     let attempt = tried(exchange.step(ms(0), &mut backend));
     assert_eq!(attempt.until, Some(ms(50)));
-    exchange.on_deadline(ms(50), &mut backend, true);
+    exchange.on_deadline(ms(50), &mut backend, Replay::AtOnce);
     assert_eq!(exchange.step(ms(50), &mut backend), Step::Cancel(1));
     let reply = LocalReply { status: 504, grpc: 4, reason: Reason::DeadlineExceeded, retry_after: None };
     assert_eq!(exchange.step(ms(50), &mut backend), Step::Reply(reply));
@@ -167,7 +168,7 @@ fn who_waits_too_long_for_a_place_is_refused() {
         let mut second = Exchange::begin(ms(0), &mut backend, GET, timeouts, None);
         let _ = tried(first.step(ms(0), &mut backend));
         assert_eq!(second.step(ms(0), &mut backend), Step::Wait { until: Some(ms(20)), why: "queue" });
-        second.on_deadline(ms(20), &mut backend, true);
+        second.on_deadline(ms(20), &mut backend, Replay::AtOnce);
         assert_eq!(second.step(ms(20), &mut backend), Step::Reply(LocalReply::of(reason)));
         assert_eq!(backend.load(), (1, 0));
         first.cancel(ms(20), &mut backend);
@@ -212,14 +213,14 @@ fn a_try_that_runs_out_of_time_is_stopped_and_repeated_and_the_last_one_answered
     let timeouts = RouteTimeouts { per_try: Some(Duration::from_millis(30)), ..RouteTimeouts::default() };
     let mut exchange = Exchange::begin(ms(0), &mut backend, GET, timeouts, Some(&retry(1)));
     let _ = tried(exchange.step(ms(0), &mut backend));
-    exchange.on_deadline(ms(29), &mut backend, true);
+    exchange.on_deadline(ms(29), &mut backend, Replay::AtOnce);
     assert_eq!(exchange.step(ms(29), &mut backend), Step::Wait { until: Some(ms(30)), why: "try" }, "not yet");
-    exchange.on_deadline(ms(30), &mut backend, true);
+    exchange.on_deadline(ms(30), &mut backend, Replay::AtOnce);
     assert_eq!(exchange.step(ms(30), &mut backend), Step::Cancel(1));
     exchange.on_head(ms(31), &mut backend, 1, head(200));
     assert_eq!(exchange.step(ms(31), &mut backend), Step::Wait { until: Some(ms(40)), why: "back-off" }, "too late");
     let _ = tried(exchange.step(ms(40), &mut backend));
-    exchange.on_deadline(ms(70), &mut backend, true);
+    exchange.on_deadline(ms(70), &mut backend, Replay::AtOnce);
     assert_eq!(exchange.step(ms(70), &mut backend), Step::Cancel(2));
     assert_eq!(exchange.step(ms(70), &mut backend), Step::Reply(LocalReply::of(Reason::PerTryTimeout)));
     assert_eq!(exchange.step(ms(70), &mut backend), Step::Done);
@@ -233,7 +234,7 @@ fn a_body_may_stream_past_the_deadline() {
     let _ = tried(exchange.step(ms(0), &mut backend));
     exchange.on_head(ms(49), &mut backend, 1, head(200));
     assert_eq!(exchange.step(ms(49), &mut backend), Step::Forward(1));
-    exchange.on_deadline(ms(50), &mut backend, true);
+    exchange.on_deadline(ms(50), &mut backend, Replay::AtOnce);
     assert_eq!(exchange.step(ms(900), &mut backend), Step::Wait { until: None, why: "answer" });
     exchange.on_body_end(ms(901), &mut backend, Ended::Complete { grpc: None });
     assert_eq!(exchange.step(ms(901), &mut backend), Step::Done);

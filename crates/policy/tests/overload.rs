@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use squall_policy::{
     Adaptive, Answer, Backend, BackendName, BackendPolicy, Balancing, Class, Codel, Ended, Endpoint, Exchange,
-    Gradient, Instant, Limits, Queue, QueueOrder, Rank, Reason, RequestFacts, Rng, RouteTimeouts, Step, Vegas,
+    Gradient, Instant, Limits, Queue, QueueOrder, Rank, Reason, Replay, RequestFacts, Rng, RouteTimeouts, Step, Vegas,
 };
 
 /// How long a request takes.
@@ -141,7 +141,7 @@ impl World {
                 Event::Served(id) => self.served(id),
                 Event::Wakes(id) => {
                     if let Some((exchange, ..)) = self.live.get_mut(&id) {
-                        exchange.on_deadline(self.now, &mut self.backend, false);
+                        exchange.on_deadline(self.now, &mut self.backend, Replay::No);
                         self.drive(id);
                     }
                 }
@@ -172,8 +172,7 @@ impl World {
             idempotent: true,
             deadline: self.setup.deadline.map(|span| self.now + span),
             rank: (self.rank)(class, id),
-            caller: None,
-            hash: None,
+            ..RequestFacts::default()
         };
         let exchange = Exchange::begin(self.now, &mut self.backend, facts, RouteTimeouts::default(), None);
         self.tickets.insert(exchange.ticket(), id);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use squall_policy::{
     AbortWith, Backend, BackendName, BackendPolicy, Backoff, Endpoint, Exchange, FaultAbort, FaultDelay, Instant,
-    Jitter, LocalReply, Reason, RequestFacts, RetryOn, RetryPolicy, Rng, RouteFault, RouteTimeouts, Step,
+    Jitter, LocalReply, Reason, Replay, RequestFacts, RetryOn, RetryPolicy, Rng, RouteFault, RouteTimeouts, Step,
 };
 
 const fn ms(millis: u64) -> Instant {
@@ -62,7 +62,7 @@ fn run(exchange: &mut Exchange, backend: &mut Backend) -> (Instant, Step, Vec<St
         match step {
             Step::Wait { until: Some(until), .. } => {
                 now = until;
-                exchange.on_deadline(now, backend, true);
+                exchange.on_deadline(now, backend, Replay::AtOnce);
             }
             other => return (now, other, story),
         }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use squall_policy::{
     Answer, AttemptNumber, Backend, BackendName, BackendPolicy, Ended, Endpoint, Exchange, Failure, Instant,
-    ProbeOrder, RequestFacts, RetryPolicy, RouteFault, RouteTimeouts, Step, Ticket,
+    ProbeOrder, Replay, RequestFacts, RetryPolicy, RouteFault, RouteTimeouts, Step, Ticket,
 };
 
 use crate::core::Core;
@@ -206,10 +206,10 @@ impl Held {
             }
             (now, step)
         });
-        if let Some(note) = self.exchange.poll_note() {
+        while let Some(note) = self.exchange.poll_note() {
             self.log.core.record(now, &Record::Retry { request: self.log.request, note });
         }
-        if let Some(injected) = self.exchange.poll_injected() {
+        while let Some(injected) = self.exchange.poll_injected() {
             self.log.core.record(now, &Record::Injected { request: self.log.request, injected });
         }
         match (&step, self.queued_at) {
@@ -255,8 +255,8 @@ impl Held {
         self.with(|now, exchange, state| exchange.on_failure(now, &mut state.backend, number, failure, replayable));
     }
 
-    pub(crate) fn on_deadline(&mut self, replayable: bool) {
-        self.with(|now, exchange, state| exchange.on_deadline(now, &mut state.backend, replayable));
+    pub(crate) fn on_deadline(&mut self, replay: Replay) {
+        self.with(|now, exchange, state| exchange.on_deadline(now, &mut state.backend, replay));
     }
 
     /// The answer's body ended, and the request with it.

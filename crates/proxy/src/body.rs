@@ -11,7 +11,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use squall_net::Clock;
 use squall_net::http::{BodyError, Incoming};
-use squall_policy::Instant;
+use squall_policy::{Instant, Replay};
 
 /// The most frames that are kept, so that a body of tiny ones does not cost many times its bytes.
 const KEPT_FRAMES: usize = 1024;
@@ -121,6 +121,34 @@ impl Source {
             Self::Empty => true,
             Self::Once(body, _) => body.is_some(),
             Self::Kept(tee, meter) => !meter.is_broken() && lock(tee).whole,
+        }
+    }
+
+    /// Whether, and when, one more try can send all of it.
+    pub(crate) fn replay(&self) -> Replay {
+        match self {
+            Self::Empty => Replay::AtOnce,
+            Self::Kept(tee, meter) if !meter.is_broken() => match lock(tee) {
+                tee if !tee.whole => Replay::No,
+                tee if tee.ended => Replay::AtOnce,
+                _ => Replay::Again,
+            },
+            Self::Once(Some(_), _) => Replay::Again,
+            Self::Once(None, _) | Self::Kept(_, _) => Replay::No,
+        }
+    }
+
+    /// The body for a try beside those under way, which go on with theirs. `None`: it is not [`Replay::AtOnce`].
+    pub(crate) fn beside(&self) -> Option<RequestBody> {
+        match self {
+            Self::Empty => Some(RequestBody::Empty),
+            Self::Once(_, _) => None,
+            Self::Kept(shared, meter) => {
+                let tee = lock(shared);
+                let number = (tee.whole && tee.ended).then_some(tee.copy)?;
+                drop(tee);
+                Some(RequestBody::Kept(Copy { tee: Arc::clone(shared), meter: Arc::clone(meter), number, next: 0 }))
+            }
         }
     }
 

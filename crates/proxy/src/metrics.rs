@@ -139,9 +139,11 @@ impl State {
             Record::Retry { request, note } => {
                 if let Some(Live { backend, .. }) = self.live(request) {
                     *self.retries.at((backend, retry_word(note))) += 1;
-                    if let RetryNote::Retry { budget_left: Some(left), .. } = note {
+                    if let RetryNote::Retry { budget_left: Some(left), .. }
+                    | RetryNote::Hedge { budget_left: Some(left), .. } = note
+                    {
                         *self.budget_left.at(backend) = left;
-                    } else if note == RetryNote::OverBudget {
+                    } else if matches!(note, RetryNote::OverBudget | RetryNote::HedgeOverBudget) {
                         *self.budget_left.at(backend) = 0;
                     }
                 }
@@ -462,6 +464,9 @@ fn failure_word(failure: Failure) -> &'static str {
 fn retry_word(note: RetryNote) -> &'static str {
     match note {
         RetryNote::Retry { .. } => "retry",
+        RetryNote::Hedge { .. } => "hedge",
+        RetryNote::HedgeOverBudget => "hedge-over-budget",
+        RetryNote::Throttled => "throttled",
         RetryNote::Exhausted => "exhausted",
         RetryNote::OverBudget => "over-budget",
         RetryNote::NotRepeatable => "not-repeatable",

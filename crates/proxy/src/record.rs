@@ -155,7 +155,7 @@ pub enum Record<'a> {
         /// Since the try began.
         latency: Duration,
     },
-    /// A try was stopped by the proxy: its own time ran out, or the request's.
+    /// A try was stopped by the proxy: its own time ran out, or the request's, or another one was better.
     AttemptCancelled {
         /// Which request.
         request: RequestNumber,
@@ -164,7 +164,7 @@ pub enum Record<'a> {
         /// Since the try began.
         latency: Duration,
     },
-    /// Whether a failed try is repeated, and why not.
+    /// Whether a failed try is repeated, or a slow one hedged, and why not.
     Retry {
         /// Which request.
         request: RequestNumber,

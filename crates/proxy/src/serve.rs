@@ -182,9 +182,11 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
     facts.hash = site.hash(&head, &cell);
     let timeouts = way.timeouts();
     let clock = timeouts.idle.map(|_| Arc::clone(core.host.clock()));
-    let source = Source::new(body, way.retry().map_or(0, |retry| retry.buffer_bytes), clock);
+    let hedging = cell.policy(|policy| policy.hedging.map(|hedging| hedging.buffer_bytes));
+    let kept = way.retry().map(|retry| retry.buffer_bytes).or(hedging);
+    let source = Source::new(body, kept.unwrap_or(0), clock);
     let held = begin(&cell, log, &way, facts, &source);
-    Drive { site: &site, way: &way, grpc, head: Some(head), source }.run(held).await
+    Drive { site: &site, way: &way, grpc, head: Some(head), repeats: kept.is_some(), source }.run(held).await
 }
 
 fn begin(cell: &Arc<Cell>, mut log: Log, way: &Way, facts: RequestFacts<'_>, source: &Source) -> Held {
@@ -236,22 +238,28 @@ struct Drive<'r> {
     grpc: bool,
     /// `None` once the only try has it.
     head: Option<Parts>,
+    /// Another try may come.
+    repeats: bool,
     source: Source,
 }
 
 /// What can move a waiting request.
 #[expect(clippy::large_enum_variant, reason = "it lives from one poll to the next line, on the stack")]
 enum Event {
-    Tried(Result<Got, Failure>),
+    Tried(Current, Result<Got, Failure>),
     Granted,
     Alarm,
 }
 
 /// A try under way.
+#[derive(Clone, Copy)]
 struct Current {
     number: u32,
     started: Instant,
 }
+
+/// A try beside the one that has the place of its own. Boxed: only hedges need it.
+type Beside = (Current, BoxFuture<'static, Result<Got, Failure>>);
 
 impl Drive<'_> {
     /// Does what the policy says until there is an answer.
@@ -260,41 +268,54 @@ impl Drive<'_> {
         let request = held.log.request;
         let mut trying = pin!(None);
         let mut current: Option<Current> = None;
-        let mut got: Option<Got> = None;
+        let mut beside: Vec<Beside> = Vec::new();
+        let mut got: Option<(u32, Got)> = None;
         let mut alarm: Option<(Instant, BoxFuture<'static, ()>)> = None;
         loop {
-            let until = match held.step(trying.is_some()) {
+            let is_trying = current.is_some() || !beside.is_empty();
+            let until = match held.step(is_trying) {
                 Step::Try(attempt) => {
                     let now = core.host.now();
                     held.log.attempts = attempt.number;
                     core.record(now, &Record::Picked { request, attempt: &attempt });
-                    current = Some(Current { number: attempt.number, started: now });
-                    match self.order(&held, &attempt) {
-                        Some((order, request)) => trying.set(Some(attempt::run(order, request))),
+                    let this = Current { number: attempt.number, started: now };
+                    match self.order(&held, &attempt, is_trying) {
+                        Some((order, request)) if current.is_none() => {
+                            current = Some(this);
+                            trying.set(Some(attempt::run(order, request)));
+                        }
+                        Some((order, request)) => beside.push((this, Box::pin(attempt::run(order, request)))),
                         None => held.on_failure(attempt.number, Failure::Reset, false),
                     }
                     continue;
                 }
                 Step::Wait { until, .. } => {
-                    if current.is_some() && trying.is_none() {
+                    if !is_trying && held.log.attempts > 0 {
                         self.source.halt();
                     }
                     until
                 }
                 Step::Cancel(attempt) => {
-                    if let Some(got) = got.take() {
+                    let cancelled = if let Some((_, got)) = got.take_if(|(number, _)| *number == attempt) {
                         // Its head was judged and is not passed on.
                         discard(&core, got);
-                    } else if let Some(current) = current.take() {
+                        None
+                    } else if let Some(this) = current.take_if(|current| current.number == attempt) {
                         trying.set(None);
+                        Some(this)
+                    } else {
+                        let index = beside.iter().position(|(this, _)| this.number == attempt);
+                        index.map(|index| beside.remove(index).0)
+                    };
+                    if let Some(Current { started, .. }) = cancelled {
                         let now = core.host.now();
-                        let latency = now.since(current.started);
+                        let latency = now.since(started);
                         core.record(now, &Record::AttemptCancelled { request, attempt, latency });
                     }
                     continue;
                 }
                 Step::Forward(_) => {
-                    let got = got.take().expect("a try is forwarded after its head came");
+                    let (_, got) = got.take().expect("a try is forwarded after its head came");
                     self.source.keep_no_more();
                     let changes = match self.way {
                         Way::Route(route, _) => &route.response_headers[..],
@@ -309,19 +330,24 @@ impl Drive<'_> {
                     return Err("the caller broke off".into());
                 }
             };
-            let stalls_at = self.stalls_at(trying.is_some());
+            let stalls_at = self.stalls_at(is_trying);
             let wake_at = until.into_iter().chain(stalls_at).min();
             if alarm.as_ref().map(|(at, _)| *at) != wake_at {
                 alarm = wake_at.map(|at| (at, core.host.clock().sleep_until(at)));
             }
-            let is_trying = trying.is_some();
             let event = std::future::poll_fn(|cx| {
-                // In this order: an answer that is there beats the time-out that comes with it.
-                if let Some(trying) = trying.as_mut().as_pin_mut() {
-                    if let Poll::Ready(tried) = trying.poll(cx) {
-                        return Poll::Ready(Event::Tried(tried));
+                // In this order: an answer that is there beats the time-out that comes with it, the older try's first.
+                if let (Some(trying), Some(this)) = (trying.as_mut().as_pin_mut(), current)
+                    && let Poll::Ready(tried) = trying.poll(cx)
+                {
+                    return Poll::Ready(Event::Tried(this, tried));
+                }
+                for (this, trying) in &mut beside {
+                    if let Poll::Ready(tried) = trying.as_mut().poll(cx) {
+                        return Poll::Ready(Event::Tried(*this, tried));
                     }
-                } else if held.poll_granted(cx).is_ready() {
+                }
+                if !is_trying && held.poll_granted(cx).is_ready() {
                     return Poll::Ready(Event::Granted);
                 }
                 match &mut alarm {
@@ -335,16 +361,20 @@ impl Drive<'_> {
             }
             match event {
                 Event::Granted => {}
-                Event::Tried(tried) => {
-                    trying.set(None);
-                    let tried_at = current.as_ref().map_or((0, held.log.started), |try_| (try_.number, try_.started));
-                    got = self.judge(&mut held, tried_at, tried);
+                Event::Tried(this, tried) => {
+                    if current.take_if(|current| current.number == this.number).is_some() {
+                        trying.set(None);
+                    }
+                    beside.retain(|(other, _)| other.number != this.number);
+                    if let Some(new) = self.judge(&mut held, this, tried) {
+                        got = Some((this.number, new));
+                    }
                 }
                 Event::Alarm => {
                     alarm = None;
                     let now = core.host.now();
                     if until.is_some_and(|until| until <= now) {
-                        held.on_deadline(self.source.is_replayable());
+                        held.on_deadline(self.source.replay());
                     } else if self.stalls_at(is_trying).is_some_and(|at| at <= now) {
                         trying.set(None);
                         return Ok(self.reply(held, Reply::IDLE, HowEnded::Idle));
@@ -355,9 +385,10 @@ impl Drive<'_> {
     }
 
     /// Tells the policy how a try went.
-    fn judge(&self, held: &mut Held, (attempt, started): (u32, Instant), tried: Result<Got, Failure>) -> Option<Got> {
+    fn judge(&self, held: &mut Held, this: Current, tried: Result<Got, Failure>) -> Option<Got> {
         let core = &self.site.core;
         let (now, request) = (core.host.now(), held.log.request);
+        let Current { number: attempt, started } = this;
         let latency = now.since(started);
         let replayable = self.source.is_replayable();
         match tried {
@@ -385,13 +416,18 @@ impl Drive<'_> {
     }
 
     /// The request for one try. `None`: its body is gone.
-    fn order(&mut self, held: &Held, attempt: &Attempt) -> Option<(Order, Request<crate::body::RequestBody>)> {
+    fn order(
+        &mut self,
+        held: &Held,
+        attempt: &Attempt,
+        is_trying: bool,
+    ) -> Option<(Order, Request<crate::body::RequestBody>)> {
         let core = &self.site.core;
-        let body = self.source.next()?;
-        // Kept only where another try may come.
-        let mut head = if self.way.retry().is_some() { self.head.clone() } else { self.head.take() }?;
+        let body = if is_trying { self.source.beside() } else { self.source.next() }?;
         let (protocol, tls, pool_idle) =
             held.cell().policy(|policy| (policy.protocol, policy.mutual_tls, policy.pool_idle));
+        // Kept only where another try may come.
+        let mut head = if self.repeats { self.head.clone() } else { self.head.take() }?;
         route::address(&mut head, protocol, tls);
         head.headers.insert(ATTEMPT_COUNT, attempt.number.into());
         deadline::write(&mut head.headers, core.host.now(), attempt.until, self.grpc);

@@ -99,7 +99,7 @@ impl Listener {
                 line.attempts += 1;
                 line.to = to.or(line.to);
             });
-        } else if let Record::Retry { request, note: RetryNote::OverBudget } = record {
+        } else if let Record::Retry { request, note: RetryNote::OverBudget | RetryNote::HedgeOverBudget } = record {
             self.line(*request, |line| line.over_budget = true);
         } else if let Record::Replied { request, reason, .. } = record {
             let refusals = Reason::OVERLOAD.iter().chain(&[Reason::NoneAvailable, Reason::BreakerOpen]);

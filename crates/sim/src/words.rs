@@ -247,16 +247,24 @@ fn injected_words(injected: Injected) -> String {
 fn retry(note: RetryNote) -> String {
     match note {
         RetryNote::Retry { retry, of, wait, budget_left } => {
-            let budget = match budget_left {
-                None => "budget off".to_owned(),
-                Some(left) => format!("budget {}.{}", left / 1000, left % 1000 / 100),
-            };
-            format!("retry {retry} of {of}, waits {}, {budget}", Span(wait))
+            format!("retry {retry} of {of}, waits {}, {}", Span(wait), budget(budget_left))
         }
         RetryNote::Exhausted => "no retry: all are used".to_owned(),
+        RetryNote::Hedge { hedge, of, after, budget_left } => {
+            format!("hedge {hedge} of {of} beside it after {}, {}", Span(after), budget(budget_left))
+        }
         RetryNote::OverBudget => "no retry: the budget is empty".to_owned(),
+        RetryNote::HedgeOverBudget => "no hedge: the budget is empty".to_owned(),
+        RetryNote::Throttled => "no retry or hedge: the backend accepts too few".to_owned(),
         RetryNote::NotRepeatable => "no retry: the request cannot be repeated".to_owned(),
         RetryNote::NoTime => "no retry: the deadline is too near".to_owned(),
+    }
+}
+
+fn budget(left: Option<u64>) -> String {
+    match left {
+        None => "budget off".to_owned(),
+        Some(left) => format!("budget {}.{}", left / 1000, left % 1000 / 100),
     }
 }
 

@@ -8,12 +8,14 @@ use std::time::Duration;
 use prost::Message;
 use squall_policy::{
     BackendName, BackendPolicy, Balancing, Budget, Candidates, Endpoint, Inbound, Invalid, Jitter, Limits, Mesh,
-    Protocol, VirtualHost,
+    Protocol, RetryLimits, VirtualHost,
 };
 
 use crate::encode::UPSTREAM_HTTP_KEY;
 use crate::proto::{self, Span, squall};
-use crate::{Kind, Nack, Resources, SQUALL_KEY, balance, decode_route, fault, overload, protection, tables, wire};
+use crate::{
+    Kind, Nack, Resources, SQUALL_KEY, balance, client, decode_route, fault, overload, protection, tables, wire,
+};
 
 /// Decodes a whole mesh.
 pub(crate) fn mesh(resources: &Resources) -> Result<Mesh, Nack> {
@@ -301,6 +303,9 @@ fn cluster(wire: &[u8]) -> Result<(BackendName, Cluster), Nack> {
         limits: Limits::default(),
         rate: None,
         budget: Some(Budget::default()),
+        retry_limits: RetryLimits::default(),
+        throttle: None,
+        hedging: None,
         // Envoy's default.
         connect_timeout: span(cluster.connect_timeout)
             .map_err(|why| bad("connect_timeout", why))?
@@ -319,6 +324,7 @@ fn cluster(wire: &[u8]) -> Result<(BackendName, Cluster), Nack> {
         balance::decode(extension, &mut policy).map_err(|why| bad("metadata", why))?;
         policy.rate = overload::decode(extension.overload.as_ref(), &mut policy.limits)
             .map_err(|why| bad("metadata.overload", why))?;
+        client::decode(extension.client.as_ref(), &mut policy).map_err(|why| bad("metadata.client", why))?;
         policy.budget = extension.budget.as_ref().map(budget).transpose().map_err(|why| bad("metadata.budget", why))?;
     }
     policy.check().map_err(|wrong| invalid(Kind::Cluster, name, &wrong.field, &wrong))?;
@@ -391,7 +397,7 @@ fn budget(budget: &squall::Budget) -> Result<Budget, &'static str> {
 /// A field and what is wrong with it.
 pub(crate) type Wrong = (&'static str, &'static str);
 
-/// Limits, and the budget as Envoy says it: a share of the requests in flight, taken for the same share of all requests.
+/// Limits, and the budget as Envoy says it: a share of the requests under way.
 fn thresholds(cluster: &proto::Cluster, policy: &mut BackendPolicy) -> Result<(), Wrong> {
     let Some(found) = &cluster.circuit_breakers else { return Ok(()) };
     let [thresholds] = &found.thresholds[..] else {
@@ -415,19 +421,8 @@ fn thresholds(cluster: &proto::Cluster, policy: &mut BackendPolicy) -> Result<()
             ));
         }
         (None, Some(budget)) => {
-            // Envoy's defaults: 20 %, 3.
-            let percent = budget.budget_percent.map_or(20.0, |percent| percent.value);
-            if !(0.0..=100.0).contains(&percent) || percent.fract() != 0.0 {
-                return Err((
-                    "circuit_breakers.thresholds.retry_budget.budget_percent",
-                    "must be a whole number from 0 to 100",
-                ));
-            }
-            policy.budget = Some(Budget {
-                percent: percent as u32,
-                min_per_second: value(budget.min_retry_concurrency).unwrap_or(3),
-                ..Budget::default()
-            });
+            policy.budget = None;
+            policy.retry_limits.share = Some(client::share(budget)?);
         }
     }
     Ok(())

@@ -13,7 +13,9 @@ use squall_policy::{
 
 use crate::proto::{self, Span, squall};
 use crate::wire::TYPE_PREFIX;
-use crate::{Kind, LISTENER, ROUTES, Resources, SQUALL_KEY, balance, fault, overload, protection, retry_on, tables};
+use crate::{
+    Kind, LISTENER, ROUTES, Resources, SQUALL_KEY, balance, client, fault, overload, protection, retry_on, tables,
+};
 
 /// The methods that may be repeated (RFC 9110 §9.2.2), as Envoy is told them.
 pub(crate) const IDEMPOTENT: [&str; 6] = ["DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"];
@@ -315,16 +317,18 @@ fn cluster(name: &BackendName, policy: &BackendPolicy, endpoints: &[Endpoint]) -
 }
 
 fn thresholds(policy: &BackendPolicy) -> proto::Thresholds {
+    let share = policy.retry_limits.share.map(|share| (share.percent, share.min_concurrent));
+    let share = share.or(policy.budget.map(|budget| (budget.percent.min(100), budget.min_per_second)));
     proto::Thresholds {
         priority: 0,
         // Squall limits requests, not connections; Envoy's default for both this and retries would add limits of its own.
         max_connections: number(u32::MAX),
         max_pending_requests: number(policy.limits.pending),
         max_requests: number(policy.limits.in_flight),
-        max_retries: if policy.budget.is_none() { number(u32::MAX) } else { None },
-        retry_budget: policy.budget.map(|budget| proto::RetryBudget {
-            budget_percent: Some(proto::Percent { value: f64::from(budget.percent.min(100)) }),
-            min_retry_concurrency: number(budget.min_per_second),
+        max_retries: if share.is_none() { number(u32::MAX) } else { None },
+        retry_budget: share.map(|(percent, least)| proto::RetryBudget {
+            budget_percent: Some(proto::Percent { value: f64::from(percent) }),
+            min_retry_concurrency: number(least),
         }),
     }
 }
@@ -349,6 +353,7 @@ fn backend(policy: &BackendPolicy) -> squall::Backend {
         }),
         queue_timeout: policy.limits.queue_timeout.and_then(span),
         overload: overload::encode(&policy.limits, policy.rate.as_ref()),
+        client: client::encode(policy),
         ..squall::Backend::default()
     };
     balance::encode(policy, &mut backend);

@@ -13,6 +13,9 @@
 //! | breaker by slow calls, breaker of a whole backend | nothing |
 //! | outlier ejection | the same, but for the floor |
 //! | budget per request and second | `retry_budget`: the same percentage of the requests in flight, at least that many retries at once |
+//! | a share of the requests under way | the same `retry_budget`, alone or with other budgets |
+//! | other budgets, alone | no budget but that one: none without it |
+//! | throttling at the client, hedging | nothing: its admission control and `hedge_policy` hold for a route, and mean other things |
 //! | jitter other than full | full jitter |
 //! | only idempotent methods are repeated | the same, but not even connect failures of others |
 //! | retry on a time-out of the try | retry on reset, which includes it |
@@ -32,6 +35,7 @@
 //! `unhealthy_threshold` also where Envoy would not wait for it (`retriable_statuses`).
 
 mod balance;
+mod client;
 mod decode;
 mod decode_route;
 mod encode;

@@ -424,6 +424,7 @@ pub(crate) mod squall {
             /// Of the backend as a whole; its floor is 0.
             service_breaker: Option<Breaker> => (message, optional, tag = "30"),
             overload: Option<Overload> => (message, optional, tag = "20"),
+            client: Option<Client> => (message, optional, tag = "21"),
             /// Not there: as by default.
             candidates: Option<Candidates> => (message, optional, tag = "40"),
             hashing: Option<Hashing> => (message, optional, tag = "41"),
@@ -523,6 +524,49 @@ pub(crate) mod squall {
             /// 1 HTTP/1.1, 2 HTTP/2.
             protocol: u32 => (uint32, tag = "5"),
             overload: Option<Overload> => (message, optional, tag = "20"),
+        }
+    }
+
+    messages! {
+        /// What a client does about retries, hedges and throttling.
+        Client {
+            /// The `retry_budget` beside it is meant as such. If not, it is only the fallback for another budget.
+            share: bool => (bool, tag = "1"),
+            bucket: Option<RetryBucket> => (message, optional, tag = "2"),
+            throttling: Option<RetryThrottling> => (message, optional, tag = "3"),
+            breaker: Option<RetryBreaker> => (message, optional, tag = "4"),
+            throttle: Option<ClientThrottle> => (message, optional, tag = "5"),
+            hedging: Option<Hedging> => (message, optional, tag = "6"),
+        }
+        #[derive(Copy)]
+        RetryBucket {
+            deposit_permille: u32 => (uint32, tag = "1"),
+            size: u32 => (uint32, tag = "2"),
+        }
+        #[derive(Copy)]
+        RetryThrottling {
+            max_tokens: u32 => (uint32, tag = "1"),
+            ratio_permille: u32 => (uint32, tag = "2"),
+        }
+        #[derive(Copy)]
+        RetryBreaker {
+            percent: u32 => (uint32, tag = "1"),
+            window: Option<Span> => (message, optional, tag = "2"),
+        }
+        #[derive(Copy)]
+        ClientThrottle {
+            k_permille: u32 => (uint32, tag = "1"),
+            window: Option<Span> => (message, optional, tag = "2"),
+        }
+        #[derive(Copy)]
+        Hedging {
+            delay: Option<Span> => (message, optional, tag = "1"),
+            permille: u32 => (uint32, tag = "2"),
+            min_samples: u32 => (uint32, tag = "3"),
+            window: Option<Span> => (message, optional, tag = "4"),
+            attempts: u32 => (uint32, tag = "5"),
+            non_idempotent: bool => (bool, tag = "6"),
+            buffer_bytes: u32 => (uint32, tag = "7"),
         }
     }
 

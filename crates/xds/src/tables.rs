@@ -3,6 +3,7 @@
 //! Names and numbers are those of Envoy's API as of Envoy 1.40; a number that is in neither list is shown as `field 77`.
 
 mod balance;
+mod client;
 pub(crate) mod fault;
 mod overload;
 mod protection;
@@ -555,6 +556,7 @@ pub(crate) static BACKEND: Table = Table {
         (40, "candidates", Message(&balance::CANDIDATES)),
         (41, "hashing", Message(&balance::HASHING)),
         (42, "health", Message(&balance::SQUALL_HEALTH_CHECK)),
+        (21, "client", Message(&client::CLIENT)),
     ],
     refused: "",
 };

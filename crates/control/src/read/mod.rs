@@ -1,6 +1,7 @@
 //! Documents of Kubernetes YAML as resources.
 
 mod balancing;
+mod client;
 mod fault;
 mod limits;
 mod policy;

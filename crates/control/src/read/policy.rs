@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use squall_policy::{Backoff, Budget, Jitter, RetryOn};
+use squall_policy::{Backoff, Jitter, RetryOn};
 use squall_xds::retry_on;
 
 use super::balancing::{health_check, load_balancing};
+use super::client;
 use super::limits::{self, Side};
 use super::protection;
 use super::{Metadata, each, optional, service_ref};
@@ -25,6 +26,8 @@ pub(super) fn read(metadata: Metadata, spec: Value<'_>) -> Option<TrafficPolicy>
         "circuitBreaker",
         "serviceCircuitBreaker",
         "outlierDetection",
+        "clientThrottling",
+        "hedging",
         "limits",
         "timeouts",
         "inbound",
@@ -41,6 +44,8 @@ pub(super) fn read(metadata: Metadata, spec: Value<'_>) -> Option<TrafficPolicy>
     let breaker = optional(&fields, "circuitBreaker", protection::breaker);
     let service_breaker = optional(&fields, "serviceCircuitBreaker", protection::service_breaker);
     let outliers = optional(&fields, "outlierDetection", protection::outliers);
+    let throttle = optional(&fields, "clientThrottling", client::throttle);
+    let hedging = optional(&fields, "hedging", client::hedging);
     let limits = optional(&fields, "limits", |value| limits::read(value, Side::Outbound));
     let timeouts = optional(&fields, "timeouts", timeouts);
     let inbound = optional(&fields, "inbound", |value| limits::read(value, Side::Inbound));
@@ -57,6 +62,8 @@ pub(super) fn read(metadata: Metadata, spec: Value<'_>) -> Option<TrafficPolicy>
         breaker: breaker?,
         service_breaker: service_breaker?,
         outliers: outliers?,
+        throttle: throttle?,
+        hedging: hedging?,
         limits: limits?,
         timeouts: timeouts?.unwrap_or_default(),
         inbound: inbound?,
@@ -105,7 +112,7 @@ fn retries(value: Value<'_>) -> Option<Retries> {
         Some(Backoff { first: Duration::from_millis(25), last: Duration::from_millis(250), jitter: Jitter::Full }),
         backoff,
     );
-    let budget = optional(&fields, "budget", budget);
+    let budget = optional(&fields, "budget", client::budget);
     let non_idempotent = optional(&fields, "nonIdempotent", |value| value.boolean());
     let buffer_bytes = optional(&fields, "bufferBytes", |value| value.integer_u32(0, 16 << 20));
     let mut on = on?.unwrap_or_else(|| vec![RetryOn::ConnectFailure, RetryOn::RefusedStream]);
@@ -116,7 +123,8 @@ fn retries(value: Value<'_>) -> Option<Retries> {
         attempts: attempts?,
         on,
         backoff: backoff?,
-        budget: budget?,
+        budget: budget?.map(|(budget, _)| budget),
+        limits: budget?.map(|(_, limits)| limits).unwrap_or_default(),
         non_idempotent: non_idempotent?.unwrap_or(false),
         buffer_bytes: buffer_bytes?.unwrap_or(64 * 1024),
     })
@@ -155,30 +163,6 @@ fn backoff(value: Value<'_>) -> Option<Backoff> {
     let last = last?.unwrap_or(Duration::from_millis(250).max(first));
     ordered(&fields, ("base", first), ("max", last))?;
     Some(Backoff { first, last, jitter: jitter?.unwrap_or(Jitter::Full) })
-}
-
-fn budget(value: Value<'_>) -> Option<Option<Budget>> {
-    let fields = value.fields("budget", &["percent", "minPerSecond", "window", "unlimited"])?;
-    let unlimited = optional(&fields, "unlimited", |value| value.boolean())?.unwrap_or(false);
-    if unlimited {
-        for name in ["percent", "minPerSecond", "window"] {
-            if let Some((key, _)) = fields.keyed(name) {
-                let mistake = Mistake::new(&key.place, format!("`{name}` has no meaning without a budget"));
-                value.mistakes().push(mistake.label(fields.place_of("unlimited"), "there is none"));
-            }
-        }
-        return Some(None);
-    }
-    let default = Budget::default();
-    let percent = optional(&fields, "percent", |value| value.integer_u32(0, 1000));
-    let min_per_second = optional(&fields, "minPerSecond", |value| value.integer_u32(0, u32::MAX));
-    let window =
-        optional(&fields, "window", |value| value.duration_within(Duration::from_secs(1), Duration::from_secs(3600)));
-    Some(Some(Budget {
-        percent: percent?.unwrap_or(default.percent),
-        min_per_second: min_per_second?.unwrap_or(default.min_per_second),
-        window: window?.unwrap_or(default.window),
-    }))
 }
 
 fn timeouts(value: Value<'_>) -> Option<PolicyTimeouts> {

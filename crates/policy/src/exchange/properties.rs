@@ -1,26 +1,34 @@
 //! Many requests on one backend, in any order of events, against what can be seen from outside.
 //!
 //! The model knows only what the shell knows: the steps it was told, the events it drained, the clock. It checks that
-//! every request ends exactly once, that places and permits never leak, and that tries stay within deadline, number,
-//! budget and the choice of endpoints.
+//! every request ends exactly once, that places and permits never leak, and that tries, retries and hedges alike, stay within
+//! deadline, number, budgets and the choice of endpoints.
+//!
+//! The same harness is what `fuzz/` runs: bytes are the dice that the cases are drawn with.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::backend::{Backend, Ticket};
 use crate::mesh::{
-    Adaptive, BackendName, BackendPolicy, Backoff, Balancing, Breaker, Budget, Codel, Endpoint, Gradient, HashKey,
-    HashTable, Hashing, Jitter, Limits, Outliers, Queue, QueueOrder, Rate, RateLimit, RetryOn, Vegas, WhenDown,
+    AbortWith, Adaptive, BackendName, BackendPolicy, Backoff, Balancing, Breaker, Budget, ClientThrottle, Codel,
+    Endpoint, FaultAbort, FaultDelay, Gradient, HashKey, HashTable, Hashing, HedgeAfter, Hedging, Jitter, Limits,
+    Outliers, Queue, QueueOrder, Rate, RateLimit, RetryBreaker, RetryBucket, RetryLimits, RetryOn, RetryPolicy,
+    RetryShare, RetryThrottling, RouteFault, RouteTimeouts, Vegas, WhenDown,
 };
 use crate::priority::Class;
+use crate::reply::Reason;
+use crate::verdict::judge_head;
 use crate::{BackendEvent, Deviation, Enforcing, Rng, SlowCalls, SuccessRate};
 
 const PODS: u8 = 5;
+const VARIANTS: u8 = 48;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Begin { idempotent: bool, deadline_ms: Option<u64>, route: u8 },
+    Begin { idempotent: bool, deadline_ms: Option<u64>, route: u8, fault: u8 },
     Head { which: usize, status: u16, grpc: Option<u8>, retry_after_s: Option<u64>, replayable: bool },
     Fail { which: usize, failure: Failure, replayable: bool },
     BodyEnd { which: usize, ended: Ended },
@@ -34,8 +42,8 @@ fn op() -> impl Strategy<Value = Op> {
     let which = any::<usize>();
     let grpc = prop::option::weighted(0.2, prop::sample::select(vec![0_u8, 5, 8, 13, 14]));
     prop_oneof![
-        8 => (any::<bool>(), prop::option::of(0_u64..300), 0_u8..3)
-            .prop_map(|(idempotent, deadline_ms, route)| Op::Begin { idempotent, deadline_ms, route }),
+        8 => (prop::bool::weighted(0.8), prop::option::of(0_u64..300), 0_u8..4, 0_u8..8)
+            .prop_map(|(idempotent, deadline_ms, route, fault)| Op::Begin { idempotent, deadline_ms, route, fault }),
         8 => (
             which,
             prop::sample::select(vec![200_u16, 204, 404, 429, 500, 502, 503, 503, 503]),
@@ -71,7 +79,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => prop_oneof![0_u64..20_000, 0_u64..3_000_000].prop_map(|micros| Op::Advance { micros }),
         1 => (any::<u8>(), any::<u8>(), any::<u8>())
             .prop_map(|(present, a, b)| Op::Endpoints { present, draining: a & b }),
-        1 => (0_u8..8, limits()).prop_map(|(variant, limits)| Op::Policy { variant, limits }),
+        1 => (0_u8..VARIANTS, limits()).prop_map(|(variant, limits)| Op::Policy { variant, limits }),
     ]
 }
 
@@ -157,13 +165,42 @@ fn policy(variant: u8, limits: Limits) -> BackendPolicy {
         service_breaker: (variant % 4 == 3).then_some(service_breaker),
         outliers: (variant % 7 != 6).then_some(outliers),
         limits,
-        rate: (variant == 7).then(|| RateLimit {
+        rate: (variant % 8 == 7).then(|| RateLimit {
             total: Some(Rate { requests: 100, per: Duration::from_secs(1), burst: 3 }),
             ..RateLimit::default()
         }),
         budget: (variant % 4 != 3).then_some(budget),
+        retry_limits: retry_limits(variant / 8),
+        throttle: (variant % 9 == 8).then(|| ClientThrottle { k_permille: 1500, window: Duration::from_secs(1) }),
+        hedging: hedging(variant),
         ..BackendPolicy::default()
     }
+}
+
+fn retry_limits(variant: u8) -> RetryLimits {
+    RetryLimits {
+        share: (variant % 2 == 1).then_some(RetryShare { percent: 40, min_concurrent: 1 }),
+        bucket: (variant % 3 == 1).then_some(RetryBucket { deposit_permille: 400, size: 3 }),
+        throttling: (variant % 3 == 2).then_some(RetryThrottling { max_tokens: 4, ratio_permille: 500 }),
+        breaker: (variant > 3)
+            .then(|| RetryBreaker { percent: 60, window: (variant > 4).then_some(Duration::from_secs(1)) }),
+    }
+}
+
+fn hedging(variant: u8) -> Option<Hedging> {
+    let after = match variant % 3 {
+        0 => return None,
+        1 => HedgeAfter::Delay(Duration::from_millis(4)),
+        _ => HedgeAfter::Percentile { permille: 700, min_samples: 3, window: Duration::from_secs(1) },
+    };
+    Some(Hedging { after, attempts: 2 + u32::from(variant % 2), ..Hedging::default() })
+}
+
+fn fault(kind: u8) -> Option<RouteFault> {
+    let delay = (kind % 2 == 1).then(|| FaultDelay { span: Duration::from_millis(12), ppm: 600_000 });
+    let with = if kind == 6 { AbortWith::Grpc(14) } else { AbortWith::Status(503) };
+    let abort = (kind > 5).then_some(FaultAbort { with, ppm: 500_000 });
+    (kind > 4).then(|| RouteFault { headers: Vec::new(), delay, abort })
 }
 
 fn route(kind: u8) -> (RouteTimeouts, Option<RetryPolicy>) {
@@ -186,9 +223,9 @@ fn route(kind: u8) -> (RouteTimeouts, Option<RetryPolicy>) {
         request: (kind > 0).then_some(Duration::from_millis(200)),
         per_try: (kind > 1).then_some(Duration::from_millis(30)),
         idle: None,
-        stream: (kind > 2).then_some(Duration::from_millis(150)),
+        stream: (kind == 3).then_some(Duration::from_millis(150)),
     };
-    (timeouts, (kind < 3).then_some(retry))
+    (timeouts, (kind < 4).then_some(retry))
 }
 
 fn endpoint(n: u8, draining: bool) -> Endpoint {
@@ -203,19 +240,25 @@ fn endpoint(n: u8, draining: bool) -> Endpoint {
 }
 
 fn rank(kind: u8, deadline_ms: Option<u64>) -> Rank {
-    Rank { class: Class::ALL[usize::from(kind)], key: deadline_ms.map_or(7, |ms| ms as u32) }
+    Rank { class: Class::ALL[usize::from(kind % 3)], key: deadline_ms.map_or(7, |ms| ms as u32) }
 }
 
 /// What the shell knows of a request.
 struct Live {
     exchange: Exchange,
+    idempotent: bool,
     retries: u32,
-    /// The try in flight.
-    trying: Option<AttemptNumber>,
-    answering: bool,
+    /// The tries in flight, and those whose head was told and not yet decided about.
+    trying: BTreeSet<AttemptNumber>,
+    headed: BTreeSet<AttemptNumber>,
+    answering: Option<AttemptNumber>,
     waits: Option<Instant>,
     queued: bool,
-    tries: u32,
+    sent: BTreeSet<AttemptNumber>,
+    /// The highest number of a try, sent or not.
+    begun: AttemptNumber,
+    /// Retries and hedges decided.
+    decided: [u32; 2],
     tried: BTreeSet<Arc<str>>,
     told: u32,
     quit: bool,
@@ -244,6 +287,7 @@ struct World {
     /// Times of first tries and of retries decided, since the budget's settings hold.
     first_tries: Vec<Instant>,
     retries: Vec<Instant>,
+    purse: Purse,
     trace: Vec<String>,
 }
 
@@ -261,6 +305,7 @@ impl World {
             ejected: BTreeSet::new(),
             first_tries: Vec::new(),
             retries: Vec::new(),
+            purse: Purse::default(),
             trace: Vec::new(),
         };
         world.set_endpoints(0xff, 0);
@@ -289,6 +334,10 @@ impl World {
             self.first_tries.clear();
             self.retries.clear();
         }
+        if old.retry_limits != policy.retry_limits {
+            // Fewer machines than these may begin anew; a full purse refuses nothing that they allow.
+            self.purse = Purse::default();
+        }
         let another = old.breaker != policy.breaker;
         self.backend.set_policy(self.now, policy);
         self.changing = true;
@@ -299,7 +348,7 @@ impl World {
 
     fn apply(&mut self, op: &Op) {
         match *op {
-            Op::Begin { idempotent, deadline_ms, route: kind } => {
+            Op::Begin { idempotent, deadline_ms, route: kind, fault: of } => {
                 let (timeouts, retry) = route(kind);
                 let deadline = deadline_ms.map(|ms| self.now + Duration::from_millis(ms));
                 let facts = RequestFacts {
@@ -309,16 +358,23 @@ impl World {
                     caller: None,
                     hash: deadline_ms,
                 };
-                let exchange = Exchange::begin(self.now, &mut self.backend, facts, timeouts, retry.as_ref());
+                let mut exchange = Exchange::begin(self.now, &mut self.backend, facts, timeouts, retry.as_ref());
+                if let Some(fault) = fault(of) {
+                    exchange.inject(&fault);
+                }
                 let ticket = exchange.ticket();
                 let live = Live {
                     exchange,
+                    idempotent,
                     retries: retry.map_or(0, |retry| retry.retries),
-                    trying: None,
-                    answering: false,
+                    trying: BTreeSet::new(),
+                    headed: BTreeSet::new(),
+                    answering: None,
                     waits: None,
                     queued: false,
-                    tries: 0,
+                    sent: BTreeSet::new(),
+                    begun: 0,
+                    decided: [0, 0],
                     tried: BTreeSet::new(),
                     told: 0,
                     quit: false,
@@ -327,26 +383,32 @@ impl World {
                 self.drive(ticket);
             }
             Op::Head { which, status, grpc, retry_after_s, replayable } => {
-                let Some(ticket) = self.nth(which, |live| live.trying.is_some()) else { return };
+                let Some(ticket) = self.nth(which, |live| !live.trying.is_empty()) else { return };
                 let retry_after = retry_after_s.map(Duration::from_secs);
-                self.report(ticket, |exchange, now, backend, number| {
-                    exchange.on_head(now, backend, number, Answer { status, grpc, retry_after, replayable });
+                let answer = Answer { status, grpc, retry_after, replayable };
+                self.purse.failures += u64::from(judge_head(answer).is_failure());
+                self.report(ticket, which, |live, now, backend, number| {
+                    live.headed.insert(number);
+                    live.exchange.on_head(now, backend, number, answer);
                 });
             }
             Op::Fail { which, failure, replayable } => {
-                let Some(ticket) = self.nth(which, |live| live.trying.is_some()) else { return };
+                let Some(ticket) = self.nth(which, |live| !live.trying.is_empty()) else { return };
                 let live = self.live.get_mut(&ticket).expect("just found");
                 live.quit |= failure == Failure::CallerGone;
-                self.report(ticket, |exchange, now, backend, number| {
-                    exchange.on_failure(now, backend, number, failure, replayable);
+                self.purse.failures += u64::from(failure != Failure::CallerGone);
+                self.report(ticket, which, |live, now, backend, number| {
+                    live.exchange.on_failure(now, backend, number, failure, replayable);
                 });
-                if let Some(live) = self.live.get_mut(&ticket) {
-                    assert!(live.trying.is_none() || live.tries > 1, "a failed try is over");
-                }
+                let over = failure != Failure::CallerGone || !self.live.contains_key(&ticket);
+                assert!(over, "who has gone gets no answer");
             }
             Op::BodyEnd { which, ended } => {
-                let Some(ticket) = self.nth(which, |live| live.answering) else { return };
-                self.report(ticket, |exchange, now, backend, _| exchange.on_body_end(now, backend, ended));
+                let Some(ticket) = self.nth(which, |live| live.answering.is_some()) else { return };
+                let live = self.live.get_mut(&ticket).expect("just found");
+                live.exchange.on_body_end(self.now, &mut self.backend, ended);
+                live.answering = None;
+                self.drive(ticket);
                 assert!(!self.live.contains_key(&ticket), "the end of the body is the end of the request");
             }
             Op::Cancel { which } => {
@@ -373,11 +435,17 @@ impl World {
         (!fitting.is_empty()).then(|| fitting[which % fitting.len()])
     }
 
-    fn report(&mut self, ticket: Ticket, report: impl FnOnce(&mut Exchange, Instant, &mut Backend, AttemptNumber)) {
+    /// Reports about one of its tries.
+    fn report(
+        &mut self,
+        ticket: Ticket,
+        which: usize,
+        report: impl FnOnce(&mut Live, Instant, &mut Backend, AttemptNumber),
+    ) {
         let live = self.live.get_mut(&ticket).expect("the caller found it");
-        let number = live.tries;
-        live.trying = None;
-        report(&mut live.exchange, self.now, &mut self.backend, number);
+        let number = *live.trying.iter().nth(which / 7 % live.trying.len()).expect("the caller found one");
+        live.trying.remove(&number);
+        report(live, self.now, &mut self.backend, number);
         self.drive(ticket);
     }
 
@@ -394,7 +462,12 @@ impl World {
                 assert!(self.backend.poll_deadline().is_none_or(|(at, _)| at > self.now), "a deadline passes");
             } else if let Some((_, ticket)) = request {
                 let live = self.live.get_mut(&ticket).expect("just found");
-                live.exchange.on_deadline(self.now, &mut self.backend, true);
+                let replay = match ticket.0 % 8 {
+                    0 => Replay::No,
+                    1 => Replay::Again,
+                    _ => Replay::AtOnce,
+                };
+                live.exchange.on_deadline(self.now, &mut self.backend, replay);
                 self.drive(ticket);
                 let passed = self.live.get(&ticket).and_then(|live| live.waits).is_none_or(|at| at > self.now);
                 assert!(passed, "a wait passes");
@@ -408,33 +481,29 @@ impl World {
     fn drive(&mut self, ticket: Ticket) {
         loop {
             self.drain_events();
+            self.read_notes(ticket);
             let live = self.live.get_mut(&ticket).expect("driven while it lives");
-            if let Some(RetryNote::Retry { wait, budget_left, .. }) = live.exchange.poll_note() {
-                let until = self.now + wait;
-                assert!(
-                    live.exchange.deadline().is_none_or(|deadline| until < deadline),
-                    "no wait passes the deadline"
-                );
-                if budget_left.is_some() {
-                    self.retries.push(self.now);
-                    check_budget(self.now, &self.backend, &self.first_tries, &self.retries);
-                }
-            }
             let step = live.exchange.step(self.now, &mut self.backend);
+            self.read_notes(ticket);
+            let live = self.live.get_mut(&ticket).expect("driven while it lives");
             self.trace.push(format!("{:?} {:?} {step:?}", self.now, ticket));
             live.queued = false;
             live.waits = None;
             match step {
                 Step::Try(attempt) => {
-                    assert!(live.trying.is_none() && !live.answering && live.told == 0, "one try at a time");
-                    live.tries += 1;
-                    assert_eq!(attempt.number, live.tries);
-                    assert!(live.tries <= 1 + live.retries, "tries stay within 1 + retries");
-                    assert!(live.exchange.deadline().is_none_or(|at| self.now < at), "no try after the deadline");
-                    live.trying = Some(attempt.number);
-                    if live.tries == 1 {
+                    assert!(live.answering.is_none() && live.told == 0, "no try after the answer");
+                    assert!(live.sent.insert(attempt.number), "each try is sent once");
+                    if live.begun == 0 {
                         self.first_tries.push(self.now);
+                        self.purse.first_try(&self.backend);
                     }
+                    live.begun = live.begun.max(attempt.number);
+                    let [retries, hedges] = live.decided;
+                    assert!(live.begun <= 1 + retries + hedges, "tries stay within 1 + retries + hedges");
+                    assert!(live.exchange.deadline().is_none_or(|at| self.now < at), "no try after the deadline");
+                    assert!(attempt.until.is_none_or(|until| self.now < until), "no try that is over");
+                    live.trying.insert(attempt.number);
+                    assert!(live.trying.len() <= 3, "as many at once as hedging says");
                     let tried = live.tried.clone();
                     live.tried.insert(Arc::clone(&attempt.endpoint));
                     self.drain_events();
@@ -444,22 +513,24 @@ impl World {
                 Step::Wait { until, why } => {
                     live.queued = why == "queue";
                     live.waits = until;
-                    assert_eq!(why == "try", live.trying.is_some());
-                    assert_eq!(why == "answer", live.answering);
+                    assert_eq!(why == "try", !live.trying.is_empty());
+                    assert_eq!(why == "answer", live.answering.is_some());
+                    assert!(live.headed.is_empty(), "each head is decided about at once");
                     return;
                 }
                 Step::Cancel(number) => {
-                    assert_eq!(number, live.tries, "only the latest try can be running");
-                    live.trying = None;
-                    live.answering = false;
+                    let headed = live.headed.remove(&number) || live.answering.take_if(|it| *it == number).is_some();
+                    assert!(live.trying.remove(&number) || headed, "what is cancelled runs");
                 }
                 Step::Forward(number) => {
-                    assert_eq!(number, live.tries, "only the latest try can be answered with");
+                    assert!(live.headed.remove(&number), "the answer that is passed on has come");
+                    assert!(live.trying.is_empty(), "the others were cancelled first");
                     live.told += 1;
-                    live.answering = true;
+                    live.answering = Some(number);
                 }
                 Step::Reply(reply) => {
-                    assert!(live.trying.is_none(), "whoever replies has stopped the try");
+                    assert!(live.trying.is_empty(), "whoever replies has stopped the tries");
+                    assert!(reply.reason != Reason::Throttled || live.begun == 0, "in place of the first try");
                     live.told += 1;
                     if matches!(reply.reason, Reason::NoEndpoints | Reason::NoneAvailable) {
                         let healthy: Vec<_> = self.healthy().cloned().collect();
@@ -468,13 +539,55 @@ impl World {
                     assert!(reply.reason != Reason::BreakerOpen || self.service != Light::Closed);
                 }
                 Step::Done => {
-                    assert!(live.trying.is_none(), "a request does not end under its try");
+                    assert!(live.trying.is_empty() && live.headed.is_empty(), "no request ends under its tries");
                     assert_eq!(live.exchange.step(self.now, &mut self.backend), Step::Done, "done stays done");
                     assert!(live.told == 1 || live.quit && live.told <= 1, "answered {} times", live.told);
                     self.live.remove(&ticket);
                     return;
                 }
             }
+        }
+    }
+
+    /// What the exchange decided about repetitions, against budgets and limits.
+    fn read_notes(&mut self, ticket: Ticket) {
+        let live = self.live.get_mut(&ticket).expect("driven while it lives");
+        while let Some(injected) = live.exchange.poll_injected() {
+            if live.begun == 0 {
+                self.first_tries.push(self.now);
+                self.purse.first_try(&self.backend);
+            }
+            live.begun = live.begun.max(injected.attempt);
+        }
+        while let Some(note) = live.exchange.poll_note() {
+            match note {
+                RetryNote::Retry { wait, retry, .. } => {
+                    live.decided[0] += 1;
+                    assert!(retry == live.decided[0] && retry <= live.retries, "retries are counted");
+                    let until = self.now + wait;
+                    assert!(
+                        live.exchange.deadline().is_none_or(|deadline| until < deadline),
+                        "none passes the deadline"
+                    );
+                }
+                RetryNote::Hedge { hedge, of, .. } => {
+                    live.decided[1] += 1;
+                    assert!(hedge == live.decided[1] && hedge <= of, "hedges are counted");
+                    assert!(live.idempotent, "none is asked for others");
+                    assert!(ticket.0 % 8 > 1, "its body was there as a whole");
+                }
+                RetryNote::Exhausted
+                | RetryNote::OverBudget
+                | RetryNote::HedgeOverBudget
+                | RetryNote::Throttled
+                | RetryNote::NotRepeatable
+                | RetryNote::NoTime => continue,
+            }
+            self.retries.push(self.now);
+            if self.backend.policy().budget.is_some() {
+                check_budget(self.now, &self.backend, &self.first_tries, &self.retries);
+            }
+            self.purse.retry(&self.backend);
         }
     }
 
@@ -570,6 +683,8 @@ impl World {
         self.drain_events();
         let queued = self.live.values().filter(|live| live.queued).count() as u32;
         let placed = self.live.len() as u32 - queued;
+        let tries = self.live.values().map(|live| live.trying.len() + usize::from(live.answering.is_some()));
+        assert!(self.backend.pending_total() as usize <= tries.sum(), "each permit has its try");
         assert_eq!(self.backend.load(), (placed, queued), "each request has one place");
         assert!(queued == 0 || placed >= self.backend.places(), "nobody waits while a place is free");
         assert!(self.backend.places() <= self.backend.policy().limits.in_flight);
@@ -593,7 +708,43 @@ impl World {
         }
         assert_eq!(self.backend.load(), (0, 0), "all places are back");
         assert_eq!(self.backend.pending_total(), 0, "all permits are back");
+        assert_eq!(self.backend.retries_under_way(), 0, "all retries are over");
         self.trace
+    }
+}
+
+/// The budgets without a window, as far as a shell can know them: never tighter than they are.
+#[derive(Default)]
+struct Purse {
+    first_tries: u64,
+    failures: u64,
+    /// Thousandths of a token, less the size of the bucket.
+    bucket: i64,
+}
+
+impl Purse {
+    fn first_try(&mut self, backend: &Backend) {
+        self.first_tries += 1;
+        let deposit = backend.policy().retry_limits.bucket.map_or(0, |bucket| bucket.deposit_permille);
+        self.bucket = (self.bucket + i64::from(deposit)).min(0);
+    }
+
+    fn retry(&mut self, backend: &Backend) {
+        let limits = backend.policy().retry_limits;
+        if let Some(bucket) = limits.bucket {
+            let tokens = self.bucket + i64::from(bucket.size) * 1000;
+            assert!(tokens > 1000, "a retry needs more than one token: {tokens}");
+            self.bucket -= 1000;
+        }
+        if let Some(share) = limits.share {
+            let (placed, queued) = backend.load();
+            let most =
+                (u64::from(placed + queued + 1) * u64::from(share.percent) / 100).max(u64::from(share.min_concurrent));
+            assert!(u64::from(backend.retries_under_way()) <= most, "retries under way stay within their share");
+        }
+        if let Some(RetryBreaker { percent, window: None }) = limits.breaker {
+            assert!(self.failures * 100 <= self.first_tries * u64::from(percent), "no retry while so many fail");
+        }
     }
 }
 
@@ -621,7 +772,7 @@ proptest! {
     fn every_request_ends_once_within_its_limits(
         seed in any::<u64>(),
         limits in limits(),
-        variant in 0_u8..8,
+        variant in 0_u8..VARIANTS,
         ops in prop::collection::vec(op(), 1..120),
     ) {
         let trace = run(seed, limits, variant, &ops);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use squall_policy::{
-    Attempt, AttemptNumber, Balancing, Ended, Exchange, Failure, Instant, LocalReply, Rank, Reason, RequestFacts,
-    RequestLine, Route, RouteTimeouts, Step, pick_backend, request_hash,
+    Attempt, AttemptNumber, Balancing, Ended, Exchange, Failure, Instant, LocalReply, Rank, Reason, Replay,
+    RequestFacts, RequestLine, Route, RouteTimeouts, Step, pick_backend, request_hash,
 };
 use squall_proxy::{HowEnded, Record, RequestNumber, Side};
 
@@ -83,8 +83,9 @@ impl World {
             hash: self.hash(host, cell, question, brought),
             ..RequestFacts::default()
         };
-        let keeps_body =
-            asked.bytes == 0 || route.retry.as_ref().is_some_and(|retry| asked.bytes <= u64::from(retry.buffer_bytes));
+        let hedging = self.nodes[host as usize].cells[cell as usize].backend.policy().hedging;
+        let kept = route.retry.as_ref().map(|retry| retry.buffer_bytes).or(hedging.map(|hedging| hedging.buffer_bytes));
+        let keeps_body = asked.bytes == 0 || kept.is_some_and(|kept| asked.bytes <= u64::from(kept));
         let backend = &mut self.nodes[host as usize].cells[cell as usize].backend;
         let mut exchange = Exchange::begin(now, backend, facts, route.timeouts, route.retry.as_ref());
         if let Some(fault) = route.fault.as_ref().filter(|_| is_hit) {
@@ -261,15 +262,16 @@ impl World {
             let now = Instant::from_nanos(self.now + self.nodes[host as usize].ahead);
             let backend = &mut self.nodes[host as usize].cells[cell as usize].backend;
             let step = hold.exchange.step(now, backend);
-            let note = hold.exchange.poll_note();
-            let injected = hold.exchange.poll_injected();
+            let (mut note, mut injected) = (hold.exchange.poll_note(), hold.exchange.poll_injected());
             let (number, request) = (hold.number, hold.request);
             self.settle(host, cell);
-            if let Some(note) = note {
-                self.tell_retry(key, note);
+            while let Some(told) = note {
+                self.tell_retry(key, told);
+                note = self.holds.get_mut(key).and_then(|hold| hold.exchange.poll_note());
             }
-            if let Some(injected) = injected {
-                self.tell_injected(key, injected);
+            while let Some(told) = injected {
+                self.tell_injected(key, told);
+                injected = self.holds.get_mut(key).and_then(|hold| hold.exchange.poll_injected());
             }
             match step {
                 Step::Try(attempt) => self.begin_try(key, now, &attempt),
@@ -366,11 +368,11 @@ impl World {
         let Some(hold) = self.holds.get_mut(key) else { return };
         hold.alarm = NEVER;
         let (host, cell) = (hold.host, hold.cell);
-        let replayable = hold.keeps_body;
+        let replay = if hold.keeps_body { Replay::AtOnce } else { Replay::No };
         let now = Instant::from_nanos(self.now + self.nodes[host as usize].ahead);
         let cell = &mut self.nodes[host as usize].cells[cell as usize];
         cell.waiting.remove(&hold.exchange.ticket());
-        hold.exchange.on_deadline(now, &mut cell.backend, replayable);
+        hold.exchange.on_deadline(now, &mut cell.backend, replay);
         self.drive(key);
     }
 

@@ -184,7 +184,7 @@ impl World {
         let (host, request, number) = (hold.host, hold.request, hold.number);
         let mut to = None;
         if let Some(line) = self.book.calls.get_mut(hold.line as usize) {
-            line.over_budget |= note == RetryNote::OverBudget;
+            line.over_budget |= matches!(note, RetryNote::OverBudget | RetryNote::HedgeOverBudget);
             to = line.to;
         }
         let mut fold = Fold::default();
@@ -197,7 +197,12 @@ impl World {
         match note {
             RetryNote::Retry { .. } => self.tell_first(First::Retries(party, to)),
             RetryNote::OverBudget => self.tell_first(First::OverBudget(party, to)),
-            RetryNote::Exhausted | RetryNote::NotRepeatable | RetryNote::NoTime => {}
+            RetryNote::Hedge { .. }
+            | RetryNote::Exhausted
+            | RetryNote::HedgeOverBudget
+            | RetryNote::Throttled
+            | RetryNote::NotRepeatable
+            | RetryNote::NoTime => {}
         }
     }
 

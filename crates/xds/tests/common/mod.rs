@@ -1,6 +1,7 @@
 //! Arbitrary valid meshes.
 #![expect(unreachable_pub, reason = "shared by several tests")]
 
+mod client;
 mod overload;
 mod protection;
 
@@ -18,7 +19,7 @@ use squall_policy::{
     SlowStart, VirtualHost, WeightedBackend, WhenDown, Zones,
 };
 
-fn span(least_ms: u64, most_ms: u64) -> impl Strategy<Value = Duration> {
+pub fn span(least_ms: u64, most_ms: u64) -> impl Strategy<Value = Duration> {
     (least_ms * 1_000_000..=most_ms * 1_000_000).prop_map(Duration::from_nanos)
 }
 
@@ -139,11 +140,13 @@ pub fn backend_policy() -> impl Strategy<Value = BackendPolicy> {
             protocol(),
             any::<bool>(),
         ),
+        (client::retry_limits(), option::of(client::throttle()), option::of(client::hedging())),
     )
         .prop_map(
             |(
                 ((balancing, candidates, health), (breaker, service_breaker, outliers), limits),
                 (rate, budget, connect_timeout, pool_idle, protocol, mutual_tls),
+                (retry_limits, throttle, hedging),
             )| {
                 BackendPolicy {
                     candidates: fitting(&balancing, candidates),
@@ -155,6 +158,9 @@ pub fn backend_policy() -> impl Strategy<Value = BackendPolicy> {
                     limits,
                     rate,
                     budget,
+                    retry_limits,
+                    throttle,
+                    hedging,
                     connect_timeout,
                     pool_idle,
                     protocol,
@@ -179,7 +185,7 @@ fn retry_on() -> impl Strategy<Value = RetryOn> {
 
 fn retry_policy() -> impl Strategy<Value = RetryPolicy> {
     let jitter = prop_oneof![Just(Jitter::None), Just(Jitter::Full), Just(Jitter::Equal), Just(Jitter::Decorrelated)];
-    (1_u32..=10, btree_set(retry_on(), 1..5), span(1, 100), span(100, 300_000), jitter, any::<bool>(), 0_u32..1 << 24)
+    (1_u32..=1000, btree_set(retry_on(), 1..5), span(1, 100), span(100, 300_000), jitter, any::<bool>(), 0_u32..1 << 24)
         .prop_map(|(retries, on, first, last, jitter, non_idempotent, buffer_bytes)| RetryPolicy {
             retries,
             on: on.into_iter().collect(),
