@@ -123,7 +123,7 @@ fn policy(variant: u8, limits: Limits) -> BackendPolicy {
         0 => Balancing::default(),
         1 => Balancing::LeastRequest { choices: 3 },
         2 => Balancing::RoundRobin,
-        _ if variant == 7 => Balancing::Hash(Hashing {
+        _ if variant % 8 == 7 => Balancing::Hash(Hashing {
             table: HashTable::RING,
             keys: vec![HashKey::Path],
             bound_percent: Some(150),
