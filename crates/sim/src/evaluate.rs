@@ -263,7 +263,7 @@ impl Seer {
         let share = |part: usize, whole: usize| Value::Float(if whole == 0 { 0.0 } else { part as f64 / whole as f64 });
         let of = |list: List| self.latency(one()?, list, span);
         Some(match name {
-            "slower" => Value::Float(measures.slower(span, asked.span?)),
+            "slower" => Value::Float(measures.slower(span, asked.parties.first().copied(), asked.span?)),
             "regained" => {
                 let row = usize::try_from(asked.number?).ok()?;
                 let rest = || measures.faults.map_or(Duration::ZERO, |faults| measures.whole.to.since(faults.to));

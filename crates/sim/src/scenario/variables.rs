@@ -118,6 +118,12 @@ pub const VARIABLES: &[Variable] = &[
     ),
     of("slower", &[Argument::Span], Kind::Double, "share of requests that took longer than this"),
     of(
+        "slower",
+        &[Argument::Name, Argument::Span],
+        Kind::Double,
+        "share of requests to a service that took longer than this, in the eyes of their callers' sidecars",
+    ),
+    of(
         "regained",
         &[Argument::Share, Argument::Count],
         Kind::Duration,

@@ -60,9 +60,9 @@ impl Measures {
         area + i128::from(value) * until(since, span.to)
     }
 
-    /// The share of the loads' requests that took longer than `limit`; 0 if none arrived.
-    pub(crate) fn slower(&self, span: Span, limit: Duration) -> f64 {
-        let latencies = self.latencies(span);
+    /// The share of the loads' requests, or of those to a service, that took longer than `limit`; 0 if none arrived.
+    pub(crate) fn slower(&self, span: Span, to: Option<Party>, limit: Duration) -> f64 {
+        let latencies = to.map_or_else(|| self.latencies(span), |to| self.call_latencies(span, to));
         let slower = latencies.iter().filter(|latency| **latency > limit).count();
         if latencies.is_empty() { 0.0 } else { slower as f64 / latencies.len() as f64 }
     }
@@ -267,6 +267,6 @@ mod tests {
             timeout: Duration::from_secs(1),
         };
         let all = measures(Book { asked: vec![asked(1), asked(5), asked(6), asked(9)], ..Book::default() }, None);
-        assert!((all.slower(span(0, 10), Duration::from_millis(5)) - 0.5).abs() < 1e-12);
+        assert!((all.slower(span(0, 10), None, Duration::from_millis(5)) - 0.5).abs() < 1e-12);
     }
 }
