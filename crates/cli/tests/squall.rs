@@ -82,7 +82,9 @@ fn changed(test: &str, scenario: &str, from: &str, to: &str) -> PathBuf {
 
 #[test]
 fn help_teaches_with_examples() {
-    for command in [&["--help"][..], &["test", "--help"], &["replay", "--help"], &["check", "--help"], &["validate", "--help"]] {
+    for command in
+        [&["--help"][..], &["test", "--help"], &["replay", "--help"], &["check", "--help"], &["validate", "--help"]]
+    {
         squall(command).ends_with_code(0).says(&["Usage: squall", "Examples:\n  squall "]);
     }
     squall(&["--help"]).says(&["Exit codes:", "3  the same seed gave two different histories"]);

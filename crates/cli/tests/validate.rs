@@ -36,7 +36,12 @@ fn what_is_as_known_passes_in_both_layers() {
 
 #[test]
 fn what_is_off_fails_and_says_by_how_much() {
-    check(&["wrong.yaml", "--layer", "fast"], 1, &["FAIL", "off by 1.000000, 0.165000 is allowed", "0 as known, 1 off"], &[]);
+    check(
+        &["wrong.yaml", "--layer", "fast"],
+        1,
+        &["FAIL", "off by 1.000000, 0.165000 is allowed", "0 as known, 1 off"],
+        &[],
+    );
 }
 
 #[test]
