@@ -2,12 +2,14 @@
 
 use std::error::Error as _;
 use std::future::Future;
-use std::pin::pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::client::conn as client;
@@ -16,7 +18,9 @@ use hyper::service::service_fn;
 use tokio::io::AsyncReadExt;
 
 use crate::hyper_rt::{HeadTimer, HostExecutor, HostTimer, HyperIo};
-use crate::{Conn, Host, after};
+use crate::{BoxFuture, Conn, Host, after};
+
+pub use crate::interim::Interim;
 
 /// Any error of a body.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -56,16 +60,25 @@ pub struct ServeLimits {
     pub streams: u32,
     /// The most bytes of a request head; above it HTTP/1.1 answers 431 and HTTP/2 resets the stream. Default 64 KiB.
     pub head_bytes: u32,
+    /// How long a draining HTTP/1.1 connection without a request stays open for one that may be on its way; its answer says
+    /// `connection: close`. Closed at once, such a request would be lost (RFC 9112 §9.6). Default 500 ms; zero: closed at once.
+    pub drain_grace: Duration,
 }
 
 impl Default for ServeLimits {
     fn default() -> Self {
-        Self { head_timeout: Duration::from_secs(10), streams: 250, head_bytes: 64 * 1024 }
+        Self {
+            head_timeout: Duration::from_secs(10),
+            streams: 250,
+            head_bytes: 64 * 1024,
+            drain_grace: Duration::from_millis(500),
+        }
     }
 }
 
 /// Serves one connection until it ends, calling `service` for each request. `version` `None`: told apart by the HTTP/2
-/// preface. `drain` completing starts a graceful end: HTTP/1.1 `connection: close` after the current request, HTTP/2 GOAWAY.
+/// preface. `drain` completing starts a graceful end: HTTP/1.1 `connection: close` with the current or next answer (see
+/// [`ServeLimits::drain_grace`]), HTTP/2 GOAWAY.
 ///
 /// Nothing is allocated for reading before the first byte comes. A request whose client goes away (HTTP/1.1: EOF or reset, so
 /// also a client that only half-closes, as in Envoy; HTTP/2: RST_STREAM) has its `service` future or response body dropped.
@@ -75,7 +88,6 @@ impl Default for ServeLimits {
 ///
 /// # Errors
 /// What ended the connection, for logs; a peer that goes away between requests is not an error.
-#[expect(clippy::manual_async_fn, reason = "see inside")]
 pub fn serve<S, F, B>(
     host: &Host,
     conn: Conn,
@@ -90,19 +102,42 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BodyError>,
 {
+    serve_with_interim(host, conn, version, limits, Interim::default(), service, drain)
+}
+
+/// As [`serve`], for a service that sends interim responses by `interim`. Over HTTP/2 that is never open: hyper has no way to
+/// send them there.
+///
+/// # Errors
+/// As [`serve`].
+#[expect(clippy::manual_async_fn, reason = "see inside")]
+pub fn serve_with_interim<S, F, B>(
+    host: &Host,
+    conn: Conn,
+    version: Option<Version>,
+    limits: ServeLimits,
+    interim: Interim,
+    service: S,
+    drain: impl Future<Output = ()> + Send,
+) -> impl Future<Output = Result<(), hyper::Error>> + Send
+where
+    S: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<Response<B>, BodyError>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BodyError>,
+{
     // Not an `async fn`: callers could not prove its future to be `Send`, as the compiler forgets the `'static` of boxed errors
     // in a future whose `Send` it has to look inside for.
     async move {
         let mut conn = conn;
-        let mut drain = pin!(drain);
-        let mut drained = false;
+        let mut end = End { host, grace: limits.drain_grace, drain: pin!(drain), drained: false, alarm: None };
         let sniffed = {
             let mut sniff = pin!(sniff(host, &mut conn, version, limits.head_timeout));
             std::future::poll_fn(|cx| {
                 if let Poll::Ready(sniffed) = sniff.as_mut().poll(cx) {
                     return Poll::Ready(sniffed);
                 }
-                drain.as_mut().poll(cx).map(|()| None)
+                end.poll_grace(cx).map(|()| None)
             })
             .await
         };
@@ -110,23 +145,43 @@ where
             return Ok(());
         };
         let io = HyperIo::new(already, conn);
-        let service = service_fn(service);
+        let mut asked = false;
         match version {
             Version::Http1 => {
+                let unanswered = Arc::<AtomicU32>::default();
+                let service = {
+                    let (interim, unanswered) = (interim.clone(), Arc::clone(&unanswered));
+                    service_fn(move |request: Request<Incoming>| {
+                        interim.begin(request.version() == http::Version::HTTP_11);
+                        let (interim, counted) = (interim.clone(), Counted::new(&unanswered));
+                        Answering { answer: service(request), answered: None, interim, _counted: counted }
+                    })
+                };
                 let connection = server::http1::Builder::new()
                     .auto_date_header(false)
                     .half_close(false)
                     .timer(HeadTimer::new(host, io.reads()))
                     .header_read_timeout(limits.head_timeout)
                     .max_header_size(limits.head_bytes as usize)
-                    .serve_connection(io, service);
+                    .serve_connection(io.with_interim(interim.clone()), service);
                 let mut connection = pin!(connection);
                 std::future::poll_fn(|cx| {
-                    if !drained && drain.as_mut().poll(cx).is_ready() {
-                        drained = true;
-                        connection.as_mut().graceful_shutdown();
+                    // Before the connection and after it: a request that it has just read is told to be the last one too.
+                    for _ in 0..2 {
+                        let is_asked = unanswered.load(Ordering::Relaxed) > 0;
+                        if !asked && (end.poll_drain(cx) && is_asked || end.poll_grace(cx).is_ready()) {
+                            asked = true;
+                            connection.as_mut().graceful_shutdown();
+                        }
+                        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                            return Poll::Ready(ended);
+                        }
+                        interim.register(cx);
+                        if asked || !end.drained {
+                            break;
+                        }
                     }
-                    connection.as_mut().poll(cx)
+                    Poll::Pending
                 })
                 .await
             }
@@ -141,11 +196,11 @@ where
                     .timer(HostTimer::new(host))
                     .max_concurrent_streams(limits.streams)
                     .max_header_list_size(limits.head_bytes)
-                    .serve_connection(io, service);
+                    .serve_connection(io, service_fn(service));
                 let mut connection = pin!(connection);
                 std::future::poll_fn(|cx| {
-                    if !drained && drain.as_mut().poll(cx).is_ready() {
-                        drained = true;
+                    if !asked && end.poll_drain(cx) {
+                        asked = true;
                         connection.as_mut().graceful_shutdown();
                     }
                     connection.as_mut().poll(cx)
@@ -153,6 +208,78 @@ where
                 .await
             }
         }
+    }
+}
+
+/// How a served connection learns that it must end.
+struct End<'c, D> {
+    host: &'c Host,
+    grace: Duration,
+    drain: Pin<&'c mut D>,
+    drained: bool,
+    /// Rings when the grace is over.
+    alarm: Option<BoxFuture<'static, ()>>,
+}
+
+impl<D: Future<Output = ()>> End<'_, D> {
+    /// Whether it must end.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.drained && self.drain.as_mut().poll(cx).is_ready() {
+            self.drained = true;
+            self.alarm = Some(after(self.host.clock().as_ref(), self.grace));
+        }
+        self.drained
+    }
+
+    /// Ready when it must end though nothing happens on it.
+    fn poll_grace(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.poll_drain(cx) {
+            return Poll::Pending;
+        }
+        self.alarm.as_mut().map_or(Poll::Ready(()), |alarm| alarm.as_mut().poll(cx))
+    }
+}
+
+/// A service's future, which gives its answer when the interim ones are written. Not an `async` block, for the reason above.
+struct Answering<F: Future> {
+    answer: F,
+    answered: Option<F::Output>,
+    interim: Interim,
+    _counted: Counted,
+}
+
+impl<F: Future> Future for Answering<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        #[expect(unsafe_code, reason = "a projection of one field; nothing else here is ever pinned")]
+        // SAFETY: `answer` is not moved out of `self` and has no other way to be reached; `Answering` has no `Drop`.
+        let (answer, this) = unsafe {
+            let this = self.get_unchecked_mut();
+            (Pin::new_unchecked(&mut this.answer), (&mut this.answered, &this.interim))
+        };
+        let (answered, interim) = this;
+        if answered.is_none() {
+            *answered = Some(ready!(answer.poll(cx)));
+        }
+        ready!(interim.poll_end(cx));
+        Poll::Ready(answered.take().expect("it has just been put there, or waited there"))
+    }
+}
+
+/// One more, until it is dropped.
+struct Counted(Arc<AtomicU32>);
+
+impl Counted {
+    fn new(count: &Arc<AtomicU32>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -248,8 +375,12 @@ where
     let io = HyperIo::new(Bytes::new(), conn);
     let requests = match version {
         Version::Http1 => {
-            let (requests, connection) =
-                client::http1::Builder::new().max_header_size(RESPONSE_HEAD_BYTES as usize).handshake(io).await?;
+            let (requests, connection) = client::http1::Builder::new()
+                .max_header_size(RESPONSE_HEAD_BYTES as usize)
+                // A proxy must remove it rather than pass it on (RFC 9112 §5.1).
+                .allow_spaces_after_header_name_in_responses(true)
+                .handshake(io)
+                .await?;
             host.spawn("http client", async move {
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "an HTTP/1.1 connection ended");
@@ -363,6 +494,12 @@ where
             Requests::Http2(requests) => Some(Self { requests: Requests::Http2(requests.clone()) }),
         }
     }
+}
+
+/// Has `tell` called with each interim response (1xx but 101) to `request`, if it is sent over HTTP/1.1; over HTTP/2 hyper drops
+/// them.
+pub fn on_interim<B>(request: &mut Request<B>, tell: impl Fn(StatusCode, &HeaderMap) + Send + Sync + 'static) {
+    hyper::ext::on_informational(request, move |response| tell(response.status(), response.headers()));
 }
 
 /// Whether the request cannot have been processed: never written, REFUSED_STREAM, or beyond a GOAWAY (RFC 9113 §8.7). Such a

@@ -13,6 +13,7 @@ use hyper::rt::{Executor, Read, ReadBufCursor, Sleep, Timer, Write};
 use squall_policy::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::interim::Interim;
 use crate::{BoxFuture, Clock, Conn, Host};
 
 /// A [`Conn`] as hyper reads and writes it, with what was already read of it.
@@ -21,11 +22,18 @@ pub(crate) struct HyperIo {
     already: Bytes,
     conn: Conn,
     reads: Arc<AtomicU64>,
+    /// Written past hyper.
+    interim: Option<Interim>,
 }
 
 impl HyperIo {
     pub(crate) fn new(already: Bytes, conn: Conn) -> Self {
-        Self { already, conn, reads: Arc::default() }
+        Self { already, conn, reads: Arc::default(), interim: None }
+    }
+
+    /// Sends what `interim` is given, whenever hyper has nothing to write.
+    pub(crate) fn with_interim(self, interim: Interim) -> Self {
+        Self { interim: Some(interim), ..self }
     }
 
     /// How often hyper has read something.
@@ -70,7 +78,12 @@ impl Write for HyperIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.conn).poll_flush(cx)
+        // hyper flushes only when it has written all it had.
+        let this = &mut *self;
+        if let Some(interim) = &this.interim {
+            ready!(interim.poll_write(cx, &mut this.conn))?;
+        }
+        Pin::new(&mut this.conn).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -7,6 +7,7 @@ pub mod exposition;
 mod host;
 pub mod http;
 mod hyper_rt;
+mod interim;
 mod io;
 mod keys;
 pub mod loopback;

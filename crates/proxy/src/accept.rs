@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use squall_net::http::{ServeLimits, Version};
+use squall_net::http::{Interim, ServeLimits, Version};
 use squall_net::tls::Secured;
 use squall_net::{Accepted, Conn, Listener, timeout};
 
@@ -114,15 +114,18 @@ async fn connection(gate: &Arc<Gate>, accepted: Accepted, purpose: Purpose) {
             None => return,
         },
     };
+    let interim = Interim::default();
     let site = Arc::new(Site {
         core: Arc::clone(&gate.core),
         keyring: Arc::clone(&gate.keyring),
         view: Arc::clone(&gate.view),
         door,
+        interim: interim.clone(),
     });
     let service = move |request| serve::request(Arc::clone(&site), request);
     let drain = gate.draining.wait();
-    let served = squall_net::http::serve(&gate.core.host, conn, version, gate.limits, service, drain).await;
+    let host = &gate.core.host;
+    let served = squall_net::http::serve_with_interim(host, conn, version, gate.limits, interim, service, drain).await;
     if let Err(error) = served {
         tracing::debug!(%error, %peer, "a served connection ended");
     }

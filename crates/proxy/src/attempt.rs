@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use squall_net::http::{Incoming, was_not_sent};
+use squall_net::http::{Incoming, Interim, on_interim, was_not_sent};
 use squall_net::timeout;
-use squall_policy::{AttemptNumber, Failure, Instant};
+use squall_policy::{AttemptNumber, Failure, Instant, Protocol};
 
 use crate::body::{Meter, RequestBody};
 use crate::connect;
 use crate::core::Core;
+use crate::headers;
 use crate::identity::Secrets;
 use crate::judge;
 use crate::pool::{Found, Key, Lease};
@@ -48,6 +49,8 @@ pub(crate) async fn run(order: Order, mut request: Request<RequestBody>) -> Resu
             &Record::Connected { request: order.request, attempt: order.attempt, reused, took: now.since(started) },
         );
         match lease.sender.try_send(request).await {
+            // Its body cannot be understood, and nothing after it on its connection.
+            Ok(response) if !judge::is_sound(&response) => return Err(Failure::Reset),
             Ok(response) => return Ok(Got { response, lease, pool_idle: order.pool_idle }),
             Err(unsent) => match unsent.request {
                 // A pooled connection was closed by its peer before a byte of this request was written: not a failed
@@ -59,6 +62,18 @@ pub(crate) async fn run(order: Order, mut request: Request<RequestBody>) -> Resu
                 }
             },
         }
+    }
+}
+
+/// Lets the endpoint's interim responses (1xx) through to a caller who understands them (RFC 9110 §15.2).
+pub(crate) fn relay_interim(request: &mut Request<RequestBody>, protocol: Protocol, interim: &Interim) {
+    if protocol == Protocol::Http1 && interim.is_open() {
+        let interim = interim.clone();
+        on_interim(request, move |status, headers| {
+            let mut headers = headers.clone();
+            headers::strip_hop_by_hop(&mut headers);
+            interim.send(status, &headers);
+        });
     }
 }
 

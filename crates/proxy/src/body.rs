@@ -13,6 +13,8 @@ use squall_net::Clock;
 use squall_net::http::{BodyError, Incoming};
 use squall_policy::{Instant, Replay};
 
+use crate::headers;
+
 /// The most frames that are kept, so that a body of tiny ones does not cost many times its bytes.
 const KEPT_FRAMES: usize = 1024;
 
@@ -215,6 +217,14 @@ fn lock(tee: &Mutex<Tee>) -> MutexGuard<'_, Tee> {
     tee.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The frame without what may not be in trailers.
+pub(crate) fn cleaned(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        headers::strip_trailers(trailers);
+    }
+    frame
+}
+
 /// A later try has the body.
 #[derive(Debug, thiserror::Error)]
 #[error("this try was given up")]
@@ -242,7 +252,7 @@ impl Copy {
             return Poll::Ready(None);
         }
         let frame = match ready!(Pin::new(&mut tee.source).poll_frame(cx)) {
-            Some(Ok(frame)) => frame,
+            Some(Ok(frame)) => cleaned(frame),
             Some(Err(error)) => {
                 tee.ended = true;
                 self.meter.broken.store(true, Ordering::Relaxed);
@@ -301,7 +311,7 @@ impl Body for RequestBody {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Once(body, meter) => {
-                let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+                let frame = ready!(Pin::new(&mut *body).poll_frame(cx)).map(|frame| frame.map(cleaned));
                 match &frame {
                     Some(Ok(frame)) => {
                         meter.moved(frame);

@@ -4,11 +4,11 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use http::HeaderMap;
 use http::header::{
-    CONNECTION, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderName, HeaderValue, MAX_FORWARDS,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
+use http::{HeaderMap, Method};
 use squall_policy::{Class, HeaderChange, Rank, Rng};
 
 pub(crate) const REASON: HeaderName = HeaderName::from_static("squall-reason");
@@ -23,6 +23,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
 
 /// Removes what concerns only the connection it came on: `Connection` and every field it names, and the fields that are
@@ -45,6 +46,10 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         }
         headers.remove(CONNECTION);
     }
+    if headers.contains_key(TRANSFER_ENCODING) {
+        // It overrides a length, which must not be passed on with it (RFC 9112 §6.3).
+        headers.remove(CONTENT_LENGTH);
+    }
     for name in [
         &KEEP_ALIVE,
         &PROXY_CONNECTION,
@@ -54,11 +59,21 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         &TE,
         &TRANSFER_ENCODING,
         &UPGRADE,
+        &HTTP2_SETTINGS,
     ] {
         headers.remove(name);
     }
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Removes from trailers what may not be there: fields of one connection, and those that frame or route a message (RFC 9110
+/// §6.5.1). An HTTP/2 peer would take them for a malformed message.
+pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
+    strip_hop_by_hop(trailers);
+    for name in [&CONTENT_LENGTH, &HOST, &TE, &TRAILER] {
+        trailers.remove(name);
     }
 }
 
@@ -75,6 +90,29 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
 pub(crate) fn strip_expect(headers: &mut HeaderMap) {
     if headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         headers.remove(EXPECT);
+    }
+}
+
+/// How often a TRACE or OPTIONS may still be forwarded (RFC 9110 §7.6.2); other methods count nothing.
+pub(crate) fn forwards_left(method: &Method, headers: &HeaderMap) -> Option<u64> {
+    if *method == Method::TRACE || *method == Method::OPTIONS { number(headers, MAX_FORWARDS) } else { None }
+}
+
+/// Counts this forwarding of a TRACE or OPTIONS.
+pub(crate) fn count_forward(method: &Method, headers: &mut HeaderMap) {
+    if let Some(left) = forwards_left(method, headers) {
+        headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
+    }
+}
+
+/// Whether the codings of a message are ones that this proxy undoes: `chunked`, once, or none. What else there is would be passed
+/// on without its name, for `Transfer-Encoding` is one hop's.
+pub(crate) fn is_plainly_coded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
     }
 }
 
@@ -282,6 +320,26 @@ mod tests {
     #[test]
     fn te_trailers_passes_and_the_rest_of_te_does_not() {
         check(strip_hop_by_hop, &[("te", "gzip;q=0.5, Trailers"), ("connection", "te")], &[("te", "trailers")]);
+    }
+
+    #[test]
+    fn a_length_does_not_pass_with_a_coding() {
+        check(strip_hop_by_hop, &[("content-length", "3"), ("transfer-encoding", "chunked")], &[]);
+    }
+
+    #[test]
+    fn trailers_carry_no_framing_and_nothing_of_a_connection() {
+        let bad = ["content-length", "transfer-encoding", "connection", "host", "te", "trailer", "keep-alive"];
+        let mut before: Vec<_> = bad.iter().map(|name| (*name, "x")).collect();
+        before.push(("x-sum", "1"));
+        check(strip_trailers, &before, &[("x-sum", "1")]);
+    }
+
+    #[test]
+    fn only_trace_and_options_count_their_forwards() {
+        for (method, after) in [(Method::TRACE, "1"), (Method::OPTIONS, "1"), (Method::GET, "2")] {
+            check(|h| count_forward(&method, h), &[("max-forwards", "2")], &[("max-forwards", after)]);
+        }
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Duration;
 
-use http::HeaderMap;
 use http::header::RETRY_AFTER;
 use http::response::Parts;
+use http::{HeaderMap, Response, StatusCode};
 use squall_net::tls::TlsError;
 use squall_policy::{Answer, Failure, Reason};
 
@@ -24,6 +24,12 @@ pub(crate) fn answer(head: &Parts, replayable: bool) -> Answer {
         retry_after: headers::number(&head.headers, RETRY_AFTER).map(Duration::from_secs),
         replayable,
     }
+}
+
+/// Whether an answer is one that can be passed on: not a switch of protocols that nobody asked for (RFC 9110 §15.2.2), and in no
+/// transfer coding that this proxy cannot undo (RFC 9112 §6.1).
+pub(crate) fn is_sound<B>(response: &Response<B>) -> bool {
+    response.status() != StatusCode::SWITCHING_PROTOCOLS && headers::is_plainly_coded(response.headers())
 }
 
 /// The `grpc-status` of a head or of trailers.

@@ -1,7 +1,7 @@
 //! Answers: the proxy's own, and those it streams from an endpoint.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,11 +16,15 @@ use squall_policy::{Ended, HeaderChange, Instant, LocalReply, RouteTimeouts};
 use crate::HowEnded;
 use crate::admit::Held;
 use crate::attempt::Got;
+use crate::body::cleaned;
 use crate::core::Core;
 use crate::headers::{self, GRPC_MESSAGE, GRPC_STATUS, REASON};
 use crate::judge;
 use crate::pool::Lease;
 use crate::route::Unfit;
+
+/// How often an answer whose time is over is looked at again while its caller waits for more.
+const UNREAD_LOOK: Duration = Duration::from_secs(1);
 
 /// A reply of the proxy's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +59,11 @@ impl From<Unfit> for Reply {
     fn from(unfit: Unfit) -> Self {
         match unfit {
             Unfit::NoAuthority => Self::new(400, 13, "no-authority"),
+            Unfit::BadTarget => Self::new(400, 13, "bad-target"),
             Unfit::Connect => Self::new(501, 12, "connect"),
+            Unfit::TransferCoding => Self::new(501, 12, "transfer-coding"),
+            Unfit::LastOptions => Self::new(200, 12, "max-forwards"),
+            Unfit::LastTrace => Self::new(501, 12, "max-forwards"),
         }
     }
 }
@@ -66,15 +74,20 @@ pub(crate) enum AnswerBody {
     Empty,
     /// As it comes from the endpoint.
     Streaming(Box<Streaming>),
+    /// The same, when a limit of silence is watched: also when the caller reads nothing, and so nobody asks for more of it.
+    Watched(Arc<Mutex<Streaming>>),
 }
 
 /// An answer in motion, with the request's hold on everything it uses.
 pub(crate) struct Streaming {
-    body: Incoming,
+    /// `None`: given up.
+    body: Option<Incoming>,
     rest: Option<Rest>,
     idle: Option<Idle>,
     /// Cut off when this rings.
     ends: Option<(Duration, BoxFuture<'static, ()>)>,
+    /// Somebody waits for the next frame.
+    asked: bool,
 }
 
 /// What is handed back at the end.
@@ -146,13 +159,39 @@ pub(crate) fn forward(
         rest.complete();
         return Response::from_parts(head, AnswerBody::Empty);
     }
-    let idle = timeouts.idle.map(|span| {
-        let moved_at = core.host.now();
-        Idle { span, moved_at, alarm: core.host.clock().sleep_until(moved_at + span) }
-    });
+    let now = core.host.now();
+    let alarm = |at| core.host.clock().sleep_until(at);
+    let idle = timeouts.idle.map(|span| Idle { span, moved_at: now, alarm: alarm(now + span) });
     let started = rest.held.log.started;
-    let ends = timeouts.stream.map(|span| (span, core.host.clock().sleep_until(started + span)));
-    Response::from_parts(head, AnswerBody::Streaming(Box::new(Streaming { body, rest: Some(rest), idle, ends })))
+    let ends = timeouts.stream.map(|span| (span, alarm(started + span)));
+    let streaming = Streaming { body: Some(body), rest: Some(rest), idle, ends, asked: false };
+    let Some(look_at) = streaming.due() else {
+        return Response::from_parts(head, AnswerBody::Streaming(Box::new(streaming)));
+    };
+    let streaming = Arc::new(Mutex::new(streaming));
+    watch(&core, &streaming, look_at);
+    Response::from_parts(head, AnswerBody::Watched(streaming))
+}
+
+/// Gives an answer up when its time is over though nobody asks for more of it: the caller has stopped reading. What it holds is
+/// free then, and the caller finds it broken if it ever reads on.
+fn watch(core: &Arc<Core>, streaming: &Arc<Mutex<Streaming>>, first_look_at: Instant) {
+    let (clock, streaming) = (Arc::clone(core.host.clock()), Arc::downgrade(streaming));
+    core.host.spawn("proxy answer watch", async move {
+        let mut look_at = first_look_at;
+        loop {
+            clock.sleep_until(look_at).await;
+            let Some(streaming) = streaming.upgrade() else { return };
+            match lock(&streaming).give_up_if_unread(clock.now()) {
+                Some(next) => look_at = next,
+                None => return,
+            }
+        }
+    });
+}
+
+fn lock(streaming: &Mutex<Streaming>) -> MutexGuard<'_, Streaming> {
+    streaming.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Rest {
@@ -195,13 +234,44 @@ impl Streaming {
         }
     }
 
+    /// When it has been silent for too long if nothing moves until then.
+    fn idle_at(&self) -> Option<Instant> {
+        let (idle, rest) = (self.idle.as_ref()?, self.rest.as_ref()?);
+        let sent_at = rest.held.log.meter.as_ref().map_or(Instant::ZERO, |meter| meter.moved_at());
+        Some(idle.moved_at.max(sent_at) + idle.span)
+    }
+
+    /// When its time is over if nothing moves until then. `None`: never, or it is over.
+    fn due(&self) -> Option<Instant> {
+        let rest = self.rest.as_ref()?;
+        let ends_at = self.ends.as_ref().map(|(span, _)| rest.held.log.started + *span);
+        self.idle_at().into_iter().chain(ends_at).min()
+    }
+
+    /// Gives up if its time is over and nobody asked for more; else when to look again. `None`: it is over.
+    fn give_up_if_unread(&mut self, now: Instant) -> Option<Instant> {
+        let due = self.due()?;
+        if due > now {
+            return Some(due);
+        }
+        if self.asked {
+            // Whoever asked is woken by an alarm of its own, which tells the endpoint's silence from the caller's.
+            return Some(now + UNREAD_LOOK);
+        }
+        let how = if self.idle_at().is_some_and(|at| at <= now) { HowEnded::Idle } else { HowEnded::TooLong };
+        self.body = None;
+        if let Some(rest) = self.rest.take() {
+            rest.held.finish(Ended::CallerGone, how);
+        }
+        None
+    }
+
     /// Ready when nothing has moved for too long, either way.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Stalled> {
+        let Some(until) = self.idle_at() else { return Poll::Pending };
         let (Some(idle), Some(rest)) = (&mut self.idle, &self.rest) else { return Poll::Pending };
         let core = &rest.held.log.core;
         while idle.alarm.as_mut().poll(cx).is_ready() {
-            let sent_at = rest.held.log.meter.as_ref().map_or(Instant::ZERO, |meter| meter.moved_at());
-            let until = idle.moved_at.max(sent_at) + idle.span;
             if until <= core.host.now() {
                 return Poll::Ready(Stalled(idle.span));
             }
@@ -219,6 +289,10 @@ impl Streaming {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.body.is_none() {
+            let span = self.idle.as_ref().map_or(Duration::ZERO, |idle| idle.span);
+            return Poll::Ready(Some(Err(Stalled(span).into())));
+        }
         if self.rest.is_none() {
             return Poll::Ready(None);
         }
@@ -228,13 +302,15 @@ impl Streaming {
             }
             return Poll::Ready(Some(Err(late.into())));
         }
-        let (error, how) = match Pin::new(&mut self.body).poll_frame(cx) {
+        self.asked = false;
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let (error, how) = match Pin::new(&mut *body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                self.moved(&frame);
+                let frame = cleaned(frame);
                 // Not only at `None`: nobody asks again after trailers, or after the last byte of a content-length.
-                if (frame.is_trailers() || self.body.is_end_stream())
-                    && let Some(rest) = self.rest.take()
-                {
+                let is_last = frame.is_trailers() || body.is_end_stream();
+                self.moved(&frame);
+                if is_last && let Some(rest) = self.rest.take() {
                     rest.complete();
                 }
                 return Poll::Ready(Some(Ok(frame)));
@@ -248,13 +324,26 @@ impl Streaming {
             Poll::Ready(Some(Err(error))) => (error.into(), HowEnded::Broken),
             Poll::Pending => match self.poll_idle(cx) {
                 Poll::Ready(stalled) => (BodyError::from(stalled), HowEnded::Idle),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.asked = true;
+                    return Poll::Pending;
+                }
             },
         };
         if let Some(rest) = self.rest.take() {
             rest.broken(how);
         }
         Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl Streaming {
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_none() && self.body.is_some()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
     }
 }
 
@@ -269,20 +358,23 @@ impl Body for AnswerBody {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Streaming(streaming) => streaming.poll(cx),
+            Self::Watched(streaming) => lock(streaming).poll(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Streaming(streaming) => streaming.rest.is_none(),
+            Self::Streaming(streaming) => streaming.is_end_stream(),
+            Self::Watched(streaming) => lock(streaming).is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Streaming(streaming) => streaming.body.size_hint(),
+            Self::Streaming(streaming) => streaming.size_hint(),
+            Self::Watched(streaming) => lock(streaming).size_hint(),
         }
     }
 }

@@ -15,6 +15,14 @@ use crate::{deadline, headers};
 pub(crate) enum Unfit {
     /// No destination, several of them, or one that is not a name: 400 (RFC 9112 §3.2).
     NoAuthority,
+    /// A target in a form that its method does not have: 400 (RFC 9112 §3.2).
+    BadTarget,
+    /// A transfer coding that this proxy cannot undo: 501 (RFC 9112 §6.1).
+    TransferCoding,
+    /// An OPTIONS that may not be forwarded: answered here (RFC 9110 §7.6.2).
+    LastOptions,
+    /// A TRACE that may not be forwarded: 501, for this proxy shows nobody its own requests.
+    LastTrace,
     /// CONNECT asks for a tunnel, which a sidecar does not make: 501.
     Connect,
 }
@@ -26,17 +34,49 @@ pub(crate) fn authority(head: &Parts) -> Result<&str, Unfit> {
     }
     let mut hosts = head.headers.get_all(HOST).iter();
     let host = hosts.next();
-    if hosts.next().is_some() {
+    if hosts.next().is_some() || host.is_none() && head.version == Version::HTTP_11 {
         return Err(Unfit::NoAuthority);
     }
-    if let Some(authority) = head.uri.authority() {
-        return Ok(authority.as_str());
-    }
-    let host = host.and_then(|host| host.to_str().ok()).ok_or(Unfit::NoAuthority)?;
-    if host.is_empty() || host.parse::<Authority>().is_err() {
+    let authority = match head.uri.authority() {
+        Some(authority) => {
+            // In HTTP/2 both name the same, or somebody is fooled (RFC 9113 §8.3.1).
+            let same = host.is_none_or(|host| host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()));
+            if head.version == Version::HTTP_2 && !same {
+                return Err(Unfit::NoAuthority);
+            }
+            authority.as_str()
+        }
+        None => {
+            let host = host.and_then(|host| host.to_str().ok()).ok_or(Unfit::NoAuthority)?;
+            if host.is_empty() || host.parse::<Authority>().is_err() {
+                return Err(Unfit::NoAuthority);
+            }
+            host
+        }
+    };
+    // User information has no meaning in a request (RFC 9110 §4.2.4).
+    if authority.contains('@') {
         return Err(Unfit::NoAuthority);
     }
-    Ok(host)
+    check_form(head)?;
+    Ok(authority)
+}
+
+/// Whether the request can be served as far as its own form is concerned.
+fn check_form(head: &Parts) -> Result<(), Unfit> {
+    let is_options = head.method == Method::OPTIONS;
+    let path = head.uri.path();
+    if !path.starts_with('/') && !(path == "*" && is_options) {
+        return Err(Unfit::BadTarget);
+    }
+    if !headers::is_plainly_coded(&head.headers) {
+        return Err(Unfit::TransferCoding);
+    }
+    match headers::forwards_left(&head.method, &head.headers) {
+        Some(0) if is_options => Err(Unfit::LastOptions),
+        Some(0) => Err(Unfit::LastTrace),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// A head as routes look at it.
@@ -45,7 +85,8 @@ pub(crate) fn with_line<T>(head: &Parts, authority: &str, look: impl FnOnce(&Req
     look(&RequestLine {
         authority,
         method: head.method.as_str(),
-        path: head.uri.path(),
+        // OPTIONS of a whole server goes where everything goes (RFC 9110 §9.3.7).
+        path: if head.uri.path() == "*" { "/" } else { head.uri.path() },
         query: head.uri.query(),
         header: &header,
     })
@@ -116,7 +157,10 @@ mod tests {
         for (uri, hosts, want) in [
             ("/a", &["shop:80"][..], Ok("shop:80")),
             ("http://cart/a", &["shop"], Ok("cart")),
-            ("http://cart/a", &[], Ok("cart")),
+            ("http://cart/a", &[], Err(Unfit::NoAuthority)),
+            ("http://me@cart/a", &["cart"], Err(Unfit::NoAuthority)),
+            ("cart:80", &["cart:80"], Err(Unfit::BadTarget)),
+            ("*", &["cart"], Err(Unfit::BadTarget)),
             ("/a", &[], Err(Unfit::NoAuthority)),
             ("/a", &[""], Err(Unfit::NoAuthority)),
             ("/a", &["a b"], Err(Unfit::NoAuthority)),
@@ -125,6 +169,32 @@ mod tests {
             assert_eq!(authority(&head("GET", uri, hosts)), want, "{uri} {hosts:?}");
         }
         assert_eq!(authority(&head("CONNECT", "shop:80", &[])), Err(Unfit::Connect));
+        assert_eq!(authority(&head("OPTIONS", "*", &["shop"])), Ok("shop"));
+    }
+
+    #[test]
+    fn in_http2_the_authority_needs_no_host_but_both_must_agree() {
+        for (hosts, want) in [(&[][..], Ok("cart")), (&["Cart"], Ok("cart")), (&["shop"], Err(Unfit::NoAuthority))] {
+            let mut head = head("GET", "http://cart/a", hosts);
+            head.version = Version::HTTP_2;
+            assert_eq!(authority(&head), want, "{hosts:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_passed_on_is_answered_here() {
+        for (method, name, value, want) in [
+            ("POST", "transfer-encoding", "gzip, chunked", Err(Unfit::TransferCoding)),
+            ("POST", "transfer-encoding", "Chunked", Ok("shop")),
+            ("TRACE", "max-forwards", "0", Err(Unfit::LastTrace)),
+            ("OPTIONS", "max-forwards", "0", Err(Unfit::LastOptions)),
+            ("OPTIONS", "max-forwards", "1", Ok("shop")),
+            ("GET", "max-forwards", "0", Ok("shop")),
+        ] {
+            let mut head = head(method, "/", &["shop"]);
+            head.headers.insert(name, HeaderValue::from_static(value));
+            assert_eq!(authority(&head), want, "{method} {name}: {value}");
+        }
     }
 
     #[track_caller]

@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body as _;
 use squall_net::BoxFuture;
-use squall_net::http::{BodyError, Incoming};
+use squall_net::http::{BodyError, Incoming, Interim};
 use squall_policy::{
     Attempt, Failure, Instant, LocalReply, Reason, RequestFacts, RetryPolicy, Route, RouteFault, RouteTimeouts, Step,
     pick_backend, request_hash,
@@ -37,6 +37,8 @@ pub(crate) struct Site {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) view: Arc<View>,
     pub(crate) door: Door,
+    /// Takes 1xx responses to the caller.
+    pub(crate) interim: Interim,
 }
 
 /// Where a connection came in.
@@ -208,6 +210,7 @@ fn prepare(site: &Site, head: &mut Parts, way: &Way) {
     head.extensions = http::Extensions::new();
     headers::strip_hop_by_hop(&mut head.headers);
     headers::strip_expect(&mut head.headers);
+    headers::count_forward(&head.method, &mut head.headers);
     site.core.roll(|dice| headers::continue_trace(&mut head.headers, dice));
     headers::set_client_cert(&mut head.headers, site.peer());
     match way {
@@ -441,7 +444,9 @@ impl Drive<'_> {
             attempt: attempt.number,
             meter: self.source.meter().map(Arc::clone),
         };
-        Some((order, Request::from_parts(head, body)))
+        let mut request = Request::from_parts(head, body);
+        attempt::relay_interim(&mut request, protocol, &self.site.interim);
+        Some((order, request))
     }
 
     fn reply(&self, mut held: Held, reply: Reply, how: HowEnded) -> Response<AnswerBody> {
