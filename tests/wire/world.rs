@@ -161,6 +161,7 @@ fn mesh(protocol: Protocol, at: SocketAddr) -> Mesh {
         backends: vec![WeightedBackend { backend: backend.clone(), weight: 1 }],
         timeouts: RouteTimeouts::default(),
         retry: None,
+        fault: None,
     };
     let endpoint = Endpoint {
         address: at,
