@@ -11,7 +11,7 @@ use super::plan::nanos;
 use super::sidecar::Entering;
 use super::slab::Key;
 use super::state::{Asked, Asker, Client, Next, Reply};
-use crate::arrivals::{pick, weights};
+use crate::arrivals::pick;
 use crate::ledger::{self, Gauge};
 use crate::note::Note;
 use crate::scenario::Arrivals;
@@ -110,7 +110,7 @@ impl World {
         if self.now >= until || is_spent {
             return;
         }
-        let kind = pick(&weights(&spec.mix), &mut client.kinds);
+        let kind = pick(&self.plan.weights[load], &mut client.kinds);
         self.ask_load(host, load, kind, number);
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Method;
 use squall_policy::{Class, HeaderChange, Protocol, Rng};
 
+use crate::arrivals::weights;
 use crate::ledger::Party;
 use crate::scenario::{Call, Distribution, Drawn, Request, Scenario, Step};
 use crate::shared::Targets;
@@ -83,6 +84,8 @@ pub(super) struct Plan {
     pub(super) questions: Vec<Question>,
     /// The first question of each load; its mix follows in order.
     pub(super) mixes: Vec<u32>,
+    /// The weights of each load's mix.
+    pub(super) weights: Vec<Vec<u32>>,
     pub(super) calls: Vec<CallPlan>,
     pub(super) programs: Vec<Vec<Op>>,
     /// The program of each service's versions' routes.
@@ -97,6 +100,7 @@ impl Plan {
         let mut plan = Self {
             questions: Vec::new(),
             mixes: Vec::new(),
+            weights: scenario.load.iter().map(|load| weights(&load.mix)).collect(),
             calls: Vec::new(),
             programs: Vec::new(),
             scripts: Vec::new(),
