@@ -1,4 +1,4 @@
-//! What a request costs the fast model, next to the full world: `cargo bench --bench fast -- [FILE.csv]`.
+//! What a request costs the fast model, next to the full world: `cargo bench --bench fast -- [--only fast|full] [FILE.csv]`.
 //!
 //! CPU time of one thread. Each row is the difference of two runs of which one is longer, so that starting the world is not
 //! part of it; measures and checks are. The requests of the load are counted; in Online Boutique each makes some thirteen
@@ -30,8 +30,12 @@ const CASES: [Case; 4] = [
 fn main() {
     let mut csv = String::from("case,model,requests,calls,cpu_us_per_request,cpu_us_per_call,requests_per_cpu_s\n");
     print!("{csv}");
+    let only = std::env::args().skip_while(|argument| argument != "--only").nth(1);
     for case in &CASES {
         for (model, seconds) in [(Model::Fast, case.fast_s), (Model::Full, case.full_s)] {
+            if only.as_ref().is_some_and(|only| only != model.name()) {
+                continue;
+            }
             let row = measure(case, model, seconds);
             print!("{row}");
             csv.push_str(&row);

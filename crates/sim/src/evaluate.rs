@@ -370,7 +370,7 @@ impl Seer {
             }
             "unanswered" => {
                 let asked = measures.asked(span).iter();
-                int(asked.filter(|asked| asked.gave_up || asked.ended.is_none()).count() as u64)
+                int(asked.filter(|asked| asked.gave_up || asked.ended.get().is_none()).count() as u64)
             }
             "amplification" if load => Value::Float(ratio(attempts, firsts)),
             "amplification" => Value::Float(ratio(attempts, requests())),

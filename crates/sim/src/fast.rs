@@ -84,6 +84,8 @@ struct World {
     has_begun: bool,
     /// Every record is kept.
     keeps: bool,
+    /// Somebody looks at more gauges than the summary does.
+    gauges_all: bool,
     /// An answer triggered a fault.
     interrupted: bool,
     /// How many hosts stand still.
@@ -173,6 +175,7 @@ impl FastEngine {
             start: 0,
             has_begun: false,
             keeps: shared.journal.keeps(),
+            gauges_all: !scenario.answers.is_empty() || scenario.expect.iter().any(|one| one.that.contains("inFlight")),
             interrupted: false,
             paused: 0,
             clock: Clock::default(),
@@ -408,7 +411,13 @@ impl World {
     }
 
     fn gauge(&mut self, gauge: Gauge, up: bool) {
-        self.book.changes.push(Change { at: Instant::from_nanos(self.now), gauge, up });
+        let is_wanted = match gauge {
+            Gauge::Inside(_) | Gauge::Queued(_) => true,
+            Gauge::Asked | Gauge::Between(..) => self.gauges_all,
+        };
+        if is_wanted {
+            self.book.changes.push(Change { at: Instant::from_nanos(self.now), gauge, up });
+        }
     }
 
     /// The host with this address, if a pod listens there.

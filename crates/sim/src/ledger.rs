@@ -10,13 +10,51 @@ use squall_policy::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Party(pub(crate) u16);
 
+/// An instant, if there is one, in eight bytes: a run has millions of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Maybe(Instant);
+
+impl Maybe {
+    /// There is none (yet).
+    pub(crate) const NONE: Self = Self(Instant::MAX);
+
+    /// The instant.
+    pub(crate) fn get(self) -> Option<Instant> {
+        (self.0 != Instant::MAX).then_some(self.0)
+    }
+}
+
+impl From<Instant> for Maybe {
+    fn from(at: Instant) -> Self {
+        Self(at)
+    }
+}
+
+/// The number of a load's request, from 1, if there is one, in four bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Number(u32);
+
+impl Number {
+    /// The number.
+    pub(crate) fn get(self) -> Option<u64> {
+        (self.0 > 0).then_some(u64::from(self.0))
+    }
+}
+
+impl From<Option<u64>> for Number {
+    /// A number beyond four billion is none of a load's: runs have fewer requests.
+    fn from(number: Option<u64>) -> Self {
+        Self(number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0))
+    }
+}
+
 /// A request of the load, as its generator saw it. Times are the world's.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
     /// When it was due.
     pub(crate) arrived: Instant,
     /// When it was answered, to the last byte, or failed; `None`: in flight.
-    pub(crate) ended: Option<Instant>,
+    pub(crate) ended: Maybe,
     /// The status; 0: none came, or the answer broke off.
     pub(crate) status: u16,
     /// Answered without error: a status below 400, gRPC status 0, and a whole body.
@@ -37,11 +75,11 @@ pub(crate) struct Call {
     /// The workload behind the name asked for, before a route chose; the gauge [`Gauge::Between`] counts by it.
     pub(crate) meant: Option<Party>,
     /// The load's request it is made for, from 1; `None`: for none, or unknown.
-    pub(crate) request: Option<u64>,
+    pub(crate) request: Number,
     /// When its head was read.
     pub(crate) arrived: Instant,
     /// Whether and when it was over; `None`: in flight, or its sidecar crashed.
-    pub(crate) ended: Option<Instant>,
+    pub(crate) ended: Maybe,
     /// The status; 0: none was answered.
     pub(crate) status: u16,
     /// Answered without error.
@@ -62,7 +100,7 @@ pub(crate) struct AppCall {
     /// The workload behind the host name, if one is.
     pub(crate) to: Option<Party>,
     /// The load's request it is made for.
-    pub(crate) request: Option<u64>,
+    pub(crate) request: Number,
     /// When.
     pub(crate) arrived: Instant,
     /// It failed for good.
@@ -77,15 +115,15 @@ pub(crate) struct Served {
     /// On which host, by its number.
     pub(crate) pod: u32,
     /// The load's request it is made for.
-    pub(crate) request: Option<u64>,
+    pub(crate) request: Number,
     /// When it arrived, to the last byte; held up by an outage, when that ended.
     pub(crate) arrived: Instant,
     /// When it got a slot; `None`: it did not.
-    pub(crate) began: Option<Instant>,
+    pub(crate) began: Maybe,
     /// Its own time, from then on.
     pub(crate) time: Duration,
     /// When it was answered; `None`: it is not yet, or never was.
-    pub(crate) ended: Option<Instant>,
+    pub(crate) ended: Maybe,
     /// Answered without error.
     pub(crate) success: bool,
     /// The queue was full.

@@ -9,7 +9,7 @@ use squall_policy::{BackendEvent, BackendName, Instant, Reason, RetryNote};
 use squall_proxy::{HowEnded, Record, Recorder, RequestNumber, Side};
 
 use crate::journal::Words;
-use crate::ledger::{Book, BreakerLine, BreakerTurn, Call, Change, Gauge, LimitLine, Party};
+use crate::ledger::{Book, BreakerLine, BreakerTurn, Call, Change, Gauge, LimitLine, Maybe, Party};
 use crate::shared::Shared;
 use crate::words;
 
@@ -76,9 +76,9 @@ impl Listener {
                 from: self.party,
                 to,
                 meant: to,
-                request: number,
+                request: number.into(),
                 arrived: at,
-                ended: None,
+                ended: Maybe::NONE,
                 status: 0,
                 success: false,
                 attempts: 0,
@@ -108,7 +108,7 @@ impl Listener {
         } else if let Record::Ended { request, status, grpc, how, .. } = record {
             let whole = matches!(how, HowEnded::Complete | HowEnded::Local);
             self.line(*request, |line| {
-                line.ended = Some(at);
+                line.ended = at.into();
                 line.status = *status;
                 line.success = whole && (200..400).contains(status) && grpc.unwrap_or(0) == 0;
             });

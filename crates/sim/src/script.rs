@@ -173,7 +173,7 @@ impl App {
             }
         }
         let failed = !failure.is_empty();
-        let line = AppCall { from: self.service, to: target, request, arrived, failed };
+        let line = AppCall { from: self.service, to: target, request: request.into(), arrived, failed };
         self.shared.ledger.book().app_calls.push(line);
         if failed && !call.optional { Err(Failed(failure)) } else { Ok(()) }
     }

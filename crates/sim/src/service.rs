@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::client::{Client, Question, drain};
 use crate::knobs::{Gate, Knobs, Shut};
-use crate::ledger::{Gauge, Party, Served};
+use crate::ledger::{Gauge, Maybe, Party, Served};
 use crate::note::Note;
 use crate::payload::Payload;
 use crate::scenario::{Drawn, RouteScript, ServiceSpec};
@@ -204,11 +204,11 @@ impl App {
             let line = Served {
                 service: self.service,
                 pod: self.id,
-                request: number,
+                request: number.into(),
                 arrived,
-                began: None,
+                began: Maybe::NONE,
                 time: Duration::ZERO,
-                ended: None,
+                ended: Maybe::NONE,
                 success: false,
                 overflowed: false,
                 conflict: false,
@@ -239,7 +239,7 @@ impl App {
         let response = self.response(number, &verdict);
         let mut book = self.shared.ledger.book();
         let line = &mut book.served[served];
-        line.ended = Some(self.now());
+        line.ended = self.now().into();
         line.success = verdict.status < 400;
         Ok(response)
     }
@@ -305,7 +305,7 @@ impl App {
         {
             let mut book = self.shared.ledger.book();
             let written = &mut book.served[line.served];
-            (written.began, written.time) = (Some(began), time);
+            (written.began, written.time) = (began.into(), time);
         }
         let row = route.work.contention.map(|contention| {
             let row = self.dice(|dice| contention.row(&mut dice.rows));

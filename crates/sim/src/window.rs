@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use squall_policy::Instant;
 
-use crate::ledger::{AppCall, Asked, Book, BreakerLine, Call, Change, Gauge, LimitLine, Party, Served};
+use crate::ledger::{AppCall, Asked, Book, BreakerLine, Call, Change, Gauge, LimitLine, Number, Party, Served};
 use crate::measure::{EdgeSummary, Latency, Recovery, ServiceSummary, Summary};
 
 /// From the first (included) to the second, in world time.
@@ -52,8 +52,8 @@ impl Measures {
     /// The measures of `book` over `whole`. `parties`: the names of services, then loads.
     pub(crate) fn new(book: Book, whole: Span, faults: Option<Span>, parties: Vec<String>) -> Self {
         let Book { asked, calls, app_calls, served, changes, breakers, limits, .. } = book;
-        let root = |request: Option<u64>, own: Instant| {
-            let number = request.and_then(|number| usize::try_from(number).ok()?.checked_sub(1));
+        let root = |request: Number, own: Instant| {
+            let number = request.get().and_then(|number| usize::try_from(number).ok()?.checked_sub(1));
             number.and_then(|number| asked.get(number)).map_or(own, |asked| asked.arrived)
         };
         Self {
@@ -93,7 +93,7 @@ impl Measures {
     pub(crate) fn latencies(&self, span: Span) -> Vec<Duration> {
         self.asked(span)
             .iter()
-            .map(|asked| match asked.ended {
+            .map(|asked| match asked.ended.get() {
                 Some(ended) if !asked.gave_up => ended.since(asked.arrived),
                 Some(_) | None => asked.timeout,
             })
@@ -102,7 +102,7 @@ impl Measures {
 
     /// How long each call to `to` took. One whose caller's sidecar crashed has no length. Not sorted.
     pub(crate) fn call_latencies(&self, span: Span, to: Party) -> Vec<Duration> {
-        self.calls(span, None, Some(to)).filter_map(|call| Some(call.ended?.since(call.arrived))).collect()
+        self.calls(span, None, Some(to)).filter_map(|call| Some(call.ended.get()?.since(call.arrived))).collect()
     }
 
     /// (calls, failed for good) of one application to another.
@@ -177,7 +177,7 @@ impl Measures {
         Summary {
             requests: asked.len() as u64,
             succeeded,
-            unanswered: asked.iter().filter(|asked| asked.gave_up || asked.ended.is_none()).count() as u64,
+            unanswered: asked.iter().filter(|asked| asked.gave_up || asked.ended.get().is_none()).count() as u64,
             latency: latency(self.latencies(span)),
             amplification: ratio(attempts, firsts),
             goodput_per_s: succeeded as f64 / span.length().as_secs_f64(),
@@ -197,7 +197,7 @@ impl Measures {
             row.requests += 1;
             row.succeeded += u64::from(line.success);
             row.refused += u64::from(line.overflowed);
-            spans.extend(line.ended.map(|ended| ended.since(line.arrived)));
+            spans.extend(line.ended.get().map(|ended| ended.since(line.arrived)));
         }
         row.latency = latency(spans);
         let peak = |gauge| u64::try_from(self.gauge_max(gauge, self.whole)).unwrap_or(0);
@@ -215,7 +215,7 @@ impl Measures {
             row.succeeded += u64::from(call.success);
             row.over_budget += u64::from(call.over_budget);
             row.refused += u64::from(call.refused);
-            spans.extend(call.ended.map(|ended| ended.since(call.arrived)));
+            spans.extend(call.ended.get().map(|ended| ended.since(call.arrived)));
         }
         let name = |party: Party| self.parties[usize::from(party.0)].clone();
         rows.into_iter()
@@ -322,7 +322,7 @@ mod tests {
     fn asked(arrived_ms: u64, took_ms: u64, success: bool) -> Asked {
         Asked {
             arrived: at(arrived_ms),
-            ended: Some(at(arrived_ms + took_ms)),
+            ended: at(arrived_ms + took_ms).into(),
             status: if success { 200 } else { 503 },
             success,
             gave_up: false,
@@ -346,7 +346,7 @@ mod tests {
     #[test]
     fn an_unanswered_request_counts_its_timeout() {
         let mut lost = asked(10, 0, false);
-        lost.ended = None;
+        lost.ended = crate::ledger::Maybe::NONE;
         let all = measures(vec![lost], None);
         assert_eq!(all.summary(1).latency.max, Duration::from_secs(1));
         assert_eq!(all.summary(1).unanswered, 1);

@@ -11,7 +11,7 @@ use squall_policy::{Protocol, Rng};
 
 use crate::arrivals::{pick, weights};
 use crate::client::{Answer, Client, NoAnswer, Question};
-use crate::ledger::{Asked, Gauge};
+use crate::ledger::{Asked, Gauge, Maybe};
 use crate::note::Note;
 use crate::scenario::{Arrivals, Distribution, Drawn, Load};
 use crate::shared::Shared;
@@ -123,7 +123,7 @@ impl Generator {
             book.sent[self.load] += 1;
             book.asked.push(Asked {
                 arrived,
-                ended: None,
+                ended: Maybe::NONE,
                 status: 0,
                 success: false,
                 gave_up: false,
@@ -150,7 +150,7 @@ impl Generator {
         let answers = {
             let mut book = self.shared.ledger.book();
             let line = &mut book.asked[number as usize - 1];
-            line.ended = Some(ended);
+            line.ended = ended.into();
             line.gave_up = answer.is_none();
             if let Some(Ok(answer)) = answer {
                 line.status = if answer.whole { answer.status } else { 0 };

@@ -10,7 +10,7 @@ use super::plan::nanos;
 use super::slab::Key;
 use super::state::{Next, Phase, Reply, Target, Why, Work};
 use crate::knobs::Shut;
-use crate::ledger::{Gauge, Served};
+use crate::ledger::{Gauge, Maybe, Served};
 use crate::note::Note;
 
 impl World {
@@ -78,11 +78,11 @@ impl World {
         self.book.served.push(Served {
             service: party,
             pod: host,
-            request,
+            request: request.into(),
             arrived: Instant::from_nanos(self.now),
-            began: None,
+            began: Maybe::NONE,
             time: Duration::ZERO,
-            ended: None,
+            ended: Maybe::NONE,
             success: false,
             overflowed: false,
             conflict: false,
@@ -162,7 +162,7 @@ impl World {
         let touched = &mut self.book.touched;
         let time = app.knobs.stretch(drawn, |fault| touched[fault] += 1);
         let written = &mut self.book.served[line as usize];
-        (written.began, written.time) = (Some(Instant::from_nanos(self.now)), time);
+        (written.began, written.time) = (Instant::from_nanos(self.now).into(), time);
         if let Some(contention) = route.work.contention {
             let row = contention.row(&mut app.rows);
             let party = self.nodes[host as usize].party;
@@ -249,7 +249,7 @@ impl World {
         let bytes = if success { bytes } else { 0 };
         let reply = Reply { status: shown, grpc, in_head: !success, bytes, ..Reply::NONE };
         let line = &mut self.book.served[work.line as usize];
-        line.ended = Some(Instant::from_nanos(self.now));
+        line.ended = Instant::from_nanos(self.now).into();
         line.success = success;
         self.pen.note(self.now, work.host, "answers", u64::from(status), u64::from(work.line));
         if self.keeps {

@@ -119,7 +119,7 @@ impl World {
         self.book.sent[load] += 1;
         self.book.asked.push(ledger::Asked {
             arrived: Instant::from_nanos(self.now),
-            ended: None,
+            ended: ledger::Maybe::NONE,
             status: 0,
             success: false,
             gave_up: false,
@@ -154,7 +154,7 @@ impl World {
         let latency = Duration::from_nanos(self.now - asked.arrived);
         let request = u64::from(asked.request);
         let line = &mut self.book.asked[asked.request as usize - 1];
-        line.ended = Some(Instant::from_nanos(self.now));
+        line.ended = Instant::from_nanos(self.now).into();
         if let Some(Reply { status, grpc, .. }) = reply {
             line.status = status;
             line.success = status < 400 && grpc.unwrap_or(0) == 0;
@@ -176,7 +176,7 @@ impl World {
         let Some(asked) = self.asked.remove(key) else { return };
         self.leave_hold(asked.hold);
         let line = &mut self.book.asked[asked.request as usize - 1];
-        line.ended = Some(Instant::from_nanos(self.now));
+        line.ended = Instant::from_nanos(self.now).into();
         line.gave_up = true;
         let (request, after) = (u64::from(asked.request), line.timeout);
         self.pen.note(self.now, host, "gave-up", 0, request);

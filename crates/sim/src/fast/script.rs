@@ -271,7 +271,7 @@ impl World {
         self.book.app_calls.push(AppCall {
             from: self.nodes[work.host as usize].party,
             to,
-            request: (work.request > 0).then_some(u64::from(work.request)),
+            request: (work.request > 0).then_some(u64::from(work.request)).into(),
             arrived: Instant::from_nanos(calling.arrived),
             failed: failure.is_some(),
         });

@@ -14,7 +14,7 @@ use super::World;
 use super::clock::Event;
 use super::slab::Key;
 use super::state::{Asker, Hold, NEVER, Next, Reply, Routed, Target, Tries, judged};
-use crate::ledger::{Call, Gauge};
+use crate::ledger::{Call, Gauge, Maybe};
 
 /// A request that enters a sidecar.
 pub(super) struct Entering {
@@ -193,9 +193,9 @@ impl World {
             from,
             to,
             meant: to,
-            request: (request > 0).then_some(u64::from(request)),
+            request: (request > 0).then_some(u64::from(request)).into(),
             arrived: Instant::from_nanos(self.now),
-            ended: None,
+            ended: Maybe::NONE,
             status: 0,
             success: false,
             attempts: 0,
@@ -264,7 +264,6 @@ impl World {
             let step = hold.exchange.step(now, backend);
             let (mut note, mut injected) = (hold.exchange.poll_note(), hold.exchange.poll_injected());
             let (number, request) = (hold.number, hold.request);
-            self.settle(host, cell);
             while let Some(told) = note {
                 self.tell_retry(key, told);
                 note = self.holds.get_mut(key).and_then(|hold| hold.exchange.poll_note());
@@ -276,6 +275,7 @@ impl World {
             match step {
                 Step::Try(attempt) => self.begin_try(key, now, &attempt),
                 Step::Wait { until, why } => {
+                    self.settle(host, cell);
                     self.wait(key, until, why);
                     return;
                 }
@@ -451,9 +451,10 @@ impl World {
     /// The request is over.
     fn close(&mut self, key: Key, reply: Option<Reply>, how: HowEnded) {
         self.hand_back(key);
-        let Some(hold) = self.holds.remove(key) else { return };
-        self.settle(hold.host, hold.cell);
-        let Hold { host, number, request, line, is_inbound, attempts, started, asker, .. } = hold;
+        let Some(hold) = self.holds.get(key) else { return };
+        let Hold { host, cell, number, request, line, is_inbound, attempts, started, asker, .. } = *hold;
+        self.holds.free(key);
+        self.settle(host, cell);
         let shown = reply.unwrap_or(Reply::NONE);
         self.end_record(host, number, request, line, is_inbound, &shown, attempts, started, how);
         self.next.push_back(Next::Answer(asker, reply));

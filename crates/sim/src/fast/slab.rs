@@ -61,6 +61,16 @@ impl<T> Slab<T> {
         Some(thing)
     }
 
+    /// Lets the thing go where it is, which spares a large one the way out.
+    pub(super) fn free(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key.index as usize) else { return };
+        if slot.generation == key.generation && slot.thing.is_some() {
+            slot.thing = None;
+            slot.generation = slot.generation.wrapping_add(1);
+            self.free.push(key.index);
+        }
+    }
+
     /// The keys of all things for which `is` holds, in order of their places.
     pub(super) fn keys(&self, is: impl Fn(&T) -> bool) -> Vec<Key> {
         let slots = (0_u32..).zip(&self.slots);

@@ -154,7 +154,7 @@ impl World {
         if !is_inbound {
             let whole = matches!(how, HowEnded::Complete | HowEnded::Local);
             let line = &mut self.book.calls[line as usize];
-            line.ended = Some(at);
+            line.ended = at.into();
             line.status = status;
             line.success = whole && (200..400).contains(&status) && grpc.unwrap_or(0) == 0;
             if let (from, Some(to)) = (line.from, line.meant) {

@@ -75,11 +75,11 @@ fn pathwise(
     let spec = &scenario.services[service];
     let mut pods: BTreeMap<u32, Vec<(Visit, Option<u64>)>> = BTreeMap::new();
     for line in measures.served_ever(party(service)) {
-        if !line.overflowed && line.began.is_none() {
+        if !line.overflowed && line.began.get().is_none() {
             return Err(format!("a request that arrived at {:?} never got a slot and was not lost", line.arrived));
         }
-        let visit = Visit { arrived: line.arrived, began: line.began, time: line.time, ended: line.ended };
-        pods.entry(line.pod).or_default().push((visit, line.request));
+        let visit = Visit { arrived: line.arrived, began: line.began.get(), time: line.time, ended: line.ended.get() };
+        pods.entry(line.pod).or_default().push((visit, line.request.get()));
     }
     let queue =
         Queue { slots: spec.slots.expect("a service that is checked path by path has slots"), room: spec.queue };
@@ -104,10 +104,11 @@ fn path_cost(measures: &Measures, service: usize, load: &str) -> Result<Duration
     let everything = measures.asked(Span { from: Instant::ZERO, to: Instant::from_nanos(u64::MAX) });
     let mut cost: Option<(u64, Duration)> = None;
     for line in measures.served_ever(party(service)) {
-        let number = line.request.ok_or_else(|| format!("a request at {:?} is none of {load}'s", line.arrived))?;
+        let number =
+            line.request.get().ok_or_else(|| format!("a request at {:?} is none of {load}'s", line.arrived))?;
         let index = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
         let asked = index.and_then(|index| everything.get(index)).ok_or("a request that nobody asked")?;
-        let (Some(ended), Some(left)) = (asked.ended, line.ended) else {
+        let (Some(ended), Some(left)) = (asked.ended.get(), line.ended.get()) else {
             return Err(format!("request {number} has no answer"));
         };
         let this = ended.since(asked.arrived).saturating_sub(left.since(line.arrived));
@@ -145,15 +146,15 @@ fn littles_law(scenario: &Scenario, measures: &Measures, end: Instant) -> Result
     };
     let services = scenario.services.len();
     let asked = measures.asked(span);
-    law("loads", Gauge::Asked, &mut asked.iter().map(|asked| (asked.arrived, asked.ended)))?;
+    law("loads", Gauge::Asked, &mut asked.iter().map(|asked| (asked.arrived, asked.ended.get())))?;
     for (index, spec) in scenario.services.iter().enumerate() {
         let lines = measures.served_ever(party(index));
         law(
             &format!("service {}", spec.name.value),
             Gauge::Inside(party(index)),
-            &mut lines.map(|line| (line.arrived, line.ended)),
+            &mut lines.map(|line| (line.arrived, line.ended.get())),
         )?;
-        let waits = measures.served_ever(party(index)).filter_map(|line| Some((line.arrived, Some(line.began?))));
+        let waits = measures.served_ever(party(index)).filter_map(|line| Some((line.arrived, Some(line.began.get()?))));
         law(&format!("queue of {}", spec.name.value), Gauge::Queued(party(index)), &mut { waits })?;
     }
     let name = |party: Party| {
@@ -166,7 +167,7 @@ fn littles_law(scenario: &Scenario, measures: &Measures, end: Instant) -> Result
         law(
             &format!("link {} to {}", name(from), name(to)),
             Gauge::Between(from, to),
-            &mut lines.map(|call| (call.arrived, call.ended)),
+            &mut lines.map(|call| (call.arrived, call.ended.get())),
         )?;
     }
     if compared == 0 {

@@ -31,13 +31,13 @@ impl Measures {
 
     /// How long each of them waited for its slot. Those without one (lost, or still waiting) have no wait.
     pub(crate) fn waits(&self, span: Span, service: Party) -> Vec<Duration> {
-        self.served(span, service).filter_map(|line| Some(line.began?.since(line.arrived))).collect()
+        self.served(span, service).filter_map(|line| Some(line.began.get()?.since(line.arrived))).collect()
     }
 
     /// How long each of them that had a slot was inside, from its arrival to its answer.
     pub(crate) fn stays(&self, span: Span, service: Party) -> Vec<Duration> {
-        let stays = self.served(span, service).filter(|line| line.began.is_some());
-        stays.filter_map(|line| Some(line.ended?.since(line.arrived))).collect()
+        let stays = self.served(span, service).filter(|line| line.began.get().is_some());
+        stays.filter_map(|line| Some(line.ended.get()?.since(line.arrived))).collect()
     }
 
     /// The average of a gauge over the time of `span`.
@@ -88,10 +88,10 @@ impl Measures {
             }
         };
         match to {
-            None => self.asked.iter().for_each(|line| count(line.arrived, line.ended.filter(|_| line.success))),
+            None => self.asked.iter().for_each(|line| count(line.arrived, line.ended.get().filter(|_| line.success))),
             Some(to) => {
                 let lines = self.calls.iter().map(|(_, line)| line).filter(|line| line.to == Some(to));
-                lines.for_each(|line| count(line.arrived, line.ended.filter(|_| line.success)));
+                lines.for_each(|line| count(line.arrived, line.ended.get().filter(|_| line.success)));
             }
         }
         let good: Vec<bool> =
@@ -173,11 +173,11 @@ mod tests {
         Served {
             service: Party(0),
             pod: 1,
-            request: None,
+            request: None.into(),
             arrived: at(arrived),
-            began: began.map(at),
+            began: began.map(at).map_or(crate::ledger::Maybe::NONE, Into::into),
             time: Duration::ZERO,
-            ended: Some(at(ended)),
+            ended: at(ended).into(),
             success: began.is_some(),
             overflowed: began.is_none(),
             conflict: false,
@@ -199,7 +199,7 @@ mod tests {
         let run = |bad: &[u64]| {
             let asked = |second: u64| Asked {
                 arrived: at(second * 1000),
-                ended: Some(at(second * 1000 + 1)),
+                ended: at(second * 1000 + 1).into(),
                 status: 200,
                 success: !bad.contains(&second),
                 gave_up: false,
@@ -223,9 +223,9 @@ mod tests {
             from: Party(1),
             to: Some(Party(0)),
             meant: Some(Party(0)),
-            request: None,
+            request: None.into(),
             arrived: at(ms),
-            ended: Some(at(ms)),
+            ended: at(ms).into(),
             status: 500,
             success: false,
             attempts: 1,
@@ -260,7 +260,7 @@ mod tests {
     fn slower_is_a_share() {
         let asked = |ms: u64| Asked {
             arrived: at(0),
-            ended: Some(at(ms)),
+            ended: at(ms).into(),
             status: 200,
             success: true,
             gave_up: false,
