@@ -175,7 +175,8 @@ fn fault_ref(value: Value<'_>, namespace: &str) -> Option<(Id, Place)> {
     let group = fields.required("group")?.choice(&[("squall.dev", ())]);
     let kind = fields.required("kind")?.choice(&[("FaultInjection", ())]);
     let name = fields.required("name")?;
-    (group?, kind?);
+    group?;
+    kind?;
     Some(((namespace.to_owned(), label(name)?), name.place().clone()))
 }
 
