@@ -1,5 +1,7 @@
 //! Faults on purpose, through the face that a shell uses: they hit tries, and compose with retries and time-outs.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "whatever else comes is what the test is about")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

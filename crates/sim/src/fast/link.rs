@@ -76,7 +76,12 @@ impl Ways {
         }
         let delay = match &link.latency {
             Delay::Constant(span) if link.jitter.is_zero() => nanos(*span),
-            latency => {
+            latency @ (Delay::Constant(_)
+            | Delay::Uniform(..)
+            | Delay::Normal { .. }
+            | Delay::LogNormal { .. }
+            | Delay::Exponential(_)
+            | Delay::Sum(..)) => {
                 let dice = way.dice.get_or_insert_with(|| Box::new(root.fork(&format!("way {from} {to}"))));
                 let drawn = latency.draw(dice);
                 let jitter =

@@ -119,6 +119,7 @@ impl Model {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "any other is a mistake")]
 fn told(now: u64, event: BackendEvent) -> String {
     let number = |endpoint: &str| endpoint.trim_start_matches("pod-").to_owned();
     match event {
