@@ -76,10 +76,6 @@ impl Client {
             Step::HalfClose => {
                 let _ = self.conn.shutdown().await;
             }
-            Step::Abort => {
-                self.conn.abort();
-                self.cannot_write = true;
-            }
             Step::Drain => elsewhere.drain(),
         }
     }

@@ -34,7 +34,6 @@ struct Head {
     text: String,
     framing: Framing,
     length: usize,
-    informational: bool,
 }
 
 impl Reader {
@@ -130,18 +129,12 @@ impl Reader {
         } else {
             Framing::None
         };
-        let informational = self.responses && start.starts_with('1');
         fields.retain(|(name, _)| !IGNORED.contains(&name.as_str()));
         // By name only: the lines of one field keep their order.
         fields.sort_by(|(one, _), (other, _)| one.cmp(other));
         let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}: {value}")).collect();
         let text = format!("{start} {}", fields.join(", ")).trim_end().to_owned();
-        Some(Head { text, framing, length, informational })
-    }
-
-    /// Whether the next message is an informational response.
-    pub fn is_informational(&self) -> bool {
-        self.head().is_some_and(|head| head.informational)
+        Some(Head { text, framing, length })
     }
 }
 

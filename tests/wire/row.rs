@@ -24,8 +24,6 @@ pub enum Step {
     UpstreamEnds(usize),
     /// Sends FIN and reads on.
     HalfClose,
-    /// Resets the connection.
-    Abort,
     /// The proxy begins to drain.
     Drain,
 }
@@ -176,10 +174,6 @@ impl Row {
         self.step(Step::HalfClose)
     }
 
-    pub fn aborts(self) -> Self {
-        self.step(Step::Abort)
-    }
-
     pub fn drains(self) -> Self {
         self.step(Step::Drain)
     }
@@ -222,11 +216,6 @@ impl Row {
     /// The upstream answers the next request with these frames.
     pub fn answers_frames(self, frames: &[Vec<u8>]) -> Self {
         self.reply(frames.concat(), false, false, false)
-    }
-
-    /// As [`Row::answers_frames`], at the request's head.
-    pub fn answers_frames_at_head(self, frames: &[Vec<u8>]) -> Self {
-        self.reply(frames.concat(), true, false, false)
     }
 
     /// As [`Row::answers_frames`], and closes.

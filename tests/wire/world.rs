@@ -112,7 +112,7 @@ pub fn event(row: &Row) -> (Result<(), String>, u64) {
         cpu_per_poll: Duration::ZERO,
     });
     let end = engine.now() + PATIENCE * 5;
-    let mut verdict = || verdict.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let verdict = || verdict.lock().unwrap_or_else(PoisonError::into_inner).take();
     let mut result = None;
     while result.is_none() && engine.now() < end {
         let until = engine.now() + Duration::from_millis(50);
