@@ -66,7 +66,8 @@ pub(crate) fn authority(head: &Parts) -> Result<&str, Unfit> {
 fn check_form(head: &Parts) -> Result<(), Unfit> {
     let is_options = head.method == Method::OPTIONS;
     let path = head.uri.path();
-    if !path.starts_with('/') && !(path == "*" && is_options) {
+    let is_of_its_method = path.starts_with('/') || is_options && path == "*";
+    if !is_of_its_method {
         return Err(Unfit::BadTarget);
     }
     if !headers::is_plainly_coded(&head.headers) {
