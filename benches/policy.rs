@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use squall_policy::{
-    Adaptive, Answer, Backend, BackendName, BackendPolicy, Backoff, Balancing, BreakerConfig, Candidates, Class, Codel,
-    Ended, Endpoint, Exchange, Gradient, HashKey, HashTable, Hashing, Here, Instant, Jitter, Limits, Mesh,
-    OutlierConfig, PathMatch, Queue, Rank, Rate, RateLimit, RequestFacts, RequestLine, RetryOn, RetryPolicy, Rng,
-    Route, RouteMatch, RouteTable, RouteTimeouts, SlowCalls, SlowStart, Step, SuccessRate, Ticket, Vegas, VirtualHost,
+    Adaptive, Answer, Backend, BackendName, BackendPolicy, Backoff, Balancing, BreakerConfig, Candidates, Class,
+    ClientThrottle, Codel, Ended, Endpoint, Exchange, Gradient, HashKey, HashTable, Hashing, HedgeAfter, Hedging, Here,
+    Instant, Jitter, Limits, Mesh, OutlierConfig, PathMatch, Queue, Rank, Rate, RateLimit, Replay, RequestFacts,
+    RequestLine, RetryBreaker, RetryBucket, RetryLimits, RetryOn, RetryPolicy, RetryShare, RetryThrottling, Rng, Route,
+    RouteMatch, RouteTable, RouteTimeouts, SlowCalls, SlowStart, Step, SuccessRate, Ticket, Vegas, VirtualHost,
     WhenDown, Zones,
 };
 
@@ -144,6 +145,58 @@ fn balancing(c: &mut Criterion) {
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// What budgets, throttle and hedging cost a request that needs none of them, and what a hedge costs.
+fn client(c: &mut Criterion) {
+    let mut group = c.benchmark_group("client");
+    let limits = RetryLimits {
+        share: Some(RetryShare::default()),
+        bucket: Some(RetryBucket::default()),
+        throttling: Some(RetryThrottling::default()),
+        breaker: Some(RetryBreaker { window: Some(Duration::from_secs(10)), ..RetryBreaker::default() }),
+    };
+    let throttle = Some(ClientThrottle::default());
+    let hedging = Some(Hedging::default());
+    for (name, retry_limits, throttle, hedging) in [
+        ("all budgets", limits, None, None),
+        ("throttle", RetryLimits::default(), throttle, None),
+        ("hedging by percentile", RetryLimits::default(), None, hedging),
+    ] {
+        let mut backend = backend(Balancing::default(), 100);
+        let policy = BackendPolicy { retry_limits, throttle, hedging, ..backend.policy().clone() };
+        backend.set_policy(Instant::ZERO, policy);
+        let (mut now, retry) = (Instant::from_nanos(1), retry());
+        group.bench_function(name, |b| b.iter(|| request(&mut backend, &mut now, &retry, &[200])));
+    }
+    let mut backend = backend(Balancing::default(), 100);
+    let hedging = Hedging { after: HedgeAfter::Delay(Duration::from_millis(1)), ..Hedging::default() };
+    let policy = BackendPolicy { hedging: Some(hedging), budget: None, ..backend.policy().clone() };
+    backend.set_policy(Instant::ZERO, policy);
+    let mut now = Instant::from_nanos(1);
+    group.bench_function("one hedge", |b| {
+        b.iter(|| {
+            let facts = RequestFacts { idempotent: true, ..RequestFacts::default() };
+            let mut exchange = Exchange::begin(now, &mut backend, facts, RouteTimeouts::default(), None);
+            loop {
+                match black_box(exchange.step(now, &mut backend)) {
+                    Step::Try(attempt) if attempt.number == 2 => {
+                        let answer = Answer { status: 200, grpc: None, retry_after: None, replayable: true };
+                        exchange.on_head(now, &mut backend, 2, answer);
+                    }
+                    Step::Wait { until, .. } => {
+                        now = until.expect("a hedge is waited for");
+                        exchange.on_deadline(now, &mut backend, Replay::AtOnce);
+                    }
+                    Step::Forward(_) => exchange.on_body_end(now, &mut backend, Ended::Complete { grpc: None }),
+                    Step::Try(_) | Step::Cancel(_) | Step::Reply(_) => {}
+                    Step::Done => break,
+                }
+            }
+            while exchange.poll_note().is_some() {}
+        });
+    });
+    group.finish();
+}
 
 /// What limits cost a request that they let in.
 fn overload(c: &mut Criterion) {
@@ -280,5 +333,5 @@ fn routes(c: &mut Criterion) {
     c.bench_function("route of 1000 services", |b| b.iter(|| table.find(black_box(&request)).is_some()));
 }
 
-criterion_group!(benches, exchange, balancing, overload, endpoints_change, routes, protection);
+criterion_group!(benches, exchange, client, balancing, overload, endpoints_change, routes, protection);
 criterion_main!(benches);

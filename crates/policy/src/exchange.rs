@@ -150,5 +150,5 @@ pub enum Replay {
     AtOnce,
 }
 
-#[cfg(test)]
-mod properties;
+#[cfg(any(test, feature = "harness"))]
+pub(crate) mod properties;

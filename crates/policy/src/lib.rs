@@ -67,3 +67,13 @@ pub use rng::Rng;
 pub use route::{RequestLine, RouteTable, pick_backend};
 pub use route_fault::Injected;
 pub use time::Instant;
+
+/// The property tests of requests, for `fuzz/`.
+#[cfg(feature = "harness")]
+#[doc(hidden)]
+pub mod harness {
+    /// Runs the case that these bytes say. Panics if it breaks an invariant.
+    pub fn run(bytes: &[u8]) {
+        drop(crate::exchange::properties::run_bytes(bytes));
+    }
+}

@@ -512,7 +512,9 @@ impl Exchange {
 
     /// Decides whether another try is sent beside those under way.
     fn hedge(&mut self, now: Instant, backend: &mut Backend, after: Duration) {
-        let Some(hedging) = backend.policy().hedging else { return };
+        // The settings may be others than when it was planned.
+        let hedging = backend.policy().hedging.filter(|hedging| self.hedges + 1 < hedging.attempts);
+        let Some(hedging) = hedging else { return };
         let note = match backend.withdraw(now) {
             Ok(budget_left) if backend.admits(now) => {
                 self.owes = true;

@@ -4,7 +4,7 @@
 //! every request ends exactly once, that places and permits never leak, and that tries, retries and hedges alike, stay within
 //! deadline, number, budgets and the choice of endpoints.
 //!
-//! The same harness is what `fuzz/` runs: bytes are the dice that the cases are drawn with.
+//! The same harness is what `fuzz/` runs: each byte is a choice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -560,6 +560,7 @@ impl World {
             live.begun = live.begun.max(injected.attempt);
         }
         while let Some(note) = live.exchange.poll_note() {
+            self.trace.push(format!("{:?} {ticket:?} note {note:?}", self.now));
             match note {
                 RetryNote::Retry { wait, retry, .. } => {
                     live.decided[0] += 1;
@@ -765,15 +766,160 @@ fn run(seed: u64, limits: Limits, variant: u8, ops: &[Op]) -> Vec<String> {
     world.finish()
 }
 
+/// Settings, and what happens.
+fn case() -> impl Strategy<Value = (u64, Limits, u8, Vec<Op>)> {
+    (any::<u64>(), limits(), 0_u8..VARIANTS, prop::collection::vec(op(), 1..120))
+}
+
+/// Bytes as a fuzzer makes them: each is one choice, so that changing one changes little.
+struct Choices<'b>(std::slice::Iter<'b, u8>);
+
+impl Choices<'_> {
+    fn of(&mut self, most: u64) -> u64 {
+        let byte = u64::from(self.0.next().copied().unwrap_or(0));
+        if most <= 256 { byte % most } else { byte * most / 256 }
+    }
+
+    fn maybe(&mut self, most: u64) -> Option<u64> {
+        (self.of(2) == 1).then(|| self.of(most))
+    }
+
+    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.of(of.len() as u64) as usize]
+    }
+
+    fn limits(&mut self) -> Limits {
+        let window = Duration::from_millis(10);
+        Limits {
+            in_flight: 1 + self.of(5) as u32,
+            pending: self.of(6) as u32,
+            queue_timeout: self.maybe(99).map(|ms| Duration::from_millis(1 + ms)),
+            adaptive: match self.of(6) {
+                0 => Some(Adaptive::Gradient(Gradient { min: 1, window, min_rtt_requests: 2, ..Gradient::default() })),
+                1 => Some(Adaptive::Vegas(Vegas { initial: 1, window, ..Vegas::default() })),
+                _ => None,
+            },
+            queue: Queue { priorities: self.of(2) == 1, deadline_aware: self.of(2) == 1, ..Queue::default() },
+        }
+    }
+
+    fn op(&mut self) -> Op {
+        let which = |choices: &mut Self| choices.of(256) as usize;
+        match self.of(26) {
+            0..7 => Op::Begin {
+                idempotent: self.of(5) > 0,
+                deadline_ms: self.maybe(300),
+                route: self.of(4) as u8,
+                fault: self.of(8) as u8,
+            },
+            7..14 => Op::Head {
+                which: which(self),
+                status: self.one(&[200, 204, 404, 429, 500, 502, 503, 503]),
+                grpc: self.one(&[None, None, None, Some(0), Some(5), Some(8), Some(13), Some(14)]),
+                retry_after_s: self.one(&[None, None, None, Some(1)]),
+                replayable: self.of(10) > 0,
+            },
+            14..17 => Op::Fail {
+                which: which(self),
+                failure: self.one(&[
+                    Failure::ConnectRefused,
+                    Failure::ConnectTimeout,
+                    Failure::Tls,
+                    Failure::Reset,
+                    Failure::RefusedStream,
+                    Failure::CallerGone,
+                ]),
+                replayable: self.of(10) > 0,
+            },
+            17..20 => Op::BodyEnd {
+                which: which(self),
+                ended: match self.of(6) {
+                    0 => Ended::Broken,
+                    1 => Ended::CallerGone,
+                    _ => Ended::Complete { grpc: self.one(&[None, None, Some(0), Some(14)]) },
+                },
+            },
+            20 => Op::Cancel { which: which(self) },
+            21..24 => Op::Advance { micros: self.of(20_000) },
+            24 => Op::Endpoints { present: self.of(256) as u8, draining: (self.of(256) & self.of(256)) as u8 },
+            _ => match self.of(3) {
+                0 => Op::Advance { micros: self.of(3_000_000) },
+                _ => Op::Policy { variant: self.of(u64::from(VARIANTS)) as u8, limits: self.limits() },
+            },
+        }
+    }
+}
+
+/// Runs the case that these bytes say. Panics if it breaks an invariant.
+pub(crate) fn run_bytes(bytes: &[u8]) -> Vec<String> {
+    let mut choices = Choices(bytes.iter());
+    let (seed, limits) = (choices.of(256), choices.limits());
+    let variant = choices.of(u64::from(VARIANTS)) as u8;
+    let mut ops = Vec::new();
+    while choices.0.len() > 0 {
+        ops.push(choices.op());
+    }
+    run(seed, limits, variant, &ops)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_bytes_are_a_case() {
+        run_bytes(&[]);
+        let mut dice = Rng::from_seed(1);
+        for length in [1, 10, 100, 1000] {
+            let bytes: Vec<u8> = (0..length).map(|_| dice.bits() as u8).collect();
+            run_bytes(&bytes);
+        }
+    }
+
+    /// A harness in which hedges, retries and faults never meet would prove nothing about them.
+    #[test]
+    fn cases_hedge_retry_and_end_in_every_way() {
+        let mut dice = Rng::from_seed(2);
+        let mut seen = BTreeSet::new();
+        for _ in 0..200 {
+            let bytes: Vec<u8> = (0..1000).map(|_| dice.bits() as u8).collect();
+            for line in run_bytes(&bytes) {
+                for word in [
+                    "note Retry",
+                    "note Hedge {",
+                    "note OverBudget",
+                    "note HedgeOverBudget",
+                    "note Throttled",
+                    "note NotRepeatable",
+                    "note NoTime",
+                    "note Exhausted",
+                    "Throttled",
+                    "FaultInjected",
+                    "PerTryTimeout",
+                    "DeadlineExceeded",
+                    "\"fault\"",
+                    "Cancel(",
+                    "Forward(3)",
+                    "Ejected",
+                    "BreakerOpened",
+                ] {
+                    if line.contains(word) {
+                        seen.insert(word);
+                    }
+                }
+            }
+        }
+        assert_eq!(seen.len(), 17, "{seen:?}");
+    }
+}
+
+#[cfg(test)]
 proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(2000), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(10_000), ..ProptestConfig::default() })]
 
     #[test]
     fn every_request_ends_once_within_its_limits(
-        seed in any::<u64>(),
-        limits in limits(),
-        variant in 0_u8..VARIANTS,
-        ops in prop::collection::vec(op(), 1..120),
+        (seed, limits, variant, ops) in case(),
     ) {
         let trace = run(seed, limits, variant, &ops);
         prop_assert_eq!(trace, run(seed, limits, variant, &ops), "the same dice decide the same");
