@@ -119,7 +119,7 @@ pub(crate) struct Test {
     pub(crate) engine: Engine,
 
     /// How much is simulated: `full` is the production proxy and control plane, byte for byte; `fast` the same policies without
-    /// bytes, some 20 times cheaper. What needs HTTP, TLS or TCP (loss, narrow links, drains) `fast` refuses by name
+    /// bytes, ten to twenty times cheaper. What needs HTTP, TLS or TCP (loss, narrow links, drains) `fast` refuses by name
     #[arg(long, value_enum, default_value_t = Model::Full)]
     pub(crate) model: Model,
 

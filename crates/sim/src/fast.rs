@@ -4,7 +4,7 @@
 //! the draws of arrivals and service times, the schedule of faults, the book, the measures. What is modelled: a request between
 //! two sidecars is one message there and one back over a link with delay and cuts; a new connection costs the round trips of its
 //! handshakes; a message that meets a cut link is sent again as TCP would. There is no HTTP, TLS or TCP and no task: one loop
-//! over events, so that a request costs about a microsecond. What needs the rest is refused by name ([`refuse`]).
+//! over events, so that a request costs a microsecond or two. What needs the rest is refused by name ([`refuse`]).
 //!
 //! ```text
 //!   load ─▶ sidecar ─▶ wire ─▶ sidecar ─▶ app ─▶ script ─▶ sidecar ─▶ wire …

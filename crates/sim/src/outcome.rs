@@ -40,7 +40,7 @@ pub enum Model {
     /// The production proxy and control plane, byte for byte, in the world that [`RunOptions::engine`] names.
     #[default]
     Full,
-    /// The same policy core, compiler and service model without bytes: no HTTP, TLS or TCP. Some 20 times cheaper per
+    /// The same policy core, compiler and service model without bytes: no HTTP, TLS or TCP. Ten to twenty times cheaper per
     /// request; what needs bytes is refused by name. It has a world of its own, so the engine must be the default.
     Fast,
 }
