@@ -39,7 +39,7 @@ pub async fn run(host: &Host, at: SocketAddr, row: &Row, elsewhere: &dyn Elsewhe
     let speech = match row.client {
         Version::Http1 => {
             let mut reader = Reader::new(true);
-            reader.to_head = row.to_head;
+            reader.into_head = row.into_head;
             Speech::Http1(reader)
         }
         Version::Http2 => {

@@ -37,7 +37,7 @@ fn fields(lines: &str) -> Vec<(&[u8], &[u8])> {
         .map(|line| {
             let start = usize::from(line.starts_with(':'));
             let colon = start + line[start..].find(": ").expect("a field has a colon and a space");
-            (line[..colon].as_bytes(), line[colon + 2..].as_bytes())
+            (&line.as_bytes()[..colon], &line.as_bytes()[colon + 2..])
         })
         .collect()
 }

@@ -17,7 +17,7 @@ pub struct Reader {
     unread: Vec<u8>,
     responses: bool,
     /// Every response is one to HEAD.
-    pub to_head: bool,
+    pub into_head: bool,
     /// Nothing more comes.
     pub over: bool,
 }
@@ -38,7 +38,7 @@ struct Head {
 
 impl Reader {
     pub fn new(responses: bool) -> Self {
-        Self { unread: Vec::new(), responses, to_head: false, over: false }
+        Self { unread: Vec::new(), responses, into_head: false, over: false }
     }
 
     pub fn read(&mut self, bytes: &[u8]) {
@@ -112,7 +112,7 @@ impl Reader {
         let mut words = start.split(' ');
         let (start, bodiless) = if self.responses {
             let (version, status) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-            let bodiless = self.to_head || status.starts_with('1') || status == "204" || status == "304";
+            let bodiless = self.into_head || status.starts_with('1') || status == "204" || status == "304";
             let start = if version == "HTTP/1.1" { status.to_owned() } else { format!("{version} {status}") };
             (start, bodiless)
         } else {

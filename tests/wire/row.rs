@@ -53,7 +53,7 @@ pub struct Row {
     /// What the client must have got.
     pub got: String,
     /// The client asked with HEAD.
-    pub to_head: bool,
+    pub into_head: bool,
     /// The h2 client gives no window back.
     pub stingy: bool,
     /// The test peers speaking HTTP/2 do not acknowledge.
@@ -90,7 +90,7 @@ fn row(section: &'static str, claim: &'static str, client: Version) -> Row {
         replies: Vec::new(),
         seen: String::new(),
         got: String::new(),
-        to_head: false,
+        into_head: false,
         stingy: false,
         rude: false,
         opening: None,
@@ -113,7 +113,7 @@ pub fn h2(section: &'static str, claim: &'static str) -> Row {
 
 impl Row {
     /// The upstream speaks HTTP/2.
-    pub fn to_h2(mut self) -> Self {
+    pub fn into_h2(mut self) -> Self {
         self.upstream = Protocol::Http2;
         self
     }
@@ -244,8 +244,8 @@ impl Row {
         self.got(text)
     }
 
-    pub fn to_head(mut self) -> Self {
-        self.to_head = true;
+    pub fn into_head(mut self) -> Self {
+        self.into_head = true;
         self
     }
 

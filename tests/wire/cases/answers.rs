@@ -185,7 +185,7 @@ fn broken() -> Vec<Row> {
         answer(
             "9110 §5.5",
             "a NUL in a value is an error",
-            "HTTP/1.1 200 OK\nx-a: 1\02\ncontent-length: 2\n\nok",
+            "HTTP/1.1 200 OK\nx-a: 1\x002\ncontent-length: 2\n\nok",
             RESET,
         ),
         h1("9112 §9.5", "an upstream that resets instead of answering is told so")

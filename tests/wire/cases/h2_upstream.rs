@@ -9,7 +9,7 @@ const POST: &str = ":authority: app, :method: POST, :path: /, :scheme: http";
 const RESET: &str = "503 content-length: 0, squall-reason: reset";
 
 fn asks(section: &'static str, claim: &'static str) -> Row {
-    h1(section, claim).to_h2().sends("GET / HTTP/1.1\nhost: app\n\n").seen(GET)
+    h1(section, claim).into_h2().sends("GET / HTTP/1.1\nhost: app\n\n").seen(GET)
 }
 
 /// An answer that is malformed, or breaks the connection.
@@ -29,40 +29,40 @@ pub fn rows() -> Vec<Row> {
 fn requests() -> Vec<Row> {
     vec![
         asks("9113 §8.3.1", "a request line and Host become pseudo-headers").got("204"),
-        h1("9113 §8.3.1", "so does a target in absolute-form").to_h2().sends("GET http://app/a?b HTTP/1.1\nhost: other\n\n").seen(":authority: app, :method: GET, :path: /a?b, :scheme: http").got("204"),
-        h1("9113 §8.3.1", "OPTIONS * stays *").to_h2().sends("OPTIONS * HTTP/1.1\nhost: app\n\n").seen(":authority: app, :method: OPTIONS, :path: *, :scheme: http, content-length: 0").got("204"),
+        h1("9113 §8.3.1", "so does a target in absolute-form").into_h2().sends("GET http://app/a?b HTTP/1.1\nhost: other\n\n").seen(":authority: app, :method: GET, :path: /a?b, :scheme: http").got("204"),
+        h1("9113 §8.3.1", "OPTIONS * stays *").into_h2().sends("OPTIONS * HTTP/1.1\nhost: app\n\n").seen(":authority: app, :method: OPTIONS, :path: *, :scheme: http, content-length: 0").got("204"),
         h1("9113 §8.2.2", "fields of a connection do not reach HTTP/2")
-            .to_h2()
+            .into_h2()
             .sends("GET / HTTP/1.1\nhost: app\nconnection: x-hop, keep-alive\nx-hop: 1\nkeep-alive: timeout=5\nproxy-connection: x\nupgrade: h2c\nte: gzip\n\n")
             .seen(GET)
             .got("204"),
-        h1("9113 §8.2.2", "TE: trailers reaches HTTP/2").to_h2().sends("GET / HTTP/1.1\nhost: app\nte: trailers, gzip\nconnection: te\n\n").seen(format!("{GET}, te: trailers")).got("204"),
-        h1("9113 §8.2", "names are sent in lower case").to_h2().sends("GET / HTTP/1.1\nHOST: app\nX-Loud: YES\n\n").seen(format!("{GET}, x-loud: YES")).got("204"),
-        h1("9113 §8.1", "chunks become DATA").to_h2().sends("POST / HTTP/1.1\nhost: app\ntransfer-encoding: chunked\n\n3\nhel\n2\nlo\n0\n\n").seen(format!("{POST} \"hello\"")).got("204"),
-        h1("9113 §8.1.1", "a length is kept").to_h2().sends("POST / HTTP/1.1\nhost: app\ncontent-length: 5\n\nhello").seen(format!("{POST}, content-length: 5 \"hello\"")).got("204"),
-        h1("9113 §8.1", "trailers pass").to_h2().sends("POST / HTTP/1.1\nhost: app\ntransfer-encoding: chunked\n\n5\nhello\n0\nx-sum: 1\n\n").seen(format!("{POST} \"hello\" +x-sum: 1")).got("204"),
+        h1("9113 §8.2.2", "TE: trailers reaches HTTP/2").into_h2().sends("GET / HTTP/1.1\nhost: app\nte: trailers, gzip\nconnection: te\n\n").seen(format!("{GET}, te: trailers")).got("204"),
+        h1("9113 §8.2", "names are sent in lower case").into_h2().sends("GET / HTTP/1.1\nHOST: app\nX-Loud: YES\n\n").seen(format!("{GET}, x-loud: YES")).got("204"),
+        h1("9113 §8.1", "chunks become DATA").into_h2().sends("POST / HTTP/1.1\nhost: app\ntransfer-encoding: chunked\n\n3\nhel\n2\nlo\n0\n\n").seen(format!("{POST} \"hello\"")).got("204"),
+        h1("9113 §8.1.1", "a length is kept").into_h2().sends("POST / HTTP/1.1\nhost: app\ncontent-length: 5\n\nhello").seen(format!("{POST}, content-length: 5 \"hello\"")).got("204"),
+        h1("9113 §8.1", "trailers pass").into_h2().sends("POST / HTTP/1.1\nhost: app\ntransfer-encoding: chunked\n\n5\nhello\n0\nx-sum: 1\n\n").seen(format!("{POST} \"hello\" +x-sum: 1")).got("204"),
         h1("9113 §8.2.2", "framing and fields of a connection in trailers do not pass")
-            .to_h2()
+            .into_h2()
             .sends("POST / HTTP/1.1\nhost: app\ntransfer-encoding: chunked\n\n5\nhello\n0\ntransfer-encoding: x\ncontent-length: 7\nconnection: x\nhost: b\nx-sum: 1\n\n")
             .seen(format!("{POST} \"hello\" +x-sum: 1"))
             .got("204"),
         h1("9112 §8", "a body that breaks off is a reset, not an end")
-            .to_h2()
+            .into_h2()
             .sends("POST / HTTP/1.1\nhost: app\ntransfer-encoding: chunked\n\n5\nhello\n")
             .when_upstream_has_heads(1)
             .half_closes()
             .seen(format!("{POST} \"hello\" rst INTERNAL_ERROR"))
             .got("closed"),
-        h2("9113 §8.3.1", "HTTP/2 in, HTTP/2 out").to_h2().get(1, "").seen(GET).got("1: 204"),
+        h2("9113 §8.3.1", "HTTP/2 in, HTTP/2 out").into_h2().get(1, "").seen(GET).got("1: 204"),
         h2("9113 §8.1", "trailers pass from end to end")
-            .to_h2()
+            .into_h2()
             .post(1, "te: trailers")
             .frames(&[frames::data(1, 0, b"hello"), frames::headers(1, END_STREAM, "x-sum: 1")])
             .answers_frames(&[frames::headers(1, 0, ":status: 200"), frames::data(1, 0, b"ok"), frames::headers(1, END_STREAM, "grpc-status: 0")])
             .seen(format!("{POST}, te: trailers \"hello\" +x-sum: 1"))
             .got("1: 200 \"ok\" +grpc-status: 0"),
         h2("9113 §5.4.2", "a caller's reset is passed on")
-            .to_h2()
+            .into_h2()
             .post(1, "")
             .frames(&[frames::data(1, 0, b"hello")])
             .when_upstream_has_heads(1)
@@ -158,7 +158,7 @@ fn refusals() -> Vec<Row> {
             .answers_frames_and_closes(&[goaway(1, 0), frames::headers(1, END_STREAM, ":status: 204")])
             .got("204"),
         h1("9113 §6.8", "after a GOAWAY the next request takes another connection")
-            .to_h2()
+            .into_h2()
             .sends("GET / HTTP/1.1\nhost: app\n\n")
             .reads(1)
             .when_upstream_has_ended(1)
@@ -196,14 +196,14 @@ fn refusals() -> Vec<Row> {
             head
         }),
         h1("9113 §3.4", "an upstream that does not speak HTTP/2 is no upstream")
-            .to_h2()
+            .into_h2()
             .greeting(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n".to_vec())
             .sends("GET / HTTP/1.1\nhost: app\n\n")
             .answers_raw("")
             .seen(GET)
             .got(RESET),
         h1("9113 §5.1.2", "an upstream's limit of streams is kept: the second request waits for the first")
-            .to_h2()
+            .into_h2()
             .greeting(frames::settings(&[(1, 0), (3, 1)]))
             .sends("GET / HTTP/1.1\nhost: app\n\n")
             .reads(1)
@@ -211,7 +211,7 @@ fn refusals() -> Vec<Row> {
             .seen(format!("{GET} ;; {GET}"))
             .got("204 ;; 204"),
         h1("9113 §6.9", "an upstream that gives no window gets no body, and is given up")
-            .to_h2()
+            .into_h2()
             .greeting(frames::settings(&[(1, 0), (4, 0)]))
             .sends("GET / HTTP/1.1\nhost: app\n\n")
             .reads(1)

@@ -85,7 +85,7 @@ fn methods() -> Vec<Row> {
             .sends("CONNECT app:80 HTTP/1.1\nhost: app:80\n\n")
             .got("501 content-length: 0, squall-reason: connect"),
         h1("9110 §9.3.2", "an answer to HEAD keeps its Content-Length and has no body")
-            .to_head()
+            .into_head()
             .sends("HEAD /1 HTTP/1.1\nhost: app\n\n")
             .reads(1)
             .sends("HEAD /2 HTTP/1.1\nhost: app\n\n")
