@@ -204,7 +204,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
     let [csv, junit, history] = &runs[0].1;
     assert_eq!(csv.lines().count(), 1 + 6, "{csv}");
     assert!(csv.starts_with("scenario,seed,engine,model,verdict,digest,"), "{csv}");
-    assert!(csv.contains("\ncrash,1,event,pass,") && csv.contains("\nhopeless,3,event,fail,"), "{csv}");
+    assert!(csv.contains("\ncrash,1,event,full,pass,") && csv.contains("\nhopeless,3,event,full,fail,"), "{csv}");
     assert_eq!(junit.matches("<testcase ").count(), 6);
     assert_eq!(junit.matches("<failure ").count(), 3);
     assert_eq!(history.lines().filter(|line| line.starts_with("{\"run\":")).count(), 6);

@@ -82,5 +82,10 @@ fn wrong_input_is_exit_code_2() {
 
 #[test]
 fn help_teaches_how_answers_are_graded() {
-    check(&["--help"], 0, &["1.5 × its tolerance", "Examples:\n  squall validate ", "Exit codes:", "--quick"], &[]);
+    check(
+        &["--help"],
+        0,
+        &["its tolerance plus the error", "Examples:\n  squall validate ", "Exit codes:", "--quick"],
+        &[],
+    );
 }
