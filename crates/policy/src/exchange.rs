@@ -58,7 +58,7 @@ pub enum Step {
     /// Send the request to this endpoint now, beside tries that are under way. Report with `on_head` or `on_failure`; keep
     /// calling `step` meanwhile only after an `on_*`.
     Try(Attempt),
-    /// Nothing to do before `until` (call [`Exchange::on_deadline`] then) or an event (`on_*`, a granted [`Ticket`]).
+    /// Nothing to do before `until` (call [`Exchange::on_deadline`] then) or an event (`on_*`, a granted [`Ticket`](crate::Ticket)).
     Wait {
         /// `None`: only an event can move it.
         until: Option<Instant>,

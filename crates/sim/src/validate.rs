@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Everything runs in two layers, so that a mismatch says which is wrong: `fast` is the policy core and the service model
-//! without bytes, `full` the whole thing. See [`grade`] for what passes.
+//! without bytes, `full` the whole thing. What passes is written in scenarios/README.md.
 
 mod answers;
 mod grade;
