@@ -85,7 +85,13 @@ fn a_mesh_of_processes_serves_changes_and_outlives_its_control_plane() {
     stock.line("a mesh is in force");
 
     // Through both sidecars. The application sees who called, as his certificate proved.
-    let answer = get(&outbound, "stock", "/items");
+    let mut answer = get(&outbound, "stock", "/items");
+    while answer.header("squall-reason") == "unknown-port" {
+        // The endpoints have come to both, and the port to serve not yet.
+        assert_eq!(answer.status, 503, "{answer:?}");
+        stock.line("a mesh is in force");
+        answer = get(&outbound, "stock", "/items");
+    }
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.line("path"), "/items");
     assert!(answer.line("x-forwarded-client-cert").contains(FRONT), "{answer:?}");

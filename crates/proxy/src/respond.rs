@@ -39,8 +39,8 @@ pub(crate) struct Reply {
 impl Reply {
     /// There is no mesh yet.
     pub(crate) const NOT_READY: Self = Self::new(503, 14, "not-ready");
-    /// The mesh does not know the application's port.
-    pub(crate) const UNKNOWN_PORT: Self = Self::new(404, 12, "unknown-port");
+    /// The mesh does not know the application's port, perhaps not yet: others may learn of an endpoint before its own sidecar does.
+    pub(crate) const UNKNOWN_PORT: Self = Self::new(503, 14, "unknown-port");
     /// The caller's body stood still for longer than the route's idle time-out.
     pub(crate) const IDLE: Self = Self::new(408, 4, "idle-timeout");
 

@@ -217,6 +217,6 @@ fn a_port_that_the_mesh_does_not_know_is_refused() {
         let other = Inbound { limits: Limits::default(), rate: None, protocol: Protocol::Http1 };
         proxy.update(&Mesh { inbound: [(1, other)].into(), ..Mesh::default() });
         let response = get(&host, at, "/").await;
-        assert_eq!((response.status().as_u16(), header(&response, "squall-reason")), (404, "unknown-port"));
+        assert_eq!((response.status().as_u16(), header(&response, "squall-reason")), (503, "unknown-port"));
     });
 }

@@ -537,7 +537,7 @@ impl Own {
     /// There is no mesh yet.
     const NOT_READY: Self = Self { status: 503, grpc: 14, reason: "not-ready", retry_after: None };
     /// The mesh does not know the application's port.
-    const UNKNOWN_PORT: Self = Self { status: 404, grpc: 12, reason: "unknown-port", retry_after: None };
+    const UNKNOWN_PORT: Self = Self { status: 503, grpc: 14, reason: "unknown-port", retry_after: None };
 }
 
 impl From<LocalReply> for Own {
