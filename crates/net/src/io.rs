@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::splice::Kernel;
+
 /// A boxed future that may move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -31,9 +33,15 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
 
     /// The address of this side.
     fn local(&self) -> SocketAddr;
+
+    /// The kernel's own connection, if reading and writing is nothing but reading and writing that one: then bytes can be moved
+    /// without passing through the process. `None` by default.
+    fn kernel(&self) -> Option<Kernel<'_>> {
+        None
+    }
 }
 
-/// What one way of a relay carried.
+/// What both ways of a relay carried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Relayed {
     /// Bytes from the first to the second connection.

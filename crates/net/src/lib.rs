@@ -3,6 +3,7 @@
 //! Nothing above this crate opens a socket or reads a clock. One binary holds the real world ([`tcp::Tcp`]) and the
 //! simulated ones (in `squall-sim`); the proxy and the control plane cannot tell which they run in.
 
+pub mod detect;
 pub mod exposition;
 mod host;
 pub mod http;
@@ -13,9 +14,15 @@ mod keys;
 pub mod loopback;
 pub mod page;
 pub mod pem;
+mod prefixed;
 pub mod process;
+mod relay;
+mod splice;
 pub mod tcp;
 pub mod tls;
 
 pub use host::{Clock, Host, Task, Tasks, Wall, after, catch_panic, timeout};
 pub use io::{Accepted, BoxFuture, Conn, Io, Listener, Net, Relayed};
+pub use prefixed::prefixed;
+pub use relay::{Carried, RelayEnd, RelayLimits, RelayOutcome, relay};
+pub use splice::Kernel;

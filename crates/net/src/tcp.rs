@@ -14,6 +14,7 @@ use squall_policy::{Instant, Rng};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use crate::splice::Kernel;
 use crate::{Accepted, BoxFuture, Clock, Conn, Host, Io, Listener, Net, Task, Tasks, Wall, catch_panic};
 
 /// Connections that wait to be accepted, per listener; the kernel cuts it to `net.core.somaxconn`.
@@ -175,7 +176,8 @@ impl Listener for OsListener {
 /// Where a connection that a firewall rule (`REDIRECT`) brought here was going.
 fn original_destination(stream: &TcpStream) -> Option<SocketAddr> {
     let socket = SockRef::from(stream);
-    let v6 = stream.local_addr().ok()?.is_ipv6();
+    // A listener for both families has IPv4 connections too, by addresses mapped into IPv6.
+    let v6 = stream.local_addr().ok()?.ip().to_canonical().is_ipv6();
     let found = if v6 { socket.original_dst_v6() } else { socket.original_dst_v4() };
     found.ok()?.as_socket()
 }
@@ -256,6 +258,11 @@ impl Io for TcpConn {
             // Closing with a linger time of zero sends RST. It fails only if the connection is gone already.
             let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         }
+    }
+
+    fn kernel(&self) -> Option<Kernel<'_>> {
+        // An error that was met is the reader's, who must not miss it.
+        self.stream.as_ref().filter(|_| self.failed.is_none()).map(Kernel)
     }
 
     fn peer(&self) -> SocketAddr {
