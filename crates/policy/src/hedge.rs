@@ -77,7 +77,7 @@ impl Quantile {
             return None;
         }
         // Looking at every bucket is dear, and a few samples among many change little.
-        if self.known.is_none() || self.fresh * 32 >= count {
+        if self.known.is_none() || mutant!("percentile-is-never-updated", self.fresh * 32 >= count, false) {
             self.fresh = 0;
             self.known = Some(self.look(count));
         }
@@ -168,6 +168,16 @@ mod tests {
         assert!((94_000..96_000).contains(&found), "{found}");
         assert!(quantile.get(at(9_999)).is_some());
         assert_eq!(quantile.get(at(10_000)), None, "the window is over");
+    }
+
+    #[test]
+    fn the_answer_follows_the_samples() {
+        let mut quantile = quantile(500, 1, 1000);
+        for (samples, ms) in [(100, 10), (300, 100), (1000, 20)] {
+            (0..samples).for_each(|_| quantile.observe(at(0), Duration::from_millis(ms)));
+            let found = quantile.get(at(1)).expect("enough is known").as_micros() as u64;
+            assert!(found.abs_diff(ms * 1000) < ms * 20, "{found} after {samples} of {ms} ms");
+        }
     }
 
     /// The p95 of an exponential with mean 1 is 2.9957.

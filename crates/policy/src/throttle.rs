@@ -36,10 +36,12 @@ impl Throttle {
     /// A try wants to be sent: counts it, and says whether it may.
     pub(crate) fn admits(&mut self, now: Instant, dice: &mut Rng) -> bool {
         let [requests, accepts] = self.counts.sums(now);
-        self.counts.add(now, REQUESTS, 1);
         let wanted = requests.saturating_mul(1000);
         let over = wanted.saturating_sub(accepts.saturating_mul(u64::from(self.k_permille)));
-        over == 0 || dice.below((requests + 1).saturating_mul(1000)) >= over
+        let all = mutant!("throttle-refuses-all-for-ever", (requests + 1).saturating_mul(1000), over.max(1));
+        let admits = over == 0 || dice.below(all) >= over;
+        self.counts.add(now, REQUESTS, mutant!("throttle-forgets-what-it-refused", 1, u64::from(admits)));
+        admits
     }
 
     /// A try was not refused.
@@ -50,7 +52,8 @@ impl Throttle {
 
 /// Whether a backend that answers so has accepted the request.
 pub(crate) fn accepts(answer: Answer) -> bool {
-    !matches!(answer.status, 429 | 503) && !matches!(answer.grpc, Some(8 | 14))
+    let refuses = mutant!("a-503-is-accepted", matches!(answer.status, 429 | 503), answer.status == 429);
+    !refuses && !matches!(answer.grpc, Some(8 | 14))
 }
 
 #[cfg(test)]

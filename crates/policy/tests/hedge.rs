@@ -193,6 +193,36 @@ fn a_percentile_needs_its_samples_first() {
     }
 }
 
+/// Firsts hang, hedges take 50 ms: the two-fifths quantile is that of the firsts, which were given up after their delay and
+/// 50 ms, and neither the 50 ms of hedges nor the 10 ms of the quick ones before.
+#[test]
+fn a_percentile_is_that_of_tries_that_are_no_hedges_also_of_those_that_lost() {
+    let after = HedgeAfter::Percentile { permille: 400, min_samples: 20, window: Duration::from_secs(600) };
+    let mut backend =
+        backend(BackendPolicy { hedging: Some(Hedging { after, ..Hedging::default() }), ..BackendPolicy::default() });
+    for _ in 0..20 {
+        let (mut exchange, _) = begin(&mut backend, GET);
+        exchange.on_head(ms(10), &mut backend, 1, answer(200));
+        assert_eq!(exchange.step(ms(10), &mut backend), Step::Forward(1));
+        finish(exchange, &mut backend, 10);
+    }
+    let mut delay = Duration::ZERO;
+    for _ in 0..100 {
+        let (mut exchange, _) = begin(&mut backend, GET);
+        let Step::Wait { until: Some(until), .. } = exchange.step(ms(0), &mut backend) else { panic!("it hedges") };
+        delay = until.since(ms(0));
+        exchange.on_deadline(until, &mut backend, Replay::AtOnce);
+        let Step::Try(hedge) = exchange.step(until, &mut backend) else { panic!("budgets allow it") };
+        let answered = until + Duration::from_millis(50);
+        exchange.on_head(answered, &mut backend, hedge.number, answer(200));
+        assert_eq!(exchange.step(answered, &mut backend), Step::Cancel(1));
+        assert_eq!(exchange.step(answered, &mut backend), Step::Forward(2));
+        exchange.on_body_end(answered, &mut backend, Ended::Complete { grpc: None });
+        assert_eq!(exchange.step(answered, &mut backend), Step::Done);
+    }
+    assert!(delay > Duration::from_millis(58), "{delay:?}");
+}
+
 #[test]
 fn a_client_that_is_refused_too_often_refuses_by_itself() {
     let throttle = Some(ClientThrottle { k_permille: 1000, ..ClientThrottle::default() });

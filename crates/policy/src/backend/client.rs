@@ -88,6 +88,12 @@ impl Backend {
         self.client.budgets.withdraw(now, placed.saturating_add(queued))
     }
 
+    /// Takes one without leave.
+    #[cfg(squall_mutants)]
+    pub(crate) fn take_unasked(&mut self) -> Option<u64> {
+        self.client.budgets.take_unasked()
+    }
+
     /// What was withdrawn is over.
     pub(crate) fn on_retry_over(&mut self) {
         self.client.budgets.on_retry_over();

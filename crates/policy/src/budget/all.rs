@@ -84,7 +84,11 @@ impl Budgets {
     /// Takes a retry while `requests` are under way, and says what is left in thousandths of a retry, by the tightest
     /// of those that count them. `Err`: one of them refuses. Give it back with [`Budgets::on_retry_over`].
     pub(crate) fn withdraw(&mut self, now: Instant, requests: u32) -> Result<Option<u64>, Refused> {
-        if self.limits.share.is_some_and(|share| !share.allows(requests, self.under_way)) {
+        if self
+            .limits
+            .share
+            .is_some_and(|share| !share.allows(requests, mutant!("share-counts-no-retries", self.under_way, 0)))
+        {
             return Err(Refused);
         }
         if self.bucket.as_ref().is_some_and(|bucket| !bucket.allows())
@@ -95,11 +99,14 @@ impl Budgets {
         }
         // The last: it is charged as it is asked.
         let window = match &mut self.window {
-            Some(window) => Some(window.withdraw(now).ok_or(Refused)?),
+            Some(window) => {
+                let left = mutant!("budget-counted-at-completion", window.withdraw(now), window.would_withdraw(now));
+                Some(left.ok_or(Refused)?)
+            }
             None => None,
         };
         let bucket = self.bucket.as_mut().map(|bucket| {
-            bucket.take();
+            mutant!("bucket-takes-nothing", bucket.take(), ());
             bucket.left()
         });
         let throttling = self.throttling.as_ref().map(Throttling::left);
@@ -107,9 +114,24 @@ impl Budgets {
         Ok([window, bucket, throttling].into_iter().flatten().min())
     }
 
+    /// Takes from the window now.
+    #[cfg(squall_mutants)]
+    fn charge(&mut self, left: u32) -> u32 {
+        self.window.as_mut().map_or((), RetryBudget::charge);
+        left
+    }
+
+    /// Takes one without leave.
+    #[cfg(squall_mutants)]
+    pub(crate) fn take_unasked(&mut self) -> Option<u64> {
+        self.under_way += 1;
+        None
+    }
+
     /// A retry's try is over, or will not be sent.
     pub(crate) fn on_retry_over(&mut self) {
-        self.under_way = self.under_way.checked_sub(1).expect("each retry is over once");
+        let left = self.under_way.checked_sub(1).expect("each retry is over once");
+        self.under_way = mutant!("budget-counted-at-completion", left, self.charge(left));
     }
 
     #[cfg(any(test, feature = "harness"))]

@@ -27,7 +27,7 @@ impl Bucket {
 
     pub(crate) fn on_first_try(&mut self) {
         let grown = self.tokens + u64::from(self.config.deposit_permille);
-        self.tokens = grown.min(u64::from(self.config.size) * 1000);
+        self.tokens = mutant!("bucket-grows-past-its-size", grown.min(u64::from(self.config.size) * 1000), grown);
     }
 
     pub(crate) fn allows(&self) -> bool {

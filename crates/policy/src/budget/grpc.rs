@@ -34,7 +34,8 @@ impl Throttling {
     }
 
     pub(crate) fn allows(&self) -> bool {
-        self.tokens * 2 > u64::from(self.config.max_tokens) * 1000
+        let (twice, most) = (self.tokens * 2, u64::from(self.config.max_tokens) * 1000);
+        mutant!("grpc-throttling-lets-the-half-through", twice > most, twice >= most)
     }
 
     /// Failures that it stands yet.

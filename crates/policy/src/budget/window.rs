@@ -42,7 +42,8 @@ impl RetryBudget {
 
     /// A request's first try is sent.
     pub(crate) fn deposit(&mut self, now: Instant) {
-        self.add(now, i64::from(self.config.percent) * 10);
+        let percent = i64::from(self.config.percent);
+        self.add(now, mutant!("budget-ratio-cut-to-integers", percent * 10, (percent + 99) / 100 * RETRY));
     }
 
     /// Takes a retry, and says what is left in thousandths; `None`: the budget is empty.
@@ -52,6 +53,19 @@ impl RetryBudget {
         }
         self.add(now, -RETRY);
         Some(u64::try_from(self.left(now)).unwrap_or(0))
+    }
+
+    /// As [`RetryBudget::withdraw`], but takes nothing yet.
+    #[cfg(squall_mutants)]
+    pub(crate) fn would_withdraw(&mut self, now: Instant) -> Option<u64> {
+        u64::try_from(self.left(now) - RETRY).ok()
+    }
+
+    /// Takes a retry now that it is over.
+    #[cfg(squall_mutants)]
+    pub(crate) fn charge(&mut self) {
+        self.slices[(self.current % SLICES) as usize] -= RETRY;
+        self.sum -= RETRY;
     }
 
     fn left(&mut self, now: Instant) -> i64 {
@@ -75,7 +89,7 @@ impl RetryBudget {
         }
         for expired in self.current + 1..=number.min(self.current + SLICES) {
             let slice = &mut self.slices[(expired % SLICES) as usize];
-            self.sum -= std::mem::take(slice);
+            self.sum -= mutant!("budget-never-expires", std::mem::take(slice), 0);
         }
         self.current = number;
     }

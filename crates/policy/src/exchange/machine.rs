@@ -87,7 +87,8 @@ impl Exchange {
         retry: Option<&RetryPolicy>,
     ) -> Self {
         let limits = [timeouts.request, timeouts.stream].map(|span| span.map(|span| now + span));
-        let deadline = limits.into_iter().fold(facts.deadline, earlier);
+        let callers = mutant!("callers-deadline-is-forgotten", facts.deadline, None);
+        let deadline = limits.into_iter().fold(callers, earlier);
         let mut exchange = Self {
             ticket: backend.issue_ticket(),
             idempotent: facts.idempotent,
@@ -333,7 +334,7 @@ impl Exchange {
 
     /// The caller went away: hands everything back.
     pub fn cancel(&mut self, now: Instant, backend: &mut Backend) {
-        if std::mem::take(&mut self.owes) {
+        if mutant!("retry-of-who-left-stays-under-way", std::mem::take(&mut self.owes), false) {
             backend.on_retry_over();
         }
         if self.is_trying() {
@@ -417,7 +418,7 @@ impl Exchange {
     fn begin_try(&mut self, now: Instant, backend: &mut Backend, kind: Kind) -> Option<Step> {
         self.owes = false;
         let until = earlier(self.per_try.map(|span| now + span), self.deadline);
-        if self.is_late(now) {
+        if mutant!("tries-begin-after-the-deadline", self.is_late(now), false) {
             return self.give_up(now, backend, kind, Reason::DeadlineExceeded);
         }
         let Some((delay, abort)) = self.injection.as_ref().and_then(|injection| backend.draw_fault(injection)) else {
@@ -439,7 +440,7 @@ impl Exchange {
         until: Option<Instant>,
         number: Option<AttemptNumber>,
     ) -> Option<Step> {
-        if self.is_late(now) {
+        if mutant!("tries-begin-after-the-deadline", self.is_late(now), false) {
             return self.give_up(now, backend, kind, Reason::DeadlineExceeded);
         }
         if self.is_trying() {
@@ -515,7 +516,7 @@ impl Exchange {
         // The settings may be others than when it was planned.
         let hedging = backend.policy().hedging.filter(|hedging| self.hedges + 1 < hedging.attempts);
         let Some(hedging) = hedging else { return };
-        let note = match backend.withdraw(now) {
+        let note = match mutant!("hedge-outside-the-budget", backend.withdraw(now), Ok(backend.take_unasked())) {
             Ok(budget_left) if backend.admits(now) => {
                 self.owes = true;
                 RetryNote::Hedge { hedge: self.hedges + 1, of: hedging.attempts - 1, after, budget_left }
@@ -614,7 +615,7 @@ impl Exchange {
         let drawn = backend.draw_wait(&rules.backoff, retry, self.waited);
         let wait = drawn.max(fault.retry_after());
         let until = now + wait;
-        if self.deadline.is_some_and(|deadline| until >= deadline) {
+        if mutant!("retry-waits-past-the-deadline", self.deadline, None).is_some_and(|deadline| until >= deadline) {
             self.notes.push(RetryNote::NoTime);
             return false;
         }
@@ -702,7 +703,8 @@ impl Exchange {
     /// Ends every try under way.
     fn end_tries(&mut self, now: Instant, backend: &mut Backend, how: End) {
         while let Some(one) = self.take(|_| true) {
-            self.cancels.extend(one.end(now, backend, how));
+            let running = one.end(now, backend, how);
+            self.cancels.extend(mutant!("loser-is-not-cancelled", running, running.filter(|_| how != End::Lost)));
         }
     }
 

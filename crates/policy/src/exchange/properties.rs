@@ -39,6 +39,8 @@ fn rank(kind: u8, deadline_ms: Option<u64>) -> Rank {
 struct Live {
     exchange: Exchange,
     idempotent: bool,
+    /// The caller's own.
+    deadline: Option<Instant>,
     retries: u32,
     /// The tries in flight, and those whose head was told and not yet decided about.
     trying: BTreeSet<AttemptNumber>,
@@ -158,6 +160,7 @@ impl World {
                 let live = Live {
                     exchange,
                     idempotent,
+                    deadline,
                     retries: retry.map_or(0, |retry| retry.retries),
                     trying: BTreeSet::new(),
                     headed: BTreeSet::new(),
@@ -292,7 +295,8 @@ impl World {
                     live.begun = live.begun.max(attempt.number);
                     let [retries, hedges] = live.decided;
                     assert!(live.begun <= 1 + retries + hedges, "tries stay within 1 + retries + hedges");
-                    assert!(live.exchange.deadline().is_none_or(|at| self.now < at), "no try after the deadline");
+                    let deadlines = [live.deadline, live.exchange.deadline()];
+                    assert!(deadlines.iter().flatten().all(|at| self.now < *at), "no try after the deadline");
                     assert!(attempt.until.is_none_or(|until| self.now < until), "no try that is over");
                     live.trying.insert(attempt.number);
                     assert!(live.trying.len() <= 3, "as many at once as hedging says");

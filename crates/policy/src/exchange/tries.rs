@@ -90,7 +90,7 @@ impl Try {
         match how {
             End::Lost => {
                 backend.on_lost(now, &permit);
-                self.kind.sample(now, backend, took);
+                mutant!("losers-are-no-samples", self.kind.sample(now, backend, took), ());
             }
             End::OutOfTime => {
                 backend.judge(now, &permit, Verdict::NO_ANSWER, took);
@@ -117,7 +117,7 @@ impl Kind {
     pub(super) fn sample(self, now: Instant, backend: &mut Backend, took: std::time::Duration) {
         match self {
             Self::First | Self::Retry => backend.on_latency(now, took),
-            Self::Hedge => {}
+            Self::Hedge => mutant!("hedges-are-samples", (), backend.on_latency(now, took)),
         }
     }
 }
