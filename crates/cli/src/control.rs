@@ -78,8 +78,8 @@ pub(crate) struct ControlArgs {
 
 fn life(text: &str) -> Result<Duration, String> {
     let life = units::duration(text)?;
-    let (least, most) = (Duration::from_secs(60), Duration::from_secs(365 * 24 * 3600));
-    if (least..=most).contains(&life) { Ok(life) } else { Err("must be between 1m and 8760h".into()) }
+    let (least, most) = (Duration::from_secs(2), Duration::from_secs(365 * 24 * 3600));
+    if (least..=most).contains(&life) { Ok(life) } else { Err("must be between 2s and 8760h".into()) }
 }
 
 pub(crate) fn run(args: &ControlArgs, screen: Screen) -> Exit {

@@ -56,13 +56,17 @@ pub(crate) async fn unless<T>(a: impl Future<Output = T>, b: impl Future<Output 
     .await
 }
 
-/// Accepts until the proxy drains. Waits first for what a request needs.
+/// Accepts until the proxy drains. Waits first for what a request needs; connections wait in the listener until then. A port that
+/// the mesh does not name yet is such a thing: others may learn of an endpoint before its own sidecar does.
 pub(crate) async fn accept(gate: Arc<Gate>, mut listener: Box<dyn Listener>, purpose: Purpose) {
     let _running = gate.running.mark();
     let needs = async {
         gate.view.wait().await;
-        if let Purpose::Inbound { secure: true, .. } = purpose {
-            gate.keyring.wait().await;
+        if let Purpose::Inbound { port, secure } = purpose {
+            gate.view.wait_inbound(port).await;
+            if secure {
+                gate.keyring.wait().await;
+            }
         }
     };
     if unless(needs, gate.draining.wait()).await.is_none() {

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::Notify;
+
 use squall_policy::{BackendName, BackendPolicy, Balancing, Endpoint, Inbound, Mesh, RouteTable, VirtualHost};
 
 use crate::admit::Cell;
@@ -45,11 +47,20 @@ pub(crate) struct View {
     pod: Arc<str>,
     current: Mutex<Option<Arc<Snapshot>>>,
     here: Signal,
+    /// Another mesh came.
+    changed: Notify,
 }
 
 impl View {
     pub(crate) fn new(core: &Arc<Core>, listeners: Vec<InboundListener>, pod: &str) -> Self {
-        Self { core: Arc::clone(core), listeners, pod: pod.into(), current: Mutex::new(None), here: Signal::default() }
+        Self {
+            core: Arc::clone(core),
+            listeners,
+            pod: pod.into(),
+            current: Mutex::new(None),
+            here: Signal::default(),
+            changed: Notify::new(),
+        }
     }
 
     /// The mesh now; `None`: none has come yet.
@@ -64,6 +75,19 @@ impl View {
     /// Ready when there is a mesh.
     pub(crate) async fn wait(&self) {
         self.here.wait().await;
+    }
+
+    /// Ready when a mesh names this port of the application.
+    pub(crate) async fn wait_inbound(&self, port: u16) {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            // Registered before the look: a mesh in between is not missed.
+            changed.as_mut().enable();
+            if self.current().is_some_and(|mesh| mesh.inbound(port).is_some()) {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Puts a mesh in force.
@@ -104,6 +128,7 @@ impl View {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
         self.core.record(self.core.host.now(), &Record::MeshApplied { version });
         self.here.raise();
+        self.changed.notify_waiters();
     }
 
     fn application(&self, listener: &InboundListener) -> Endpoint {

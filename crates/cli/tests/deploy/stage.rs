@@ -36,7 +36,7 @@ pub(crate) fn write(path: &Path, text: &str) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the thread ends with the process it listens to, or with the test's own")]
-fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+pub(crate) fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     std::thread::spawn(work)
 }
 
