@@ -30,6 +30,8 @@ mod h2_upstream;
 mod heads;
 #[path = "wire/cases/hops.rs"]
 mod hops;
+#[path = "wire/cases/upgrades.rs"]
+mod upgrades;
 
 use row::Row;
 
@@ -39,6 +41,7 @@ fn rows() -> Vec<Row> {
         framing::rows(),
         heads::rows(),
         hops::rows(),
+        upgrades::rows(),
         answers::rows(),
         h2_heads::rows(),
         h2_frames::rows(),

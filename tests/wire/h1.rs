@@ -20,6 +20,8 @@ pub struct Reader {
     pub into_head: bool,
     /// Nothing more comes.
     pub over: bool,
+    /// No HTTP any more: each line is a message.
+    pub raw: bool,
 }
 
 enum Framing {
@@ -38,7 +40,7 @@ struct Head {
 
 impl Reader {
     pub fn new(responses: bool) -> Self {
-        Self { unread: Vec::new(), responses, into_head: false, over: false }
+        Self { unread: Vec::new(), responses, into_head: false, over: false, raw: false }
     }
 
     pub fn read(&mut self, bytes: &[u8]) {
@@ -52,6 +54,11 @@ impl Reader {
 
     /// Text of the next message, if it is whole; at the end of the connection also of one that is not.
     pub fn next(&mut self) -> Option<String> {
+        if self.raw {
+            let end = self.unread.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+            let end = end.or((self.over && !self.unread.is_empty()).then_some(self.unread.len()))?;
+            return Some(body_text(&self.unread.drain(..end).collect::<Vec<_>>()));
+        }
         let Some(head) = self.head() else {
             if self.over && !self.unread.is_empty() {
                 let rest = std::mem::take(&mut self.unread);
@@ -77,6 +84,7 @@ impl Reader {
                 (format!("{} {}", head.text, body_text(rest)), used)
             }
         };
+        self.raw = self.responses && text.starts_with("101");
         if let Some(used) = used {
             self.unread.drain(..head.length + used);
             return Some(text);
@@ -99,6 +107,9 @@ impl Reader {
     }
 
     fn head(&self) -> Option<Head> {
+        if self.raw {
+            return None;
+        }
         let length = find(&self.unread, b"\r\n\r\n")? + 4;
         let text = String::from_utf8_lossy(&self.unread[..length]).into_owned();
         let mut lines = text.trim_end_matches("\r\n").split("\r\n");

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use squall_net::http::Version;
+use squall_net::upgrade::websocket_accept;
 use squall_net::{Conn, Host};
 use squall_policy::Protocol;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -26,13 +28,21 @@ pub struct Upstream {
     replies: Arc<Vec<Reply>>,
     greeting: Vec<u8>,
     rude: bool,
+    /// The proxy makes up keys of WebSockets.
+    keyed: bool,
 }
 
 impl Upstream {
     /// Listens, and serves in the background.
     pub async fn start(host: &Host, row: &Row) -> (Self, SocketAddr) {
         let greeting = row.greeting.clone().unwrap_or_else(frames::quiet_settings);
-        let this = Self { book: Arc::default(), replies: Arc::new(row.replies.clone()), greeting, rude: row.rude };
+        let this = Self {
+            book: Arc::default(),
+            replies: Arc::new(row.replies.clone()),
+            greeting,
+            rude: row.rude,
+            keyed: row.client == Version::Http2,
+        };
         let mut listener = host.net().listen(LOCAL).await.expect("a free port");
         let at = listener.local();
         let (protocol, of_task, spawner) = (row.upstream, this.clone(), host.clone());
@@ -99,6 +109,9 @@ impl Upstream {
         let mut room = vec![0; 16 * 1024];
         let mut finished = false;
         loop {
+            if reader.raw {
+                return self.serve_raw(conn, reader).await;
+            }
             if current.is_none() && reader.has_head() && !finished {
                 let (nth, reply) = self.begin();
                 if reply.at_head && !self.answer(&mut conn, &reply).await {
@@ -106,8 +119,13 @@ impl Upstream {
                 }
                 current = Some((nth, reply));
             }
-            if let Some(text) = reader.next() {
-                let (nth, reply) = current.take().unwrap_or_else(|| self.begin());
+            if let Some(mut text) = reader.next() {
+                let (nth, mut reply) = current.take().unwrap_or_else(|| self.begin());
+                if self.keyed {
+                    self.answer_key(&mut text, &mut reply);
+                }
+                let is_connect = text.starts_with("CONNECT ") && reply.bytes.starts_with(b"HTTP/1.1 2");
+                reader.raw = is_connect || reply.bytes.starts_with(b"HTTP/1.1 101");
                 self.end(nth, text);
                 if reply.resets {
                     let _ = conn.write_all(&reply.bytes).await;
@@ -125,6 +143,39 @@ impl Upstream {
             match conn.read(&mut room).await {
                 Ok(count) if count > 0 => reader.read(&room[..count]),
                 _ => reader.over = true,
+            }
+        }
+    }
+
+    /// Hides the key of a WebSocket, which is a die's, and gives the answer that it asks for.
+    fn answer_key(&self, text: &mut String, reply: &mut Reply) {
+        const NAME: &str = "sec-websocket-key: ";
+        let Some(at) = text.find(NAME).map(|at| at + NAME.len()) else { return };
+        let key = text[at..].split(',').next().unwrap_or_default().to_owned();
+        *text = text.replace(&key, "KEY");
+        reply.bytes = String::from_utf8_lossy(&reply.bytes).replace("{accept}", &websocket_accept(&key)).into_bytes();
+    }
+
+    /// Notes each line and sends it back, until the other side ends: then says so, and ends too.
+    async fn serve_raw(&self, mut conn: Conn, mut reader: Reader) {
+        let mut room = vec![0; 16 * 1024];
+        loop {
+            while let Some(text) = reader.next() {
+                let (nth, _) = self.begin();
+                let _ = conn.write_all(format!("echo {}\n", text.trim_matches(['"', '\\', 'n'])).as_bytes()).await;
+                let _ = conn.flush().await;
+                self.end(nth, text);
+            }
+            if reader.over {
+                let _ = conn.write_all(b"bye\n").await;
+                let _ = conn.shutdown().await;
+                return;
+            }
+            match conn.read(&mut room).await {
+                Ok(count) if count > 0 => reader.read(&room[..count]),
+                Ok(_) => reader.over = true,
+                // A reset is no end.
+                Err(_) => return,
             }
         }
     }

@@ -163,7 +163,8 @@ where
                     .timer(HeadTimer::new(host, io.reads()))
                     .header_read_timeout(limits.head_timeout)
                     .max_header_size(limits.head_bytes as usize)
-                    .serve_connection(io.with_interim(interim.clone()), service);
+                    .serve_connection(io.with_interim(interim.clone()), service)
+                    .with_upgrades();
                 let mut connection = pin!(connection);
                 std::future::poll_fn(|cx| {
                     // Before the connection and after it: a request that it has just read is told to be the last one too.
@@ -196,6 +197,7 @@ where
                     .timer(HostTimer::new(host))
                     .max_concurrent_streams(limits.streams)
                     .max_header_list_size(limits.head_bytes)
+                    .enable_connect_protocol()
                     .serve_connection(io, service_fn(service));
                 let mut connection = pin!(connection);
                 std::future::poll_fn(|cx| {
@@ -382,7 +384,7 @@ where
                 .handshake(io)
                 .await?;
             host.spawn("http client", async move {
-                if let Err(error) = connection.await {
+                if let Err(error) = connection.with_upgrades().await {
                     tracing::debug!(%error, "an HTTP/1.1 connection ended");
                 }
             });

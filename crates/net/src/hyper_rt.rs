@@ -14,7 +14,7 @@ use squall_policy::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::interim::Interim;
-use crate::{BoxFuture, Clock, Conn, Host};
+use crate::{BoxFuture, Clock, Conn, Host, prefixed};
 
 /// A [`Conn`] as hyper reads and writes it, with what was already read of it.
 pub(crate) struct HyperIo {
@@ -34,6 +34,11 @@ impl HyperIo {
     /// Sends what `interim` is given, whenever hyper has nothing to write.
     pub(crate) fn with_interim(self, interim: Interim) -> Self {
         Self { interim: Some(interim), ..self }
+    }
+
+    /// The connection, when hyper is through with it.
+    pub(crate) fn into_conn(self) -> Conn {
+        prefixed(self.already, self.conn)
     }
 
     /// How often hyper has read something.

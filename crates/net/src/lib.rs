@@ -20,6 +20,7 @@ mod relay;
 mod splice;
 pub mod tcp;
 pub mod tls;
+pub mod upgrade;
 
 pub use host::{Clock, Host, Task, Tasks, Wall, after, catch_panic, timeout};
 pub use io::{Accepted, BoxFuture, Conn, Io, Listener, Net, Relayed};

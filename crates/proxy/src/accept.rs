@@ -93,7 +93,7 @@ pub(crate) async fn accept(gate: Arc<Gate>, mut listener: Box<dyn Listener>, pur
 }
 
 /// `b`'s result, or `None` if `a` comes first. If both are ready, `a` wins.
-async fn unless_first<T>(a: impl Future<Output = ()>, b: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn unless_first<T>(a: impl Future<Output = ()>, b: impl Future<Output = T>) -> Option<T> {
     let (mut a, mut b) = (pin!(a), pin!(b));
     std::future::poll_fn(|cx| {
         if a.as_mut().poll(cx).is_ready() {
@@ -124,6 +124,7 @@ async fn connection(gate: &Arc<Gate>, accepted: Accepted, purpose: Purpose) {
         keyring: Arc::clone(&gate.keyring),
         view: Arc::clone(&gate.view),
         door,
+        gate: Arc::clone(gate),
         interim: interim.clone(),
     });
     let service = move |request| serve::request(Arc::clone(&site), request);

@@ -103,6 +103,7 @@ impl Recorder for AccessLog {
             | Record::AttemptCancelled { .. }
             | Record::Retry { .. }
             | Record::Injected { .. }
+            | Record::Upgraded { .. }
             | Record::Backend { .. }
             | Record::MeshApplied { .. }
             | Record::MeshRefused { .. }

@@ -49,8 +49,6 @@ pub(crate) async fn run(order: Order, mut request: Request<RequestBody>) -> Resu
             &Record::Connected { request: order.request, attempt: order.attempt, reused, took: now.since(started) },
         );
         match lease.sender.try_send(request).await {
-            // Its body cannot be understood, and nothing after it on its connection.
-            Ok(response) if !judge::is_sound(&response) => return Err(Failure::Reset),
             Ok(response) => return Ok(Got { response, lease, pool_idle: order.pool_idle }),
             Err(unsent) => match unsent.request {
                 // A pooled connection was closed by its peer before a byte of this request was written: not a failed

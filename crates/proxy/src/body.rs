@@ -45,6 +45,11 @@ impl Meter {
         }
     }
 
+    /// So many bytes came from the caller, besides the frames.
+    pub(crate) fn carried(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Bytes that came from the caller.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)

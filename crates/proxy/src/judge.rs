@@ -10,6 +10,7 @@ use squall_net::tls::TlsError;
 use squall_policy::{Answer, Failure, Reason};
 
 use crate::headers::{self, GRPC_STATUS, REASON};
+use crate::tunnel::Wanted;
 
 /// Why a sidecar refuses requests with 429.
 const TOO_MANY: [Reason; 2] = [Reason::Outranked, Reason::RateLimited];
@@ -28,8 +29,12 @@ pub(crate) fn answer(head: &Parts, replayable: bool) -> Answer {
 
 /// Whether an answer is one that can be passed on: not a switch of protocols that nobody asked for (RFC 9110 §15.2.2), and in no
 /// transfer coding that this proxy cannot undo (RFC 9112 §6.1).
-pub(crate) fn is_sound<B>(response: &Response<B>) -> bool {
-    response.status() != StatusCode::SWITCHING_PROTOCOLS && headers::is_plainly_coded(response.headers())
+pub(crate) fn is_sound<B>(response: &Response<B>, wanted: Option<&Wanted>) -> bool {
+    let is_fit = match wanted {
+        Some(wanted) => wanted.is_sound(response),
+        None => response.status() != StatusCode::SWITCHING_PROTOCOLS,
+    };
+    is_fit && headers::is_plainly_coded(response.headers())
 }
 
 /// The `grpc-status` of a head or of trailers.

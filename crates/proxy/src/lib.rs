@@ -33,6 +33,7 @@ mod route;
 mod serve;
 mod snapshot;
 mod subscribe;
+mod tunnel;
 
 pub use access_log::{AccessLog, AccessLogFormat};
 pub use admin::pages;

@@ -79,6 +79,7 @@ impl Recorder for Lifecycle {
             | Record::Retry { .. }
             | Record::Injected { .. }
             | Record::Replied { .. }
+            | Record::Upgraded { .. }
             | Record::Ended { .. } => {}
         }
     }

@@ -61,6 +61,8 @@ struct State {
     certificates: u64,
     certificate_ends_s: u64,
     peers_refused: u64,
+    upgrades: Family<(Side, &'static str), u64>,
+    tunnels: [u64; 2],
     lines_dropped: u64,
     ready: bool,
 }
@@ -72,6 +74,8 @@ struct Live {
     route: Name,
     backend: Name,
     peer: Option<Name>,
+    /// It is a tunnel by now.
+    upgraded: bool,
 }
 
 impl Metrics {
@@ -107,7 +111,7 @@ impl State {
         match *record {
             Record::Started { request, side, peer, .. } => {
                 let peer = peer.map(|peer| self.peers.name(peer));
-                self.live.insert(request, Live { side, route: Name::NONE, backend: Name::NONE, peer });
+                self.live.insert(request, Live { side, route: Name::NONE, backend: Name::NONE, peer, upgraded: false });
                 self.in_flight[usize::from(side == Side::Inbound)] += 1;
             }
             Record::Routed { request, route, backend, .. } => {
@@ -161,8 +165,15 @@ impl State {
                     *self.replies.at((side, route, backend, reason)) += 1;
                 }
             }
+            Record::Upgraded { request, protocol } => {
+                let Some(live) = self.live.get_mut(&request) else { return };
+                live.upgraded = true;
+                self.tunnels[usize::from(live.side == Side::Inbound)] += 1;
+                *self.upgrades.at((live.side, protocol)) += 1;
+            }
             Record::Ended { request, side, status, grpc, total, bytes_up, bytes_down, how, .. } => {
-                let Some(Live { route, backend, peer, .. }) = self.live.remove(&request) else { return };
+                let Some(Live { route, backend, peer, upgraded, .. }) = self.live.remove(&request) else { return };
+                self.tunnels[usize::from(side == Side::Inbound)] -= u64::from(upgraded);
                 self.in_flight[usize::from(side == Side::Inbound)] -= 1;
                 *self.requests.at((side, route, backend, status, how_word(how))) += 1;
                 self.durations.at((side, route, backend)).add(total);
@@ -170,7 +181,7 @@ impl State {
                     *self.grpc.at((side, route, backend, grpc)) += 1;
                 }
                 if let Some(peer) = peer {
-                    *self.peer_requests.at((peer, (200..500).contains(&status) && grpc.unwrap_or(0) == 0)) += 1;
+                    *self.peer_requests.at((peer, (100..500).contains(&status) && grpc.unwrap_or(0) == 0)) += 1;
                 }
                 *self.bytes.at((side, "up")) += bytes_up;
                 *self.bytes.at((side, "down")) += bytes_down;
@@ -275,6 +286,16 @@ impl State {
         let name = "squall_requests_in_flight";
         page.family(name, Kind::Gauge, "Requests that have not ended.");
         for (side, count) in [Side::Outbound, Side::Inbound].into_iter().zip(self.in_flight) {
+            page.sample(name, &[("side", side_word(side))], count);
+        }
+        let name = "squall_upgrades_total";
+        page.family(name, Kind::Counter, "Requests that became tunnels, by protocol: websocket, connect, other.");
+        for ((side, protocol), count) in self.upgrades.iter() {
+            page.sample(name, &[("side", side_word(*side)), ("protocol", protocol)], count);
+        }
+        let name = "squall_tunnels_open";
+        page.family(name, Kind::Gauge, "Tunnels that have not ended; they are requests in flight too.");
+        for (side, count) in [Side::Outbound, Side::Inbound].into_iter().zip(self.tunnels) {
             page.sample(name, &[("side", side_word(side))], count);
         }
         let name = "squall_peer_requests_total";

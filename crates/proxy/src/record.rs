@@ -189,6 +189,13 @@ pub enum Record<'a> {
         /// Why: the value of `squall-reason`.
         reason: &'static str,
     },
+    /// Both sides agreed on another protocol; from here on bytes are carried both ways, until the request ends.
+    Upgraded {
+        /// Which request.
+        request: RequestNumber,
+        /// `websocket`, `connect`, or `other`.
+        protocol: &'static str,
+    },
     /// The request is over.
     Ended {
         /// Which request.

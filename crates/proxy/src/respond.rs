@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER, UPGRADE};
 use http::{Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use squall_net::BoxFuture;
@@ -41,6 +41,8 @@ impl Reply {
     pub(crate) const NOT_READY: Self = Self::new(503, 14, "not-ready");
     /// The mesh does not know the application's port, perhaps not yet: others may learn of an endpoint before its own sidecar does.
     pub(crate) const UNKNOWN_PORT: Self = Self::new(503, 14, "unknown-port");
+    /// CONNECT asks for a tunnel, and no route says that there may be one.
+    pub(crate) const CONNECT: Self = Self::new(501, 12, "connect");
     /// The caller's body stood still for longer than the route's idle time-out.
     pub(crate) const IDLE: Self = Self::new(408, 4, "idle-timeout");
 
@@ -60,7 +62,6 @@ impl From<Unfit> for Reply {
         match unfit {
             Unfit::NoAuthority => Self::new(400, 13, "no-authority"),
             Unfit::BadTarget => Self::new(400, 13, "bad-target"),
-            Unfit::Connect => Self::new(501, 12, "connect"),
             Unfit::TransferCoding => Self::new(501, 12, "transfer-coding"),
             Unfit::LastOptions => Self::new(200, 12, "max-forwards"),
             Unfit::LastTrace => Self::new(501, 12, "max-forwards"),
@@ -146,7 +147,13 @@ pub(crate) fn forward(
     let (mut head, body) = response.into_parts();
     held.log.status = head.status.as_u16();
     held.log.grpc = judge::grpc_status(&head.headers);
+    let offer = (head.status == StatusCode::UPGRADE_REQUIRED).then(|| head.headers.remove(UPGRADE)).flatten();
     headers::strip_hop_by_hop(&mut head.headers);
+    if let Some(offer) = offer {
+        // The server's word on what it wants instead (RFC 9110 §15.5.22); upgrades do pass through here.
+        head.headers.insert(UPGRADE, offer);
+        head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
     headers::apply(changes, &mut head.headers);
     let core = Arc::clone(&held.log.core);
     if !head.headers.contains_key(DATE) {

@@ -8,7 +8,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Uri, Version};
 use squall_policy::{Instant, Protocol, RequestFacts, RequestLine};
 
-use crate::{deadline, headers};
+use crate::{deadline, headers, tunnel};
 
 /// Why a head cannot be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,15 +23,10 @@ pub(crate) enum Unfit {
     LastOptions,
     /// A TRACE that may not be forwarded: 501, for this proxy shows nobody its own requests.
     LastTrace,
-    /// CONNECT asks for a tunnel, which a sidecar does not make: 501.
-    Connect,
 }
 
 /// The destination as the caller named it: the target's authority, else `Host` (RFC 9112 §3.2.2, RFC 9113 §8.3.1).
 pub(crate) fn authority(head: &Parts) -> Result<&str, Unfit> {
-    if head.method == Method::CONNECT {
-        return Err(Unfit::Connect);
-    }
     let mut hosts = head.headers.get_all(HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() || host.is_none() && head.version == Version::HTTP_11 {
@@ -64,6 +59,12 @@ pub(crate) fn authority(head: &Parts) -> Result<&str, Unfit> {
 
 /// Whether the request can be served as far as its own form is concerned.
 fn check_form(head: &Parts) -> Result<(), Unfit> {
+    if head.method == Method::CONNECT {
+        // Somewhere to go, and nothing else (RFC 9112 §3.2.3, RFC 9110 §9.3.6).
+        let names_a_port =
+            head.uri.authority().is_some_and(|authority| authority.port_u16().is_some_and(|port| port > 0));
+        return if names_a_port && head.uri.path_and_query().is_none() { Ok(()) } else { Err(Unfit::BadTarget) };
+    }
     let is_options = head.method == Method::OPTIONS;
     let path = head.uri.path();
     let is_of_its_method = path.starts_with('/') || is_options && path == "*";
@@ -86,8 +87,8 @@ pub(crate) fn with_line<T>(head: &Parts, authority: &str, look: impl FnOnce(&Req
     look(&RequestLine {
         authority,
         method: head.method.as_str(),
-        // OPTIONS of a whole server goes where everything goes (RFC 9110 §9.3.7).
-        path: if head.uri.path() == "*" { "/" } else { head.uri.path() },
+        // OPTIONS of a whole server goes where everything goes (RFC 9110 §9.3.7); CONNECT has no path.
+        path: if matches!(head.uri.path(), "*" | "") { "/" } else { head.uri.path() },
         query: head.uri.query(),
         header: &header,
     })
@@ -112,6 +113,7 @@ pub(crate) fn facts<'p>(head: &Parts, deadline: Option<Instant>, caller: Option<
 /// Makes the head one that can be sent to a peer of `protocol`: target and `Host` in the form it needs.
 pub(crate) fn address(head: &mut Parts, protocol: Protocol, tls: bool) {
     match protocol {
+        Protocol::Http1 if head.method == Method::CONNECT => tunnel::address_connect(head),
         Protocol::Http1 => {
             head.version = Version::HTTP_11;
             if let Some(authority) = head.uri.authority() {
@@ -169,7 +171,8 @@ mod tests {
         ] {
             assert_eq!(authority(&head("GET", uri, hosts)), want, "{uri} {hosts:?}");
         }
-        assert_eq!(authority(&head("CONNECT", "shop:80", &[])), Err(Unfit::Connect));
+        assert_eq!(authority(&head("CONNECT", "shop:80", &["shop:80"])), Ok("shop:80"));
+        assert_eq!(authority(&head("CONNECT", "shop", &["shop"])), Err(Unfit::BadTarget));
         assert_eq!(authority(&head("OPTIONS", "*", &["shop"])), Ok("shop"));
     }
 

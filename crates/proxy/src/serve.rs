@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body as _;
 use squall_net::BoxFuture;
 use squall_net::http::{BodyError, Incoming, Interim};
@@ -15,6 +15,7 @@ use squall_policy::{
     pick_backend, request_hash,
 };
 
+use crate::accept::Gate;
 use crate::admit::{Cell, Held, Log};
 use crate::attempt::{self, Got, Order};
 use crate::body::Source;
@@ -24,6 +25,7 @@ use crate::identity::Keyring;
 use crate::pool::Key;
 use crate::respond::{self, AnswerBody, Reply};
 use crate::snapshot::View;
+use crate::tunnel::{self, Ask};
 use crate::{HowEnded, Record, Side, deadline, headers, judge, route};
 
 /// The most that is read away of an answer that is not passed on, to keep its HTTP/1.1 connection.
@@ -37,6 +39,8 @@ pub(crate) struct Site {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) view: Arc<View>,
     pub(crate) door: Door,
+    /// What a tunnel ends with.
+    pub(crate) gate: Arc<Gate>,
     /// Takes 1xx responses to the caller.
     pub(crate) interim: Interim,
 }
@@ -132,6 +136,10 @@ impl Site {
                     Some((Arc::clone(route), route.fault.as_ref().is_some_and(|fault| fault.hits(line))))
                 });
                 let (route, is_hit) = found.ok_or_else(|| LocalReply::of(Reason::NoRoute))?;
+                // Whoever may have anything may not have a tunnel.
+                if head.method == Method::CONNECT && route.matches.method.is_none() {
+                    return Err(Reply::CONNECT);
+                }
                 let name = self.core.roll(|dice| pick_backend(&route, dice).cloned());
                 let cell = name.and_then(|name| mesh.backend(&name).map(Arc::clone));
                 let cell = cell.ok_or_else(|| LocalReply::of(Reason::NoBackend))?;
@@ -159,6 +167,7 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
         bytes_down: 0,
     };
     let grpc = headers::is_grpc(&head.headers);
+    let ask = tunnel::ask(&mut head, body.is_end_stream(), || core.roll(|dice| [dice.bits(), dice.bits()]));
     let authority = route::authority(&head);
     core.record(
         started,
@@ -173,12 +182,16 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
         },
     );
     let found = authority.map_err(Reply::from).and_then(|authority| site.find(&head, authority));
-    let (way, cell) = match found {
+    let found = found.and_then(|found| Ok((ask?, found)));
+    let (ask, (way, cell)) = match found {
         Ok(found) => found,
         Err(reply) => return Ok(refuse(log, grpc, reply)),
     };
     let deadline = route::deadline(&head, started);
     prepare(&site, &mut head, &way);
+    if let Some(ask) = &ask {
+        ask.wanted().write(&mut head.headers);
+    }
     // After the route's changes, so that a route can set the class.
     let mut facts = route::facts(&head, deadline, site.peer());
     facts.hash = site.hash(&head, &cell);
@@ -188,7 +201,7 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
     let kept = way.retry().map(|retry| retry.buffer_bytes).or(hedging);
     let source = Source::new(body, kept.unwrap_or(0), clock);
     let held = begin(&cell, log, &way, facts, &source);
-    Drive { site: &site, way: &way, grpc, head: Some(head), repeats: kept.is_some(), source }.run(held).await
+    Drive { site: &site, way: &way, grpc, head: Some(head), repeats: kept.is_some(), source, ask }.run(held).await
 }
 
 fn begin(cell: &Arc<Cell>, mut log: Log, way: &Way, facts: RequestFacts<'_>, source: &Source) -> Held {
@@ -244,6 +257,8 @@ struct Drive<'r> {
     /// Another try may come.
     repeats: bool,
     source: Source,
+    /// It asks for another protocol.
+    ask: Option<Box<Ask>>,
 }
 
 /// What can move a waiting request.
@@ -324,7 +339,12 @@ impl Drive<'_> {
                         Way::Route(route, _) => &route.response_headers[..],
                         Way::Application => &[],
                     };
-                    return Ok(respond::forward(held, got, changes, self.way.timeouts()));
+                    let timeouts = self.way.timeouts();
+                    let status = got.response.status();
+                    return Ok(match self.ask.take_if(|ask| ask.wanted().is_met_by(status)) {
+                        Some(ask) => tunnel::open(&self.site.gate, held, got, *ask, changes, timeouts),
+                        None => respond::forward(held, got, changes, timeouts),
+                    });
                 }
                 Step::Reply(reply) => return Ok(self.reply(held, reply.into(), HowEnded::Local)),
                 Step::Done => {
@@ -394,6 +414,10 @@ impl Drive<'_> {
         let Current { number: attempt, started } = this;
         let latency = now.since(started);
         let replayable = self.source.is_replayable();
+        let wanted = self.ask.as_ref().map(|ask| ask.wanted());
+        // What is no sound answer cannot be understood, and nothing after it on its connection: it is closed.
+        let is_sound = |got: &Got| judge::is_sound(&got.response, wanted);
+        let tried = tried.and_then(|got| if is_sound(&got) { Ok(got) } else { Err(Failure::Reset) });
         match tried {
             Ok(got) => {
                 let (head, body) = got.response.into_parts();
@@ -429,6 +453,7 @@ impl Drive<'_> {
         let body = if is_trying { self.source.beside() } else { self.source.next() }?;
         let (protocol, tls, pool_idle) =
             held.cell().policy(|policy| (policy.protocol, policy.mutual_tls, policy.pool_idle));
+        let protocol = tunnel::protocol(self.ask.as_deref(), protocol);
         // Kept only where another try may come.
         let mut head = if self.repeats { self.head.clone() } else { self.head.take() }?;
         route::address(&mut head, protocol, tls);

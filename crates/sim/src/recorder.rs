@@ -110,7 +110,7 @@ impl Listener {
             self.line(*request, |line| {
                 line.ended = at.into();
                 line.status = *status;
-                line.success = whole && (200..400).contains(status) && grpc.unwrap_or(0) == 0;
+                line.success = whole && (*status == 101 || (200..400).contains(status)) && grpc.unwrap_or(0) == 0;
             });
             let mut meant = None;
             self.line(*request, |line| meant = line.meant);
@@ -168,6 +168,7 @@ impl Listener {
             | Record::AttemptFailed { .. }
             | Record::AttemptCancelled { .. }
             | Record::Retry { .. }
+            | Record::Upgraded { .. }
             | Record::Ended { .. }
             | Record::MeshApplied { .. }
             | Record::ControlConnected { .. }

@@ -25,6 +25,7 @@ pub(crate) fn request(record: &Record<'_>) -> Option<RequestNumber> {
         | Record::Retry { request, .. }
         | Record::Injected { request, .. }
         | Record::Replied { request, .. }
+        | Record::Upgraded { request, .. }
         | Record::Ended { request, .. } => Some(*request),
         Record::Backend { .. }
         | Record::MeshApplied { .. }
@@ -52,6 +53,7 @@ pub(crate) fn kind(record: &Record<'_>) -> &'static str {
         Record::Retry { .. } => "retry",
         Record::Injected { .. } => "injected",
         Record::Replied { .. } => "replied",
+        Record::Upgraded { .. } => "upgraded",
         Record::Ended { side: Side::Outbound, .. } => "out-ended",
         Record::Ended { side: Side::Inbound, .. } => "in-ended",
         Record::Backend { .. } => "backend",
@@ -109,6 +111,7 @@ fn text(at: Instant, record: &Record<'_>) -> String {
         Record::Replied { status, grpc, reason, .. } => {
             format!("sidecar answers {} itself: {reason}", Status(*status, (*grpc != 0).then_some(*grpc)))
         }
+        Record::Upgraded { protocol, .. } => format!("speaks {protocol} from here on"),
         Record::Ended { status, grpc, attempts, total, how, .. } => format!(
             "{} {} after {}, {attempts} {}",
             self::how(*how),
@@ -184,6 +187,9 @@ fn fields(at: Instant, record: &Record<'_>) -> Vec<(&'static str, Field)> {
         ],
         Record::Replied { request, status, reason, .. } => {
             vec![("exchange", number(request.0)), ("status", number(u64::from(*status))), ("reason", text(reason))]
+        }
+        Record::Upgraded { request, protocol } => {
+            vec![("exchange", number(request.0)), ("protocol", text(protocol))]
         }
         Record::Ended { request, status, attempts, total, bytes_up, bytes_down, .. } => vec![
             ("exchange", number(request.0)),

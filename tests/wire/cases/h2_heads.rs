@@ -129,21 +129,10 @@ fn pseudo() -> Vec<Row> {
             .got_ok(),
         head("9113 §8.3.1", "* is for OPTIONS only", ":method: GET\n:scheme: http\n:authority: app\n:path: *\n")
             .got("1: 400 content-length: 0, squall-reason: bad-target"),
-        head(
-            "9113 §8.5",
-            "CONNECT asks for a tunnel, which a sidecar does not make",
-            ":method: CONNECT\n:authority: app:80\n",
-        )
-        .got("1: 501 content-length: 0, squall-reason: connect"),
         malformed(
             "9113 §8.5",
             "CONNECT with a path is malformed",
             ":method: CONNECT\n:scheme: http\n:authority: app:80\n:path: /\n",
-        ),
-        malformed(
-            "8441 §4",
-            "extended CONNECT is malformed where it was not offered",
-            ":method: CONNECT\n:protocol: websocket\n:scheme: http\n:authority: app\n:path: /\n",
         ),
     ]
 }

@@ -46,10 +46,6 @@ fn fields() -> Vec<Row> {
             .answers_and_closes("HTTP/1.1 200 OK\nconnection: close\ncontent-length: 2\n\nok")
             .seen("GET /1 host: app ;; GET /2 host: app")
             .got(format!("{GOT_OK} ;; {GOT_OK}")),
-        h1("9110 §7.8", "an upgrade that is not made is ignored")
-            .sends("GET / HTTP/1.1\nhost: app\nconnection: upgrade\nupgrade: chat/9\n\n")
-            .seen("GET / host: app")
-            .got_ok(),
         h1("9110 §7.6.3", "Via is not added")
             .sends("GET / HTTP/1.1\nhost: app\nvia: 1.0 before\n\n")
             .seen("GET / host: app, via: 1.0 before")
@@ -81,9 +77,6 @@ fn methods() -> Vec<Row> {
             .sends("GET / HTTP/1.1\nhost: app\nmax-forwards: 0\n\n")
             .seen("GET / host: app, max-forwards: 0")
             .got_ok(),
-        h1("9110 §9.3.6", "CONNECT asks for a tunnel, which a sidecar does not make")
-            .sends("CONNECT app:80 HTTP/1.1\nhost: app:80\n\n")
-            .got("501 content-length: 0, squall-reason: connect"),
         h1("9110 §9.3.2", "an answer to HEAD keeps its Content-Length and has no body")
             .into_head()
             .sends("HEAD /1 HTTP/1.1\nhost: app\n\n")

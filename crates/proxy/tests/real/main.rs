@@ -10,3 +10,4 @@ mod plane;
 mod retry;
 mod secure;
 mod stream;
+mod upgrade;
