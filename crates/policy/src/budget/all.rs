@@ -100,7 +100,7 @@ impl Budgets {
         // The last: it is charged as it is asked.
         let window = match &mut self.window {
             Some(window) => {
-                let left = mutant!("budget-counted-at-completion", window.withdraw(now), window.would_withdraw(now));
+                let left = mutant!("budget-counted-at-completion", window.withdraw(now), window.withdraw_late(now));
                 Some(left.ok_or(Refused)?)
             }
             None => None,
@@ -114,13 +114,6 @@ impl Budgets {
         Ok([window, bucket, throttling].into_iter().flatten().min())
     }
 
-    /// Takes from the window now.
-    #[cfg(squall_mutants)]
-    fn charge(&mut self, left: u32) -> u32 {
-        self.window.as_mut().map_or((), RetryBudget::charge);
-        left
-    }
-
     /// Takes one without leave.
     #[cfg(squall_mutants)]
     pub(crate) fn take_unasked(&mut self) -> Option<u64> {
@@ -130,8 +123,9 @@ impl Budgets {
 
     /// A retry's try is over, or will not be sent.
     pub(crate) fn on_retry_over(&mut self) {
-        let left = self.under_way.checked_sub(1).expect("each retry is over once");
-        self.under_way = mutant!("budget-counted-at-completion", left, self.charge(left));
+        self.under_way = self.under_way.checked_sub(1).expect("each retry is over once");
+        #[cfg(squall_mutants)]
+        self.window.as_mut().map_or((), RetryBudget::charge);
     }
 
     #[cfg(any(test, feature = "harness"))]

@@ -29,11 +29,20 @@ pub(crate) struct RetryBudget {
     sum: i64,
     /// The slice that is written now.
     current: u64,
+    #[cfg(squall_mutants)]
+    owed: u32,
 }
 
 impl RetryBudget {
     pub(crate) fn new(config: Config) -> Self {
-        Self { config, slices: [0; SLICES as usize], sum: 0, current: 0 }
+        Self {
+            config,
+            slices: [0; SLICES as usize],
+            sum: 0,
+            current: 0,
+            #[cfg(squall_mutants)]
+            owed: 0,
+        }
     }
 
     pub(crate) fn config(&self) -> Config {
@@ -55,17 +64,22 @@ impl RetryBudget {
         Some(u64::try_from(self.left(now)).unwrap_or(0))
     }
 
-    /// As [`RetryBudget::withdraw`], but takes nothing yet.
+    /// As [`RetryBudget::withdraw`], but takes nothing before a retry is over.
     #[cfg(squall_mutants)]
-    pub(crate) fn would_withdraw(&mut self, now: Instant) -> Option<u64> {
-        u64::try_from(self.left(now) - RETRY).ok()
+    pub(crate) fn withdraw_late(&mut self, now: Instant) -> Option<u64> {
+        let left = u64::try_from(self.left(now) - RETRY).ok()?;
+        self.owed += 1;
+        Some(left)
     }
 
-    /// Takes a retry now that it is over.
+    /// A retry is over: takes what is owed for one.
     #[cfg(squall_mutants)]
     pub(crate) fn charge(&mut self) {
-        self.slices[(self.current % SLICES) as usize] -= RETRY;
-        self.sum -= RETRY;
+        if self.owed > 0 {
+            self.owed -= 1;
+            self.slices[(self.current % SLICES) as usize] -= RETRY;
+            self.sum -= RETRY;
+        }
     }
 
     fn left(&mut self, now: Instant) -> i64 {

@@ -418,7 +418,7 @@ impl Exchange {
     fn begin_try(&mut self, now: Instant, backend: &mut Backend, kind: Kind) -> Option<Step> {
         self.owes = false;
         let until = earlier(self.per_try.map(|span| now + span), self.deadline);
-        if mutant!("tries-begin-after-the-deadline", self.is_late(now), false) {
+        if self.is_too_late_to_try(now) {
             return self.give_up(now, backend, kind, Reason::DeadlineExceeded);
         }
         let Some((delay, abort)) = self.injection.as_ref().and_then(|injection| backend.draw_fault(injection)) else {
@@ -440,7 +440,7 @@ impl Exchange {
         until: Option<Instant>,
         number: Option<AttemptNumber>,
     ) -> Option<Step> {
-        if mutant!("tries-begin-after-the-deadline", self.is_late(now), false) {
+        if self.is_too_late_to_try(now) {
             return self.give_up(now, backend, kind, Reason::DeadlineExceeded);
         }
         if self.is_trying() {
@@ -710,6 +710,10 @@ impl Exchange {
 
     fn reply(&mut self, reason: Reason) {
         self.state = State::Replying(LocalReply::of(reason));
+    }
+
+    fn is_too_late_to_try(&self, now: Instant) -> bool {
+        mutant!("tries-begin-after-the-deadline", self.is_late(now), false)
     }
 
     fn is_late(&self, now: Instant) -> bool {
