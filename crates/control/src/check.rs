@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use squall_policy::RouteMatch;
+use squall_policy::{Probe, Protocol, RouteMatch};
 
 use crate::resources::{HttpRoute, Id, Resources, Rule, ServiceRef, Slice};
 use crate::{Mistake, Mistakes, Place, units};
@@ -37,6 +37,7 @@ pub(crate) fn resources(mut resources: Resources) -> Result<Resources, Vec<Mista
             against_policy(&resources, route, rule, &mistakes);
         }
     }
+    grpc_checks_have_http2(&resources, &mistakes);
     matches_once(&resources, &mistakes);
     mistakes.check(resources)
 }
@@ -152,6 +153,21 @@ fn policies(resources: &Resources, mistakes: &Mistakes) -> BTreeMap<Id, usize> {
         all.insert(service.clone(), first);
     }
     all
+}
+
+/// gRPC is spoken over HTTP/2 only.
+fn grpc_checks_have_http2(resources: &Resources, mistakes: &Mistakes) {
+    for (id, policy) in &resources.policy_of {
+        let policy = &resources.policies[*policy];
+        let by_grpc = policy.health.as_ref().is_some_and(|check| matches!(check.probe, Probe::Grpc { .. }));
+        let Some(service) = resources.services.get(id).filter(|_| by_grpc) else { continue };
+        for port in service.ports.iter().filter(|port| port.protocol == Protocol::Http1) {
+            let message =
+                format!("port {} of Service `{}` speaks HTTP/1.1, so it cannot be asked by gRPC", port.number, id.1);
+            let mistake = Mistake::new(&policy.health_place, message).label(&service.place, "the Service");
+            mistakes.push(mistake.help("give the port `appProtocol: grpc`, or ask for a `path`"));
+        }
+    }
 }
 
 /// What a rule says beside what the policy of its parent says.

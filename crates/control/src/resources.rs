@@ -178,6 +178,8 @@ pub(crate) struct TrafficPolicy {
     pub(crate) targets: Vec<ServiceRef>,
     pub(crate) balancing: Option<LoadBalancing>,
     pub(crate) health: Option<HealthCheck>,
+    /// Of `healthCheck`, or of the policy.
+    pub(crate) health_place: Place,
     pub(crate) retries: Option<Retries>,
     pub(crate) breaker: Option<BreakerConfig>,
     pub(crate) service_breaker: Option<BreakerConfig>,

@@ -59,7 +59,8 @@
 //!
 //! | field | meaning | range | default |
 //! |---|---|---|---|
-//! | `path` | GET this, over mutual TLS where requests have it | | this or `connect` |
+//! | `path` | GET this, over mutual TLS where requests have it | | this, `grpc` or `connect` |
+//! | `grpc` | call `grpc.health.v1.Health/Check` for this `service`; `{}`: for the whole server. Every targeted port must speak HTTP/2 | | |
 //! | `connect` | `true`: only make a connection | | `false` |
 //! | `expect` | statuses that pass, such as `[200, 301-308]` | 100 to 599 | 200 |
 //! | `interval` | from the end of one check to the next | 10ms to 1h | 5s |

@@ -24,8 +24,11 @@ spec:
 ";
 
 fn policy(more: &str) -> BackendPolicy {
-    let text = format!("{SHOP}{more}");
-    let resources = Resources::read(&[("shop.yaml", &text)]).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
+    policy_of(&format!("{SHOP}{more}"))
+}
+
+fn policy_of(text: &str) -> BackendPolicy {
+    let resources = Resources::read(&[("shop.yaml", text)]).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
     let node = NodeInfo::from_id("shop/web-0").expect("a node");
     let mesh = compile(&resources, &RegistrySnapshot::new(Vec::new()), &node).expect("it compiles");
     let policy = mesh.backends[&BackendName::new("shop", "catalog", 80)].clone();
@@ -147,6 +150,26 @@ fn health_checks_are_made_as_said() {
 }
 
 #[test]
+fn health_checks_by_grpc_need_ports_that_speak_it() {
+    let grpc = SHOP.replace("{port: 80}", "{port: 80, appProtocol: grpc}");
+    let asked = |more: &str| {
+        let found = policy_of(&format!("{grpc}  healthCheck: {more}\n"));
+        found.health.expect("said").probe
+    };
+    assert_eq!(asked("{grpc: {}}"), Probe::Grpc { service: String::new() });
+    assert_eq!(asked("{grpc: {service: shop.Catalog}}"), Probe::Grpc { service: "shop.Catalog".into() });
+    refused(
+        "  healthCheck: {grpc: {}}\n",
+        &["11: port 80 of Service `catalog` speaks HTTP/1.1, so it cannot be asked by gRPC"],
+    );
+    refused("  healthCheck: {grpc: {}, expect: [200]}\n", &["11: `expect` has no meaning where no status comes back"]);
+    let one =
+        "11: a health check asks for a `path`, or by `grpc`, or only makes a connection (`connect: true`): one of them";
+    refused("  healthCheck: {grpc: {}, path: /}\n", &[one]);
+    refused("  healthCheck: {grpc: {service: ''}}\n", &["11: a service has a name such as `shop.Cart`"]);
+}
+
+#[test]
 fn settings_that_do_not_go_together_are_refused_where_they_stand() {
     refused("  loadBalancing: {algorithm: RingHash}\n", &["11: loadBalancing needs `key`"]);
     refused(
@@ -198,12 +221,17 @@ fn settings_that_do_not_go_together_are_refused_where_they_stand() {
     );
     refused(
         "  healthCheck: {interval: 1s}\n",
-        &["11: a health check asks for a `path`, or only makes a connection (`connect: true`)"],
+        &[
+            "11: a health check asks for a `path`, or by `grpc`, or only makes a connection (`connect: true`): one of them",
+        ],
     );
     refused("  healthCheck: {path: healthz}\n", &["11: a path begins with `/` and has no spaces"]);
     refused(
         "  healthCheck: {path: /, expect: [20]}\n",
         &["11: `20` is not a status such as 204, or a range such as 200-299"],
     );
-    refused("  healthCheck: {connect: true, expect: [204]}\n", &["11: `expect` has no meaning where nothing is asked"]);
+    refused(
+        "  healthCheck: {connect: true, expect: [204]}\n",
+        &["11: `expect` has no meaning where no status comes back"],
+    );
 }

@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use crate::mesh::{
     AbortWith, Adaptive, BackendPolicy, Backoff, Balancing, Breaker, Budget, ClientThrottle, Endpoint, FaultAbort,
-    FaultDelay, HealthCheck, Hedging, Inbound, Limits, Outliers, RateLimit, RetryOn, RetryPolicy, RouteFault,
-    RouteTimeouts,
+    FaultDelay, Hedging, Inbound, Limits, Outliers, RateLimit, RetryOn, RetryPolicy, RouteFault, RouteTimeouts,
 };
 
 /// A setting outside its limits.
@@ -180,7 +179,7 @@ impl BackendPolicy {
     pub fn check(&self) -> Result<(), Invalid> {
         within("balancing", self.balancing.check())?;
         within("candidates", self.candidates.check(&self.balancing))?;
-        within("health", self.health.as_ref().map_or(Ok(()), HealthCheck::check))?;
+        within("health", self.health.as_ref().map_or(Ok(()), |check| check.check(self.protocol)))?;
         within("breaker", self.breaker.as_ref().map_or(Ok(()), Breaker::check))?;
         within("service_breaker", self.service_breaker.as_ref().map_or(Ok(()), Breaker::check_service))?;
         within("outliers", self.outliers.as_ref().map_or(Ok(()), Outliers::check))?;

@@ -43,6 +43,10 @@ pub enum ProbeResult {
     Passed,
     /// Another status.
     Status(u16),
+    /// The call failed with this gRPC status, or ended without one (2, unknown).
+    Grpc(u8),
+    /// Asked by gRPC, the endpoint says that it is not serving: 0 unknown, 2 not serving, 3 service unknown.
+    NotServing(u8),
     /// No answer in time.
     TimedOut,
     /// No connection, or it broke.

@@ -75,6 +75,8 @@ impl Meter {
 pub(crate) enum RequestBody {
     /// There is none.
     Empty,
+    /// The proxy's own, in one piece; `None`: sent.
+    Whole(Option<Bytes>),
     /// Sent once.
     Once(Incoming, Arc<Meter>),
     /// Kept on the way, for another try.
@@ -315,6 +317,7 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
+            Self::Whole(data) => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
             Self::Once(body, meter) => {
                 let frame = ready!(Pin::new(&mut *body).poll_frame(cx)).map(|frame| frame.map(cleaned));
                 match &frame {
@@ -336,6 +339,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
+            Self::Whole(data) => data.is_none(),
             Self::Once(body, _) => body.is_end_stream(),
             Self::Kept(copy) => copy.is_end_stream(),
         }
@@ -344,6 +348,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
+            Self::Whole(data) => SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64)),
             Self::Once(body, _) => body.size_hint(),
             Self::Kept(copy) => copy.size_hint(),
         }

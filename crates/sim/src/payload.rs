@@ -14,6 +14,7 @@ static ZEROS: [u8; CHUNK] = [0; CHUNK];
 /// A body of zeros of known length.
 #[derive(Debug, Default)]
 pub(crate) struct Payload {
+    head: Option<&'static [u8]>,
     left: u64,
     grpc_status: Option<u8>,
 }
@@ -21,12 +22,17 @@ pub(crate) struct Payload {
 impl Payload {
     /// `bytes` zeros.
     pub(crate) fn zeros(bytes: u64) -> Self {
-        Self { left: bytes, grpc_status: None }
+        Self { head: None, left: bytes, grpc_status: None }
     }
 
     /// `bytes` zeros and a `grpc-status` in the trailers.
     pub(crate) fn grpc(bytes: u64, status: u8) -> Self {
-        Self { left: bytes, grpc_status: Some(status) }
+        Self { head: None, left: bytes, grpc_status: Some(status) }
+    }
+
+    /// gRPC's message that a server is `SERVING`.
+    pub(crate) fn serving() -> Self {
+        Self { head: Some(&[0, 0, 0, 0, 2, 0x08, 1]), left: 0, grpc_status: Some(0) }
     }
 }
 
@@ -35,6 +41,9 @@ impl Body for Payload {
     type Error = std::convert::Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if let Some(head) = self.head.take() {
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(head)))));
+        }
         if self.left > 0 {
             let length = usize::try_from(self.left).map_or(CHUNK, |left| left.min(CHUNK));
             self.left -= length as u64;
@@ -48,11 +57,11 @@ impl Body for Payload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left == 0 && self.grpc_status.is_none()
+        self.head.is_none() && self.left == 0 && self.grpc_status.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        SizeHint::with_exact(self.left + self.head.map_or(0, |head| head.len() as u64))
     }
 }
 

@@ -189,7 +189,8 @@ impl App {
         let (head, body) = request.into_parts();
         let number = request_number(&head.headers);
         if self.spec().health_check.as_deref() == Some(head.uri.path()) {
-            return Ok(self.health().await);
+            let whole = drain(body, &mut None).await.1;
+            return if whole { Ok(self.health().await) } else { Err("the check was given up".into()) };
         }
         let passed_on = PassedOn::of(&head.headers, self.host.now());
         self.note(&Note::Arrived { request: number, method: head.method.as_str(), path: head.uri.path() });
@@ -270,8 +271,12 @@ impl App {
             }
         }
         let failure = self.dice(|dice| self.knobs.failure(&mut dice.health, |_| {}));
-        let mut response = Response::new(Payload::zeros(0));
-        if let Some(status) = refused.or(failure) {
+        let status = refused.or(failure);
+        let grpc = self.spec().grpc.then(|| grpc_status(status.unwrap_or(200)));
+        let mut response = Response::new(if grpc == Some(0) { Payload::serving() } else { Payload::zeros(0) });
+        if let Some(grpc) = grpc {
+            grpc_headers(response.headers_mut(), grpc);
+        } else if let Some(status) = status {
             *response.status_mut() = StatusCode::from_u16(status).expect("scenarios name statuses from 200 to 599");
         }
         response
@@ -338,14 +343,7 @@ impl App {
     }
 
     fn response(&self, number: Option<u64>, verdict: &Verdict) -> Response<Payload> {
-        let success = verdict.status < 400;
-        let grpc_status = match (success, verdict.status) {
-            (true, _) => 0,
-            (false, 503) => 14,
-            (false, 404) => 12,
-            (false, _) => 13,
-        };
-        let grpc = self.spec().grpc.then_some(grpc_status);
+        let grpc = self.spec().grpc.then(|| grpc_status(verdict.status));
         let status = if grpc.is_some() { 200 } else { verdict.status };
         self.note(&Note::Answers { request: number, status, grpc, why: &verdict.why });
         let body = match grpc {
@@ -356,10 +354,7 @@ impl App {
         *response.status_mut() = StatusCode::from_u16(status).expect("scenarios name statuses from 200 to 599");
         let headers = response.headers_mut();
         if let Some(grpc) = grpc {
-            headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            if grpc != 0 {
-                headers.insert("grpc-status", HeaderValue::from(u16::from(grpc)));
-            }
+            grpc_headers(headers, grpc);
         }
         if !verdict.why.is_empty()
             && let Ok(why) = HeaderValue::from_str(&verdict.why)
@@ -373,4 +368,22 @@ impl App {
 /// The number of the load's request that a request is made for: load generators write it into `x-request-id`.
 pub(crate) fn request_number(headers: &HeaderMap) -> Option<u64> {
     headers.get("x-request-id")?.to_str().ok()?.parse().ok()
+}
+
+/// What a gRPC service makes of a status.
+fn grpc_status(status: u16) -> u8 {
+    match status {
+        ..400 => 0,
+        503 => 14,
+        404 => 12,
+        _ => 13,
+    }
+}
+
+/// Those of a gRPC answer; one that failed has nothing else.
+fn grpc_headers(headers: &mut HeaderMap, status: u8) {
+    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    if status != 0 {
+        headers.insert("grpc-status", HeaderValue::from(u16::from(status)));
+    }
 }

@@ -366,6 +366,10 @@ fn probe_result(result: ProbeResult) -> String {
     match result {
         ProbeResult::Passed => "as expected".to_owned(),
         ProbeResult::Status(status) => format!("it answers {status}"),
+        ProbeResult::Grpc(status) => format!("it answers gRPC status {status}"),
+        ProbeResult::NotServing(2) => "it is not serving".to_owned(),
+        ProbeResult::NotServing(3) => "it does not know the service".to_owned(),
+        ProbeResult::NotServing(_) => "it does not know whether it serves".to_owned(),
         ProbeResult::TimedOut => "no answer in time".to_owned(),
         ProbeResult::Broken => "no connection".to_owned(),
     }

@@ -80,8 +80,9 @@ pub(crate) fn fill(cluster: &mut proto::Cluster, policy: &BackendPolicy) {
 }
 
 fn health_check(check: &HealthCheck, protocol: Protocol) -> proto::HealthCheck {
-    let (http, tcp) = match &check.probe {
-        Probe::Connect => (None, Some(proto::Empty {})),
+    let (http, tcp, grpc) = match &check.probe {
+        Probe::Connect => (None, Some(proto::Empty {}), None),
+        Probe::Grpc { service } => (None, None, Some(proto::GrpcHealthCheck { service_name: service.clone() })),
         Probe::Http { path, expected } => {
             let range = |range: &RangeInclusive<u16>| proto::Int64Range {
                 start: i64::from(*range.start()),
@@ -97,7 +98,7 @@ fn health_check(check: &HealthCheck, protocol: Protocol) -> proto::HealthCheck {
                 // Without these Envoy's threshold does not hold for statuses.
                 retriable_statuses: vec![proto::Int64Range { start: 100, end: 600 }],
             };
-            (Some(http), None)
+            (Some(http), None, None)
         }
     };
     proto::HealthCheck {
@@ -107,6 +108,7 @@ fn health_check(check: &HealthCheck, protocol: Protocol) -> proto::HealthCheck {
         healthy_threshold: Some(proto::UInt32 { value: check.healthy_after }),
         http,
         tcp,
+        grpc,
         no_traffic_interval: span(check.interval),
         interval_jitter_percent: check.jitter_permille.div_ceil(10),
     }
@@ -173,8 +175,13 @@ pub(crate) fn encode(policy: &BackendPolicy, backend: &mut squall::Backend) {
         });
     }
     backend.health = policy.health.as_ref().map(|check| {
+        let mut grpc = None;
         let (path, expected) = match &check.probe {
             Probe::Connect => (String::new(), Vec::new()),
+            Probe::Grpc { service } => {
+                grpc = Some(squall::GrpcHealthCheck { service: service.clone() });
+                (String::new(), Vec::new())
+            }
             Probe::Http { path, expected } => {
                 let bounds = expected.iter().flat_map(|range| [u32::from(*range.start()), u32::from(*range.end())]);
                 (path.clone(), bounds.collect())
@@ -188,6 +195,7 @@ pub(crate) fn encode(policy: &BackendPolicy, backend: &mut squall::Backend) {
             timeout: span(check.timeout),
             unhealthy_after: check.unhealthy_after,
             healthy_after: check.healthy_after,
+            grpc,
         }
     });
 }
@@ -228,9 +236,11 @@ fn squall_health_check(found: &squall::HealthCheck) -> Result<HealthCheck, &'sta
         return Err("a range of statuses has one end");
     }
     let expected: Result<Vec<_>, _> = ranges.iter().map(|[first, last]| Ok(status(*first)?..=status(*last)?)).collect();
-    let probe = match found.path.as_str() {
-        "" => Probe::Connect,
-        path => Probe::Http { path: path.to_owned(), expected: expected? },
+    let probe = match (found.path.as_str(), &found.grpc) {
+        ("", None) => Probe::Connect,
+        ("", Some(grpc)) => Probe::Grpc { service: grpc.service.clone() },
+        (_, Some(_)) => return Err("a health check is of HTTP or of gRPC"),
+        (path, None) => Probe::Http { path: path.to_owned(), expected: expected? },
     };
     Ok(HealthCheck {
         probe,
@@ -366,8 +376,8 @@ fn envoy_health_check(cluster: &proto::Cluster, protocol: Protocol) -> Result<Op
         read(span).map_err(|why| (field, why))?.ok_or((field, "is missing"))
     };
     let number = |number: Option<proto::UInt32>, field| number.map(|number| number.value).ok_or((field, "is missing"));
-    let probe = match (&found.http, &found.tcp) {
-        (Some(http), None) => {
+    let probe = match (&found.http, &found.tcp, &found.grpc) {
+        (Some(http), None, None) => {
             if (http.codec == 1) != (protocol == Protocol::Http2) {
                 return Err(("health_checks.http_health_check.codec_client_type", "must be what the cluster speaks"));
             }
@@ -385,8 +395,10 @@ fn envoy_health_check(cluster: &proto::Cluster, protocol: Protocol) -> Result<Op
             }
             Probe::Http { path: http.path.clone(), expected }
         }
-        (None, Some(_)) => Probe::Connect,
-        (Some(_), Some(_)) | (None, None) => return Err(("health_checks", "must be of HTTP or TCP")),
+        (None, Some(_), None) => Probe::Connect,
+        (None, None, Some(grpc)) if protocol == Protocol::Http2 => Probe::Grpc { service: grpc.service_name.clone() },
+        (None, None, Some(_)) => return Err(("health_checks.grpc_health_check", "needs a cluster that speaks HTTP/2")),
+        (_, _, _) => return Err(("health_checks", "must be of one of HTTP, gRPC and TCP")),
     };
     let interval = needed(found.interval, "health_checks.interval")?;
     if read(found.no_traffic_interval).is_ok_and(|other| other.is_some_and(|other| other != interval)) {

@@ -279,9 +279,11 @@ messages! {
         healthy_threshold: Option<UInt32> => (message, optional, tag = "5"),
         http: Option<HttpHealthCheck> => (message, optional, tag = "8"),
         tcp: Option<Empty> => (message, optional, tag = "9"),
+        grpc: Option<GrpcHealthCheck> => (message, optional, tag = "11"),
         no_traffic_interval: Option<Span> => (message, optional, tag = "12"),
         interval_jitter_percent: u32 => (uint32, tag = "18"),
     }
+    GrpcHealthCheck { service_name: String => (string, tag = "1"), }
     HttpHealthCheck {
         path: String => (string, tag = "2"),
         expected_statuses: Vec<Int64Range> => (message, repeated, tag = "9"),
@@ -473,7 +475,10 @@ pub(crate) mod squall {
             timeout: Option<Span> => (message, optional, tag = "5"),
             unhealthy_after: u32 => (uint32, tag = "6"),
             healthy_after: u32 => (uint32, tag = "7"),
+            /// Instead of `path`.
+            grpc: Option<GrpcHealthCheck> => (message, optional, tag = "8"),
         }
+        GrpcHealthCheck { service: String => (string, tag = "1"), }
         Balancing {
             /// 1 peak EWMA, 2 least request, 3 round robin, 4 random, 5 by hash.
             algorithm: u32 => (uint32, tag = "1"),

@@ -242,8 +242,19 @@ fn another_servers_slow_start_panic_and_health_checks_are_followed() {
             healthy_after: 2,
         })
     );
+    let grpc = message(&[field(11, &field(1, b"shop.Cart"))]);
+    let by_grpc = message(&[times.clone(), field(4, &number(1, 3)), field(5, &number(1, 2)), grpc.clone()]);
+    refused(
+        &resources_with_cluster(cluster(&[field(8, &by_grpc)])),
+        "Cluster a: envoy.config.cluster.v3.Cluster.health_checks.grpc_health_check: needs a cluster that speaks HTTP/2",
+    );
+    let with_authority = field(11, &message(&[field(1, b"shop.Cart"), field(2, b"cart")]));
+    refused(
+        &resources_with_cluster(cluster(&[field(8, &message(&[times.clone(), with_authority]))])),
+        "Cluster a: envoy.config.core.v3.HealthCheck.GrpcHealthCheck.authority: not supported by Squall",
+    );
     refused(
         &resources_with_cluster(cluster(&[field(8, &times)])),
-        "Cluster a: envoy.config.cluster.v3.Cluster.health_checks: must be of HTTP or TCP",
+        "Cluster a: envoy.config.cluster.v3.Cluster.health_checks: must be of one of HTTP, gRPC and TCP",
     );
 }

@@ -215,13 +215,15 @@ fn slow_start(value: Value<'_>) -> Option<SlowStart> {
 }
 
 pub(super) fn health_check(value: Value<'_>) -> Option<HealthCheck> {
-    let known = &["path", "expect", "connect", "interval", "jitter", "timeout", "unhealthyAfter", "healthyAfter"];
+    let known =
+        &["path", "expect", "grpc", "connect", "interval", "jitter", "timeout", "unhealthyAfter", "healthyAfter"];
     let fields = value.fields("healthCheck", known)?;
     let path = optional(&fields, "path", |value| {
         let path = value.text()?;
         let whole = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
         if whole { Some(path.to_owned()) } else { value.refuse("a path begins with `/` and has no spaces") }
     });
+    let grpc = optional(&fields, "grpc", grpc);
     let connect = optional(&fields, "connect", |value| value.boolean())?.unwrap_or(false);
     let expected = optional(&fields, "expect", |list| each(list, statuses));
     let interval = optional(&fields, "interval", |value| value.duration_within(10 * MILLISECOND, HOUR));
@@ -230,23 +232,32 @@ pub(super) fn health_check(value: Value<'_>) -> Option<HealthCheck> {
     let count = |name| optional(&fields, name, |value| value.integer_u32(1, u32::MAX));
     let (unhealthy_after, healthy_after) = (count("unhealthyAfter"), count("healthyAfter"));
     let expected = expected?;
-    let probe = match (path?, connect) {
-        (Some(path), false) => {
+    let no_status = |what, says| {
+        if let Some((key, _)) = fields.keyed("expect") {
+            let mistake = Mistake::new(&key.place, "`expect` has no meaning where no status comes back");
+            value.mistakes().push(mistake.label(fields.place_of(what), says));
+        }
+    };
+    let probe = match (path?, grpc?, connect) {
+        (Some(path), None, false) => {
             let expected = expected.unwrap_or_else(|| vec![200..=200]);
             if expected.is_empty() {
                 return fields.get("expect").unwrap_or(value).refuse("no status would pass");
             }
             Probe::Http { path, expected }
         }
-        (None, true) => {
-            if let Some((key, _)) = fields.keyed("expect") {
-                let mistake = Mistake::new(&key.place, "`expect` has no meaning where nothing is asked");
-                value.mistakes().push(mistake.label(fields.place_of("connect"), "only a connection is made"));
-            }
+        (None, Some(service), false) => {
+            no_status("grpc", "gRPC's protocol says what passes");
+            Probe::Grpc { service }
+        }
+        (None, None, true) => {
+            no_status("connect", "only a connection is made");
             Probe::Connect
         }
-        (Some(_), true) | (None, false) => {
-            return value.refuse("a health check asks for a `path`, or only makes a connection (`connect: true`)");
+        (_, _, _) => {
+            return value.refuse(
+                "a health check asks for a `path`, or by `grpc`, or only makes a connection (`connect: true`): one of them",
+            );
         }
     };
     Some(HealthCheck {
@@ -257,6 +268,17 @@ pub(super) fn health_check(value: Value<'_>) -> Option<HealthCheck> {
         unhealthy_after: unhealthy_after?.unwrap_or(3),
         healthy_after: healthy_after?.unwrap_or(2),
     })
+}
+
+/// `{service: shop.Cart}`, or `{}` for the whole server.
+fn grpc(value: Value<'_>) -> Option<String> {
+    let fields = value.fields("grpc", &["service"])?;
+    let service = optional(&fields, "service", |value| {
+        let name = value.text()?;
+        let fits = (1..=256).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+        if fits { Some(name.to_owned()) } else { value.refuse("a service has a name such as `shop.Cart`") }
+    });
+    Some(service?.unwrap_or_default())
 }
 
 /// `200` or `200-299`.

@@ -58,6 +58,7 @@ pub(super) fn read(metadata: Metadata, spec: Value<'_>) -> Option<TrafficPolicy>
         targets: targets?,
         balancing: balancing?,
         health: health?,
+        health_place: fields.place_of("healthCheck").clone(),
         retries: retries?,
         breaker: breaker?,
         service_breaker: service_breaker?,

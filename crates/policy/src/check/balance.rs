@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{HOUR, Invalid, MILLISECOND, require, within};
 use crate::mesh::{
-    Balancing, Candidates, HashKey, HashTable, Hashing, HealthCheck, Penalty, Probe, SlowStart, WhenDown, Zones,
+    Balancing, Candidates, HashKey, HashTable, Hashing, HealthCheck, Penalty, Probe, Protocol, SlowStart, WhenDown,
+    Zones,
 };
 
 const RING_MAX: u32 = 8 << 20;
@@ -116,11 +117,13 @@ impl SlowStart {
 }
 
 impl HealthCheck {
-    /// Checks the limits.
+    /// Checks the limits, for endpoints that speak `protocol`.
     ///
     /// # Errors
-    /// The first field outside its limits.
-    pub fn check(&self) -> Result<(), Invalid> {
+    /// The first field outside its limits, or gRPC over HTTP/1.1.
+    pub fn check(&self, protocol: Protocol) -> Result<(), Invalid> {
+        let speaks = !matches!(self.probe, Probe::Grpc { .. }) || protocol == Protocol::Http2;
+        require(speaks, "protocol", protocol, "HTTP/2 where the health check is gRPC's")?;
         match &self.probe {
             Probe::Http { path, expected } => {
                 let whole = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
@@ -134,6 +137,10 @@ impl HealthCheck {
                     expected,
                     "statuses, 100 to 599",
                 )?;
+            }
+            Probe::Grpc { service } => {
+                let fits = service.len() <= 256 && service.bytes().all(|byte| byte.is_ascii_graphic());
+                require(fits, "service", service, "up to 256 visible ASCII characters")?;
             }
             Probe::Connect => {}
         }
@@ -231,6 +238,18 @@ mod tests {
         refused(
             health(&|h| h.probe = http("healthz", vec![200..=200])),
             "health.path is \"healthz\", but must be a path that begins with `/`",
+        );
+        let grpc = |service: &str| Probe::Grpc { service: service.to_owned() };
+        refused(
+            health(&|h| h.probe = grpc("")),
+            "health.protocol is Http1, but must be HTTP/2 where the health check is gRPC's",
+        );
+        refused(
+            |p| {
+                p.protocol = Protocol::Http2;
+                p.health = Some(HealthCheck { probe: grpc("two words"), ..check.clone() });
+            },
+            "health.service is \"two words\", but must be up to 256 visible ASCII characters",
         );
         refused(health(&|h| h.probe = http("/", vec![])), "health.expected is [], but must be statuses, 100 to 599");
     }

@@ -177,6 +177,11 @@ pub enum Probe {
         /// Statuses that are healthy, within 100 to 599. Not empty. Default 200 to 200 (Envoy's).
         expected: Vec<RangeInclusive<u16>>,
     },
+    /// Call `grpc.health.v1.Health/Check`, over HTTP/2 as requests have it: `SERVING` passes.
+    Grpc {
+        /// The service whose health it is; empty: the server's as a whole. 256 visible ASCII characters at most.
+        service: String,
+    },
     /// A connection comes about (TCP, and mutual TLS where requests have it).
     Connect,
 }

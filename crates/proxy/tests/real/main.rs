@@ -5,6 +5,7 @@ mod common;
 mod drain;
 mod follow;
 mod forward;
+mod health;
 mod local;
 mod plane;
 mod retry;

@@ -39,8 +39,9 @@ pub struct ServiceSpec {
     pub cpu_per_poll: Duration,
     /// How much its pods' clocks run ahead. Default 0.
     pub clock_ahead: Duration,
-    /// GET of this path is answered by itself: 200 at once, without a slot and in no measure, or as the faults at work have
-    /// it (their status, their additional time). For the health checks of the mesh. Default none.
+    /// A request of this path is answered by itself: 200 at once, without a slot and in no measure, or as the faults at work
+    /// have it (their status, their additional time). For the health checks of the mesh. `grpc` in the file is gRPC's health
+    /// protocol, and answers that it serves. Default none.
     pub health_check: Option<String>,
     /// The default target of a load. Default false.
     pub entry: bool,

@@ -10,6 +10,7 @@ use squall_sim::{Model, Outcome, RunError, RunOptions, Scenario, run};
 const REFUSED: &[(&str, &str)] = &[
     ("boutique-rolling-restart", "connections drain by HTTP's rules"),
     ("health-check", "they take connections of their own"),
+    ("health-check-grpc", "they take connections of their own"),
 ];
 
 /// What takes minutes in the full world is asked by a tenth of the load there.

@@ -72,10 +72,11 @@ pub(crate) static HEALTH_CHECK: Table = Table {
         (5, "healthy_threshold", Message(&UINT32)),
         (8, "http_health_check", Message(&HTTP_HEALTH_CHECK)),
         (9, "tcp_health_check", Message(&TCP_HEALTH_CHECK)),
+        (11, "grpc_health_check", Message(&GRPC_HEALTH_CHECK)),
         (12, "no_traffic_interval", Message(&SPAN)),
         (18, "interval_jitter_percent", Leaf),
     ],
-    refused: "3 interval_jitter, 6 alt_port, 7 reuse_connection, 11 grpc_health_check, 13 custom_health_check, 14 \
+    refused: "3 interval_jitter, 6 alt_port, 7 reuse_connection, 13 custom_health_check, 14 \
         unhealthy_interval, 15 unhealthy_edge_interval, 16 healthy_edge_interval, 17 event_log_path, 19 \
         always_log_health_check_failures, 20 initial_jitter, 21 tls_options, 22 event_service, 23 \
         transport_socket_match_criteria, 24 no_traffic_healthy_interval, 25 event_logger, 26 \
@@ -92,6 +93,12 @@ static HTTP_HEALTH_CHECK: Table = Table {
     ],
     refused: "1 host, 3 send, 4 receive, 6 request_headers_to_add, 8 request_headers_to_remove, 11 \
         service_name_matcher, 13 method, 14 response_buffer_size",
+};
+
+static GRPC_HEALTH_CHECK: Table = Table {
+    name: "envoy.config.core.v3.HealthCheck.GrpcHealthCheck",
+    known: &[(1, "service_name", Leaf)],
+    refused: "2 authority, 3 initial_metadata",
 };
 
 static TCP_HEALTH_CHECK: Table = Table {
@@ -182,6 +189,10 @@ pub(crate) static SQUALL_HEALTH_CHECK: Table = Table {
         (5, "timeout", Message(&SPAN)),
         (6, "unhealthy_after", Leaf),
         (7, "healthy_after", Leaf),
+        (8, "grpc", Message(&SQUALL_GRPC_HEALTH_CHECK)),
     ],
     refused: "",
 };
+
+static SQUALL_GRPC_HEALTH_CHECK: Table =
+    Table { name: "squall.v1alpha1.GrpcHealthCheck", known: &[(1, "service", Leaf)], refused: "" };

@@ -108,7 +108,7 @@ fn candidates() -> impl Strategy<Value = Candidates> {
 fn health_check() -> impl Strategy<Value = HealthCheck> {
     let range = (100_u16..300, 300_u16..600).prop_map(|(first, last)| first..=last);
     let http = ("(/[a-z]{1,5}){1,3}", vec(range, 1..3)).prop_map(|(path, expected)| Probe::Http { path, expected });
-    let probe = prop_oneof![http, Just(Probe::Connect)];
+    let probe = prop_oneof![http, Just(Probe::Connect), "[!-~]{0,9}".prop_map(|service| Probe::Grpc { service })];
     (probe, span(10, 60_000), 0_u32..=1000, span(1, 60_000), 1_u32..9, 1_u32..9).prop_map(
         |(probe, interval, jitter_permille, timeout, unhealthy_after, healthy_after)| HealthCheck {
             probe,
@@ -151,7 +151,8 @@ pub fn backend_policy() -> impl Strategy<Value = BackendPolicy> {
                 BackendPolicy {
                     candidates: fitting(&balancing, candidates),
                     balancing,
-                    health,
+                    // gRPC is spoken over HTTP/2 only.
+                    health: health.filter(|it| !matches!(it.probe, Probe::Grpc { .. }) || protocol == Protocol::Http2),
                     breaker,
                     service_breaker,
                     outliers,

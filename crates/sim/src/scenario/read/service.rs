@@ -243,15 +243,20 @@ fn service(
             .unwrap_or(true),
         cpu_per_poll: fields.get("cpuPerPoll").and_then(value::span).unwrap_or_default(),
         clock_ahead: fields.get("clockAhead").and_then(value::span).unwrap_or_default(),
-        health_check: fields.get("healthCheck").and_then(health_path),
+        health_check: fields.get("healthCheck").and_then(|value| health_path(value, is_grpc)),
         entry: fields.get("entry").and_then(|entry| entry.boolean()).unwrap_or(false),
         namespace,
     })
 }
 
-fn health_path(value: Value<'_>) -> Option<String> {
-    let path = value.text()?;
-    if path.starts_with('/') { Some(path.to_owned()) } else { value.refuse("a path begins with `/`") }
+fn health_path(value: Value<'_>, is_grpc: bool) -> Option<String> {
+    match (value.text()?, is_grpc) {
+        ("grpc", true) => Some("/grpc.health.v1.Health/Check".to_owned()),
+        ("grpc", false) => value.refuse("only a service that speaks gRPC answers by it: `protocol: grpc`"),
+        (path, false) if path.starts_with('/') => Some(path.to_owned()),
+        (_, false) => value.refuse("a path begins with `/`"),
+        (_, true) => value.refuse("a service that speaks gRPC answers health checks by it: `healthCheck: grpc`"),
+    }
 }
 
 fn version(
