@@ -179,6 +179,6 @@ fn mesh(protocol: Protocol, at: SocketAddr) -> Mesh {
         }],
         backends: BTreeMap::from([(backend.clone(), BackendPolicy { protocol, ..BackendPolicy::default() })]),
         endpoints: BTreeMap::from([(backend, vec![endpoint])]),
-        inbound: BTreeMap::new(),
+        ..Mesh::default()
     }
 }

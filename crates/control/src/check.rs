@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use squall_policy::{Probe, Protocol, RouteMatch};
 
 use crate::resources::{HttpRoute, Id, Resources, Rule, ServiceRef, Slice};
-use crate::{Mistake, Mistakes, Place, units};
+use crate::{Mistake, Mistakes, Place, stream, units};
 
 /// Checks what was read, and settles which policy holds for which Service.
 pub(crate) fn resources(mut resources: Resources) -> Result<Resources, Vec<Mistake>> {
@@ -39,6 +39,7 @@ pub(crate) fn resources(mut resources: Resources) -> Result<Resources, Vec<Mista
     }
     grpc_checks_have_http2(&resources, &mistakes);
     matches_once(&resources, &mistakes);
+    stream::check(&resources, &mistakes);
     mistakes.check(resources)
 }
 

@@ -72,6 +72,8 @@ pub(crate) struct Service {
     pub(crate) place: Place,
     /// Empty: it selects nothing; its endpoints come from EndpointSlices.
     pub(crate) selector: BTreeMap<String, String>,
+    /// Its own; none: it is headless, or nobody says.
+    pub(crate) addresses: Vec<IpAddr>,
     pub(crate) ports: Vec<ServicePort>,
 }
 
@@ -88,6 +90,8 @@ pub(crate) struct ServicePort {
     pub(crate) number: u16,
     pub(crate) target: TargetPort,
     pub(crate) protocol: Protocol,
+    /// Somebody said what it speaks; else it is taken for HTTP where nothing else can be told.
+    pub(crate) declared: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -201,14 +201,14 @@ pub(crate) fn mesh(protocol: Protocol, endpoints: &[SocketAddr]) -> Mesh {
         }],
         backends: BTreeMap::from([(backend(), policy)]),
         endpoints: BTreeMap::from([(backend(), named.collect())]),
-        inbound: BTreeMap::new(),
+        ..Mesh::default()
     }
 }
 
 /// A mesh in which the application at `port` is served.
 pub(crate) fn inbound_mesh(port: u16, protocol: Protocol) -> Mesh {
     Mesh {
-        inbound: BTreeMap::from([(port, Inbound { limits: Limits::default(), rate: None, protocol })]),
+        inbound: BTreeMap::from([(port, Inbound { limits: Limits::default(), rate: None, protocol, detect: false })]),
         ..Mesh::default()
     }
 }
