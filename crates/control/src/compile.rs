@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use squall_policy::{
-    BackendName, BackendPolicy, Backoff, Candidates, Endpoint, Inbound, Jitter, Limits, Mesh, PathMatch, Protocol, RetryOn,
-    RetryPolicy, Route, RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
+    BackendName, BackendPolicy, Backoff, Candidates, Endpoint, Inbound, Jitter, Limits, Mesh, PathMatch, Protocol,
+    RetryOn, RetryPolicy, Route, RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
 };
 
 use crate::resources::{HttpRoute, Resources, Rule, Service, ServicePort, TargetPort, TrafficPolicy};

@@ -2,14 +2,12 @@
 
 use std::net::IpAddr;
 
-use squall_policy::{Balancing, BackendName, Destination, Probe, Protocol, RetryOn, Speaks, StreamPolicy};
+use squall_policy::{
+    BackendName, Balancing, Destination, OPAQUE_PORTS, Probe, Protocol, RetryOn, Speaks, StreamPolicy,
+};
 
 use crate::resources::{Resources, Service, ServicePort, ServiceRef, TrafficPolicy};
 use crate::{Mistake, Mistakes};
-
-/// Ports of protocols in which the server speaks first, or which detection would mistake: TCP unless something else is said
-/// (SMTP, MySQL, Galera, PostgreSQL, Redis, Elasticsearch, Memcached; Linkerd's default).
-const OPAQUE_PORTS: [u16; 8] = [25, 587, 3306, 4444, 5432, 6379, 9300, 11_211];
 
 /// What `appProtocol` may say, or the first part of a port's name (`grpc-internal`), as Kubernetes and Istio have it.
 pub(crate) const SPOKEN: &[(&str, Protocol)] = &[
@@ -123,10 +121,10 @@ pub(crate) fn check(resources: &Resources, mistakes: &Mistakes) {
             ),
             (
                 policy.health.as_ref().is_some_and(|health| match health.probe {
-                    Probe::Http { .. } => true,
+                    Probe::Http { .. } | Probe::Grpc { .. } => true,
                     Probe::Connect => false,
                 }),
-                "healthCheck.path",
+                "healthCheck",
                 "use `connect: true`",
             ),
             (

@@ -19,7 +19,7 @@ pub use exchange::{
 pub use fault::{AbortWith, FaultAbort, FaultDelay, RouteFault};
 pub use overload::{Adaptive, Codel, Gradient, Queue, QueueOrder, Rate, RateLimit, Vegas};
 
-pub use stream::{Destination, Speaks, StreamPolicy};
+pub use stream::{Destination, OPAQUE_PORTS, Speaks, StreamPolicy};
 
 mod protection;
 

@@ -23,6 +23,8 @@ use crate::workload::Generator;
 
 /// Where sidecars take their application's requests, on `LOCAL`.
 const OUTBOUND_PORT: u16 = 15001;
+/// How long a connection may take to tell what it speaks: the default in production.
+const DETECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Where the control plane listens.
 const CONTROL_PORT: u16 = 15010;
 /// How long certificates of a scenario last. Sidecars renew at half of it.
@@ -164,10 +166,15 @@ impl SidecarPlan {
 
     /// Starts the sidecar and waits until it has mesh and certificate.
     async fn start(&self, host: &Host, inbound: Vec<InboundListener>) -> Proxy {
+        let doors = self.shared.targets.doors(self.addresses.local);
+        let streams = doors.into_iter().map(|(_, door, backend)| (door, backend)).collect();
         let config = ProxyConfig {
             node: self.node.clone(),
             outbound: Some(self.outbound()),
             inbound,
+            streams,
+            interception: None,
+            detect_timeout: DETECT_TIMEOUT,
             source: self.control.source(&self.node.pod).await,
             identity: IdentitySource::FromControl,
             key_algorithm: KeyAlgorithm::Ed25519,

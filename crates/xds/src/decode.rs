@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use prost::Message;
 use squall_policy::{
-    BackendName, BackendPolicy, Balancing, Budget, Candidates, Destination, Endpoint, Inbound, Invalid, Jitter, Limits, Mesh,
-    Protocol, RetryLimits, VirtualHost,
+    BackendName, BackendPolicy, Balancing, Budget, Candidates, Destination, Endpoint, Inbound, Invalid, Jitter, Limits,
+    Mesh, Protocol, RetryLimits, VirtualHost,
 };
 
 use crate::encode::UPSTREAM_HTTP_KEY;

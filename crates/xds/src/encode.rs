@@ -7,14 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 use squall_policy::{
-    BackendName, BackendPolicy, Balancing, Destination, Endpoint, HeaderChange, Inbound, Jitter, Mesh, PathMatch, Protocol, RetryOn,
-    RetryPolicy, Route, VirtualHost,
+    BackendName, BackendPolicy, Balancing, Destination, Endpoint, HeaderChange, Inbound, Jitter, Mesh, PathMatch,
+    Protocol, RetryOn, RetryPolicy, Route, VirtualHost,
 };
 
 use crate::proto::{self, Span, squall};
 use crate::wire::TYPE_PREFIX;
 use crate::{
-    Kind, LISTENER, ROUTES, Resources, SQUALL_KEY, balance, client, fault, overload, protection, retry_on, stream, tables,
+    Kind, LISTENER, ROUTES, Resources, SQUALL_KEY, balance, client, fault, overload, protection, retry_on, stream,
+    tables,
 };
 
 /// The methods that may be repeated (RFC 9110 §9.2.2), as Envoy is told them.

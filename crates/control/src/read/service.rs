@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use super::{Metadata, each, label, optional, port, texts};
 use crate::resources::{Service, ServicePort, TargetPort};
-use crate::{Mistake, stream};
 use crate::yaml::Value;
+use crate::{Mistake, stream};
 
 const REFUSED: &[(&str, &str)] = &[
     ("externalName", "Squall routes only to pods"),

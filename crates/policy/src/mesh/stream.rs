@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use super::{BackendName, Backoff, Jitter};
 
+/// Ports of protocols in which the server speaks first, or which detection would mistake: TCP unless something else is said
+/// (SMTP, MySQL, Galera, PostgreSQL, Redis, Elasticsearch, Memcached; Linkerd's default).
+pub const OPAQUE_PORTS: [u16; 8] = [25, 587, 3306, 4444, 5432, 6379, 9300, 11_211];
+
 /// A Service port as connections reach it, by address or by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {

@@ -9,11 +9,8 @@ pub(crate) static ROUTES_METADATA: Table = Table {
     refused: "1 filter_metadata",
 };
 
-pub(crate) static DESTINATIONS: Table = Table {
-    name: "squall.v1alpha1.Destinations",
-    known: &[(1, "destinations", Message(&DESTINATION))],
-    refused: "",
-};
+pub(crate) static DESTINATIONS: Table =
+    Table { name: "squall.v1alpha1.Destinations", known: &[(1, "destinations", Message(&DESTINATION))], refused: "" };
 
 static DESTINATION: Table = Table {
     name: "squall.v1alpha1.Destination",

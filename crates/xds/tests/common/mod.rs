@@ -13,10 +13,10 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use squall_policy::{
-    AbortWith, BackendName, BackendPolicy, Backoff, Balancing, Budget, Candidates, Destination, Endpoint, FaultAbort, FaultDelay,
-    HashKey, HashTable, Hashing, HeaderChange, HeaderMatch, HealthCheck, Inbound, Jitter, Limits, Mesh, PathMatch,
-    Penalty, Probe, Protocol, QueryMatch, RetryOn, RetryPolicy, Route, RouteFault, RouteMatch, RouteTimeouts,
-    SlowStart, Speaks, StreamPolicy, VirtualHost, WeightedBackend, WhenDown, Zones,
+    AbortWith, BackendName, BackendPolicy, Backoff, Balancing, Budget, Candidates, Destination, Endpoint, FaultAbort,
+    FaultDelay, HashKey, HashTable, Hashing, HeaderChange, HeaderMatch, HealthCheck, Inbound, Jitter, Limits, Mesh,
+    PathMatch, Penalty, Probe, Protocol, QueryMatch, RetryOn, RetryPolicy, Route, RouteFault, RouteMatch,
+    RouteTimeouts, SlowStart, Speaks, StreamPolicy, VirtualHost, WeightedBackend, WhenDown, Zones,
 };
 
 pub fn span(least_ms: u64, most_ms: u64) -> impl Strategy<Value = Duration> {
@@ -293,8 +293,7 @@ fn backoff() -> impl Strategy<Value = Backoff> {
 fn destination() -> impl Strategy<Value = Destination> {
     let speaks = prop_oneof![Just(Speaks::Http), Just(Speaks::Tcp), Just(Speaks::Unknown)];
     let policy = (option::of(span(1, 60_000)), option::of(span(1, 60_000)), 0_u32..1001, backoff());
-    let policy =
-        policy.prop_map(|(idle, longest, retries, backoff)| StreamPolicy { idle, longest, retries, backoff });
+    let policy = policy.prop_map(|(idle, longest, retries, backoff)| StreamPolicy { idle, longest, retries, backoff });
     (vec(any::<std::net::IpAddr>(), 0..3), any::<u16>(), vec(word(), 0..3), speaks, policy).prop_map(
         |(addresses, port, names, speaks, stream)| Destination {
             backend: BackendName::from_wire(""),

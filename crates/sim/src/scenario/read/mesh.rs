@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use squall_control::yaml::{Fields, Kind, Node, Value};
 use squall_control::{Mistake, Mistakes, Place, yaml};
-use squall_policy::Protocol;
+use squall_policy::{OPAQUE_PORTS, Protocol};
 
 use crate::scenario::files::Reading;
 use crate::scenario::isotope::Graph;
@@ -193,6 +193,14 @@ fn service(document: &Node) -> Option<MeshService> {
 
 /// As the control plane takes it: by `appProtocol`, else by the beginning of the port's name.
 fn protocol(port: &Node) -> Protocol {
+    let is_tcp = |word: &str| ["tcp", "tls", "https", "kubernetes.io/wss", "mongo", "mysql", "redis"].contains(&word);
+    let said = text(port, &["appProtocol"]);
+    let first = text(port, &["name"]).and_then(|name| name.split('-').next());
+    let undeclared = said.is_none() && first.is_none_or(|first| !["http", "grpc", "http2", "h2c"].contains(&first));
+    let number = text(port, &["port"]).and_then(|number| number.parse().ok());
+    if said.or(first).is_some_and(is_tcp) || undeclared && number.is_some_and(|number| OPAQUE_PORTS.contains(&number)) {
+        return Protocol::Tcp;
+    }
     let http2 = match text(port, &["appProtocol"]) {
         Some(protocol) => ["http2", "grpc", "kubernetes.io/h2c"].contains(&protocol),
         None => {
@@ -267,12 +275,16 @@ fn port(service: &MeshService, workload: &ServiceSpec, mistakes: &Mistakes) {
         return;
     };
     if port.protocol != workload.protocol {
-        let (said, meant) = match workload.protocol {
-            Protocol::Http1 => ("HTTP/1.1", "HTTP/2"),
-            Protocol::Http2 => ("HTTP/2", "HTTP/1.1"),
+        let word = |protocol| match protocol {
+            Protocol::Http1 => "HTTP/1.1",
+            Protocol::Http2 => "HTTP/2",
+            Protocol::Tcp => "TCP",
         };
+        let said = word(workload.protocol);
+        let meant = word(port.protocol);
         let message = format!("`{}` speaks {said}, its Service says {meant}", workload.name.value);
         let mistake = Mistake::new(place, message).label(&service.place, "the Service");
-        mistakes.push(mistake.help("set `protocol` here, or `appProtocol` (http, http2, grpc) of the Service's port"));
+        mistakes
+            .push(mistake.help("set `protocol` here, or `appProtocol` (http, http2, grpc, tcp) of the Service's port"));
     }
 }

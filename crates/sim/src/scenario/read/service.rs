@@ -176,6 +176,7 @@ fn service(
                 ("http1", (Protocol::Http1, false)),
                 ("http2", (Protocol::Http2, false)),
                 ("grpc", (Protocol::Http2, true)),
+                ("tcp", (Protocol::Tcp, false)),
             ])
         })
         .unwrap_or((Protocol::Http1, false));
