@@ -122,7 +122,7 @@ impl State {
             }
             Record::Opened { request, side, peer, .. } => {
                 let peer = peer.map(|peer| self.peers.name(peer));
-                self.live.insert(request, Live { side, route: Name::NONE, backend: Name::NONE, peer });
+                self.live.insert(request, Live { side, route: Name::NONE, backend: Name::NONE, peer, upgraded: false });
                 self.streams_open[usize::from(side == Side::Inbound)] += 1;
             }
             Record::Closed { request, side, total, bytes_up, bytes_down, how, .. } => {

@@ -39,7 +39,10 @@ async fn echo_bytes(host: &Host) -> SocketAddr {
 /// Says it, ends, and hears all; `None`: it broke.
 async fn say(mut conn: Conn, what: &[u8]) -> Option<String> {
     conn.write_all(what).await.ok()?;
-    conn.shutdown().await.ok()?;
+    // A client of HTTP that half-closes is taken for gone.
+    if !what.starts_with(b"GET") {
+        conn.shutdown().await.ok()?;
+    }
     let mut heard = Vec::new();
     conn.read_to_end(&mut heard).await.ok()?;
     Some(String::from_utf8_lossy(&heard).into_owned())
@@ -205,12 +208,10 @@ fn a_full_backend_lets_connections_wait_and_one_that_leaves_makes_room() {
         story.saw(&host, "Queued").await;
         assert_eq!(say(connect(&host, at).await, b"3").await, None, "one too many");
         assert_eq!(story.count("Replied"), 1, "{:?}", story.lines("Replied"));
-        let ((), heard) = tokio::join!(
-            async {
-                say(first, b"").await;
-            },
-            say(second, b"2")
-        );
+        host.spawn("first", async move {
+            say(first, b"").await;
+        });
+        let heard = say(second, b"2").await;
         assert_eq!(heard.as_deref(), Some("2 goodbye"));
     });
 }
@@ -297,7 +298,7 @@ async fn intercepted(
 fn an_intercepted_connection_goes_to_the_service_whose_address_was_meant() {
     for (speaks, what) in [
         (Speaks::Tcp, b"hello".to_vec()),
-        (Speaks::Tcp, REQUEST.to_vec()),
+        (Speaks::Tcp, b"PUT / HTTP/1.1\r\n\r\n".to_vec()),
         (Speaks::Unknown, b"hello there\n".to_vec()),
         (Speaks::Unknown, hello("elsewhere.example.org")),
         (Speaks::Unknown, b"*1\r\n".to_vec()),
@@ -408,7 +409,9 @@ fn intercepted_callers_reach_the_port_that_they_meant_and_prove_themselves() {
         let mesh = tcp_mesh(&[(in_at, DB)], Speaks::Tcp, StreamPolicy::default());
         let (_out, at, _) = outbound_bytes(&host, mesh, identity(WEB)).await;
         assert_eq!(say(connect(&host, at).await, b"hello").await.as_deref(), Some("hello goodbye"));
-        assert_eq!(say(connect(&host, in_at).await, b"plain text, and more of it").await, None, "strict");
+        let heard = say(connect(&host, in_at).await, b"plain text, and more of it").await;
+        assert!(heard.is_none_or(|heard| !heard.contains("goodbye")), "strict");
+        in_story.saw(&host, "PeerRefused").await;
         // Whoever was not redirected means no application.
         *meant.lock().expect("no panic while locked") = None;
         let _ = say(connect(&host, in_at).await, b"hello").await;
