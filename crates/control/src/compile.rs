@@ -323,7 +323,10 @@ fn endpoints(resources: &Resources, service: &Service, port: &ServicePort, pods:
                     address,
                     name: endpoint.pod.clone().unwrap_or_else(|| address.to_string()).into(),
                     zone: endpoint.zone.as_str().into(),
-                    weight: 1,
+                    weight: match &slice.weight {
+                        Some((weight, _)) => *weight,
+                        None => pod.map_or(1, |pod| pod.weight),
+                    },
                     identity: pod
                         .map_or_else(|| spiffe_id(&service.id.0, &slice.service_account), Pod::spiffe_id)
                         .into(),
@@ -340,7 +343,7 @@ fn endpoints(resources: &Resources, service: &Service, port: &ServicePort, pods:
                 address: SocketAddr::new(pod.address, number),
                 name: pod.name.as_str().into(),
                 zone: pod.zone.as_str().into(),
-                weight: 1,
+                weight: pod.weight,
                 identity: pod.spiffe_id().into(),
                 draining: pod.terminating,
             });

@@ -102,6 +102,7 @@
 //! |---|---|---|---|
 //! | `k` | so many times what is accepted is sent | 1 to 100 | 2 |
 //! | `window` | how long both count | 1s to 1h | 2m |
+//! | `minRequests` | refuses nothing before so many requests are counted | 0 to 1000000 | 0: the formula as it stands, from the first failure on |
 //!
 //! # `hedging`
 //! Sends a request once more, to another endpoint, when its answer takes long; the first good answer counts, and the other try is

@@ -30,6 +30,7 @@ fn mesh(policy: &str) -> Mesh {
         ports: BTreeMap::new(),
         zone: String::new(),
         service_account: "catalog".to_owned(),
+        weight: 1,
         ready: true,
         terminating: false,
     };

@@ -244,6 +244,10 @@ impl PodPlan {
         self.sidecar.note(host, &Note::Registered { ready, terminating });
     }
 
+    fn version(&self) -> &crate::scenario::Version {
+        &self.sidecar.shared.scenario.services[self.pod.service].versions[self.pod.version]
+    }
+
     /// The pod as the registry shows it.
     pub(crate) fn entry(&self, ready: bool, terminating: bool) -> squall_control::Pod {
         let node = &self.sidecar.node;
@@ -255,6 +259,7 @@ impl PodPlan {
             ports: BTreeMap::new(),
             zone: node.zone.clone(),
             service_account: node.service_account.clone(),
+            weight: self.version().endpoint_weight,
             ready,
             terminating,
         }

@@ -199,6 +199,7 @@ fn entry(node: &Node) -> squall_control::Pod {
         ports: BTreeMap::new(),
         zone: node.zone.clone(),
         service_account: node.service_account.clone(),
+        weight: 1,
         ready: true,
         terminating: false,
     }

@@ -587,6 +587,7 @@ pub(crate) mod squall {
         ClientThrottle {
             k_permille: u32 => (uint32, tag = "1"),
             window: Option<Span> => (message, optional, tag = "2"),
+            min_requests: u32 => (uint32, tag = "3"),
         }
         #[derive(Copy)]
         Hedging {

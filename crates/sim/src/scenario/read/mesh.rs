@@ -18,6 +18,8 @@ pub(super) struct MeshService {
     selector: Vec<(String, String)>,
     ports: Vec<ServicePort>,
     place: Place,
+    /// Its balancing takes unequal weights into account.
+    weighs: bool,
 }
 
 struct ServicePort {
@@ -151,8 +153,11 @@ pub(super) fn resources(files: &[MeshFile], given: usize, mistakes: &Mistakes) -
     }
     if complete {
         let files: Vec<(&str, &str)> = files.iter().map(|file| (&*file.name, &*file.text)).collect();
-        if let Err(found) = squall_control::Resources::read(&files) {
-            mistakes.extend(found);
+        match squall_control::Resources::read(&files) {
+            Ok(known) => {
+                services.iter_mut().for_each(|it: &mut MeshService| it.weighs = known.weighs(&it.namespace, &it.name));
+            }
+            Err(found) => mistakes.extend(found),
         }
     }
     Resources { services, complete }
@@ -188,6 +193,7 @@ fn service(document: &Node) -> Option<MeshService> {
         selector,
         ports,
         place: at(document, &["metadata", "name"])?.place.clone(),
+        weighs: false,
     })
 }
 
@@ -245,6 +251,12 @@ pub(super) fn check(resources: &Resources, services: &[ServiceSpec], mistakes: &
         }
         for workload in selected {
             port(service, workload, mistakes);
+            let is_weighted = workload.versions.iter().any(|version| version.endpoint_weight > 1);
+            if is_weighted && !service.weighs {
+                let message = format!("`endpointWeight` of `{}` has no meaning with `PeakEwma`", workload.name.value);
+                let mistake = Mistake::new(&workload.name.place, message).label(&service.place, "its Service");
+                mistakes.push(mistake.help("give the Service a TrafficPolicy with another `loadBalancing.algorithm`"));
+            }
         }
     }
     for workload in services {
