@@ -130,7 +130,7 @@ async fn connection(gate: &Arc<Gate>, accepted: Accepted, purpose: Purpose) {
         Purpose::Inbound { port, secure } => inbound(gate, accepted, port, secure).await,
         Purpose::InterceptedInbound { secure } => {
             let Accepted { conn, peer, dialed } = &accepted;
-            if *dialed == conn.local() {
+            if is_its_own(*dialed, conn.local()) {
                 // Taken on, it would come back here without end.
                 let why = "it was not redirected here, so that no application is meant";
                 gate.core.record(gate.core.host.now(), &Record::PeerRefused { peer: *peer, why });
@@ -140,6 +140,12 @@ async fn connection(gate: &Arc<Gate>, accepted: Accepted, purpose: Purpose) {
             inbound(gate, accepted, port, secure).await;
         }
     }
+}
+
+/// Whether a connection was meant for the very address it came in at: nobody redirected it. IPv4 connections to a listener for both
+/// families have addresses that are mapped into IPv6.
+pub(crate) fn is_its_own(dialed: SocketAddr, local: SocketAddr) -> bool {
+    (dialed.ip().to_canonical(), dialed.port()) == (local.ip().to_canonical(), local.port())
 }
 
 /// A connection for the application at `port`.

@@ -40,7 +40,7 @@ type Way<'s> = (Arc<Cell>, &'s str, StreamPolicy);
 pub(crate) async fn outbound(gate: &Arc<Gate>, accepted: Accepted, strangers: Strangers) {
     let Accepted { mut conn, dialed, .. } = accepted;
     let Some(mesh) = gate.view.current() else { return };
-    if dialed == conn.local() {
+    if accept::is_its_own(dialed, conn.local()) {
         return accept::http(gate, conn, None, Door::Outbound, None).await;
     }
     let found = mesh.reach.find(dialed);

@@ -93,6 +93,9 @@ fn retry_policy(policy: StreamPolicy) -> Option<RetryPolicy> {
     })
 }
 
+/// A try under way: its number, and when it began.
+type Dialing = (AttemptNumber, Instant, BoxFuture<'static, Result<Conn, Failure>>);
+
 /// How the way to an endpoint ended.
 enum Connected {
     To(Conn),
@@ -112,7 +115,7 @@ enum Event {
 async fn connect(gate: &Gate, held: &mut Held, caller: &mut Caller) -> Connected {
     let core = &gate.core;
     let request = held.log.request;
-    let mut dialing: Option<(AttemptNumber, Instant, BoxFuture<'static, Result<Conn, Failure>>)> = None;
+    let mut dialing: Option<Dialing> = None;
     let mut got: Option<Conn> = None;
     loop {
         let until = match held.step(dialing.is_some()) {
