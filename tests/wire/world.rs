@@ -137,9 +137,6 @@ fn config(mesh: Mesh, limits: ServeLimits) -> ProxyConfig {
         },
         outbound: Some(LOCAL),
         inbound: Vec::new(),
-        streams: Vec::new(),
-        interception: None,
-        detect_timeout: Duration::from_secs(10),
         source: Source::Static(Box::new(mesh)),
         identity: IdentitySource::None,
         key_algorithm: KeyAlgorithm::P256,
@@ -182,6 +179,6 @@ fn mesh(protocol: Protocol, at: SocketAddr) -> Mesh {
         }],
         backends: BTreeMap::from([(backend.clone(), BackendPolicy { protocol, ..BackendPolicy::default() })]),
         endpoints: BTreeMap::from([(backend, vec![endpoint])]),
-        ..Mesh::default()
+        inbound: BTreeMap::new(),
     }
 }

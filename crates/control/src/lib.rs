@@ -15,7 +15,6 @@ mod registry;
 mod report;
 mod resources;
 mod serve;
-mod stream;
 pub mod tokens;
 pub mod traffic_policy;
 pub mod units;

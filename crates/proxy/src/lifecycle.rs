@@ -67,9 +67,6 @@ impl Recorder for Lifecycle {
                 }
                 BackendEvent::LimitMoved { from, to, .. } => tracing::debug!(%backend, from, to, "a limit moved"),
             },
-            Record::StrangerRefused { dialed } => {
-                tracing::info!(%dialed, "a connection to an address that the mesh does not know was refused");
-            }
             Record::Started { .. }
             | Record::Routed { .. }
             | Record::Queued { .. }
@@ -83,9 +80,7 @@ impl Recorder for Lifecycle {
             | Record::Injected { .. }
             | Record::Replied { .. }
             | Record::Upgraded { .. }
-            | Record::Ended { .. }
-            | Record::Opened { .. }
-            | Record::Closed { .. } => {}
+            | Record::Ended { .. } => {}
         }
     }
 }

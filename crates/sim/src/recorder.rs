@@ -170,9 +170,6 @@ impl Listener {
             | Record::Retry { .. }
             | Record::Upgraded { .. }
             | Record::Ended { .. }
-            | Record::Opened { .. }
-            | Record::Closed { .. }
-            | Record::StrangerRefused { .. }
             | Record::MeshApplied { .. }
             | Record::ControlConnected { .. }
             | Record::CertificateIssued { .. } => {}

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 pub use squall_control::{Mistake, Place};
 
-pub use answer::{Answer, Expected, Layer, PerLayer, Question, Sample, Sampling, Tolerance};
+pub use answer::{Answer, Control, Expected, Layer, PerLayer, Question, Sample, Sampling, Tolerance};
 pub use discover::{load_dir, load_file};
 pub use distribution::Distribution;
 pub(crate) use distribution::standard_gamma;

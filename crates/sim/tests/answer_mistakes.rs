@@ -77,7 +77,7 @@ fn a_known_answer_says_what_is_compared_with_what() {
     assert!(matches!(tolerance.of(Layer::Fast), Tolerance::Absolute(points) if (points - 0.002).abs() < 1e-12));
     assert!((stated_error - 0.001).abs() < 1e-12);
     assert_eq!(scenario.answers[3].only, Some((Layer::Fast, "it takes long".to_owned())));
-    assert_eq!(scenario.answers[4].question, Question::Pathwise { service: 0, from: Some(0) });
+    assert_eq!(scenario.answers[4].question, Question::Pathwise { service: 0, from: Some(0), limit: None });
 }
 
 #[test]
@@ -133,6 +133,27 @@ fn what_the_recursion_cannot_know_is_refused() {
     check("slots: 2", "abandoned: stop, slots: 2", &["drops abandoned requests"]);
     check("slots: 2", "steps: [{sleep: 1ms}], slots: 2", &["has steps"]);
     check("from: load}", "from: laod}", &["`laod` is not a load"]);
+}
+
+#[test]
+fn a_mean_may_have_a_control_and_nothing_else_may() {
+    let with = |control: &str| GOOD.replacen("expected: 5ms, ", &format!("expected: 5ms, control: {control}, "), 1);
+    let scenario = read(&with("{that: 'inFlightMean(\"db\")', expected: 20%}")).unwrap_or_else(|why| panic!("{why}"));
+    let Question::Measure { control: Some(control), .. } = &scenario.answers[0].question else { panic!() };
+    assert_eq!((control.that.value.as_str(), control.expected), ("inFlightMean(\"db\")", 0.2));
+    let refused = |text: &str| read(text).expect_err("it was accepted");
+    assert!(refused(&with("{that: 'max > p50', expected: 1}")).contains("true or false has no mean"));
+    assert!(refused(&with("{that: max}")).contains("`expected`"));
+    check("tolerance: exact", "tolerance: exact, control: {that: mean, expected: 1s}", &["only a mean is controlled"]);
+    check("littlesLaw: true", "littlesLaw: true, control: {that: mean}", &["`control` does not go with `littlesLaw`"]);
+}
+
+#[test]
+fn a_limit_of_the_mesh_is_checked_path_by_path_where_the_service_has_no_slots() {
+    let bare = GOOD.replacen("slots: 2, queue: 3, ", "", 1);
+    let scenario = read(&bare.replacen("from: load}", "limit: 10}", 1)).unwrap_or_else(|refusal| panic!("{refusal}"));
+    assert_eq!(scenario.answers[4].question, Question::Pathwise { service: 0, from: None, limit: Some(10) });
+    check("from: load}", "limit: 10}", &["goes with a service without `slots`"]);
 }
 
 #[test]

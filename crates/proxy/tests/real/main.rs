@@ -1,6 +1,5 @@
 //! The proxy over real loopback TCP.
 
-mod bytes;
 mod ca;
 mod common;
 mod drain;

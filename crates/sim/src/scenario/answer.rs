@@ -108,6 +108,8 @@ pub enum Question {
         tolerance: PerLayer<Tolerance>,
         /// How far off the expected value itself may be, by its source's own account. In the same unit. Default 0.
         stated_error: f64,
+        /// A measure of the same run whose mean is known too, and with which this one goes up and down. Boxed: rare.
+        control: Option<Box<Control>>,
     },
     /// Every request of a service with the textbook's recursion, fed with its arrivals and service times.
     Pathwise {
@@ -116,9 +118,21 @@ pub enum Question {
         /// Also the way there and back: what a request of this load takes beside its stay in the service is the same for
         /// all. The index of the load.
         from: Option<usize>,
+        /// Nobody waits, and this many are let in at once, by the mesh: who finds as many is refused. `None`: the service's
+        /// own `slots` and `queue` say who begins when.
+        limit: Option<u32>,
     },
     /// L = λ·W for every load, service and link, in integers, over the whole, drained run.
     LittlesLaw,
+}
+
+/// A control variate: what the dice of a run gave, where it is known what they should have given.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Control {
+    /// A CEL expression as in [`Question::Measure`], over the same window.
+    pub that: Located<String>,
+    /// Its mean.
+    pub expected: f64,
 }
 
 /// The answer.

@@ -1,6 +1,6 @@
 //! What one run says about its known answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,13 @@ use crate::window::{Measures, Span};
 pub enum Found {
     /// The value of its measure.
     Value(f64),
+    /// The value of its measure, and that of the measure with which it goes up and down.
+    Controlled {
+        /// What was asked.
+        value: f64,
+        /// Its control.
+        control: f64,
+    },
     /// Whether something exact held.
     Held {
         /// How many things were compared: requests, or parties.
@@ -46,8 +53,17 @@ pub(crate) fn find(
             return Ok(Found::NotAsked);
         }
         Ok(match &answer.question {
-            Question::Measure { that, window, .. } => Found::Value(value_of(&that.value, *window, measures)?),
-            Question::Pathwise { service, from } => held(pathwise(scenario, measures, *service, *from)),
+            Question::Measure { that, window, control, .. } => {
+                let value = value_of(&that.value, *window, measures)?;
+                match control {
+                    None => Found::Value(value),
+                    Some(control) => {
+                        Found::Controlled { value, control: value_of(&control.that.value, *window, measures)? }
+                    }
+                }
+            }
+            Question::Pathwise { service, limit: Some(limit), .. } => held(admitted(measures, *service, *limit)),
+            Question::Pathwise { service, from, limit: None } => held(pathwise(scenario, measures, *service, *from)),
             Question::LittlesLaw => held(littles_law(scenario, measures, end)),
         })
     };
@@ -97,6 +113,29 @@ fn pathwise(
     let Some(load) = from else { return Ok((compared, format!("{compared} requests, to the nanosecond"))) };
     let path = path_cost(measures, service, &scenario.load[load].name)?;
     Ok((compared, format!("{compared} requests, to the nanosecond, and {path:?} of path for each")))
+}
+
+/// Every request to a service of which the mesh lets in so many at once: refused are those, and only those, that find as many.
+fn admitted(measures: &Measures, service: usize, limit: u32) -> Result<(u64, String), String> {
+    let inside: BTreeSet<u64> = measures.served_ever(party(service)).filter_map(|line| line.request.get()).collect();
+    let everything = Span { from: Instant::ZERO, to: Instant::from_nanos(u64::MAX) };
+    let mut visits = Vec::new();
+    let mut refused = 0_u64;
+    for call in measures.calls(everything, None, None).filter(|call| call.meant == Some(party(service))) {
+        let served = call.request.get().is_some_and(|request| inside.contains(&request));
+        let Some(ended) = call.ended.get() else {
+            return Err(format!("a request that arrived at {:?} never ended", call.arrived));
+        };
+        refused += u64::from(!served);
+        let began = served.then_some(call.arrived);
+        visits.push(Visit { arrived: call.arrived, began, time: ended.since(call.arrived), ended: Some(ended) });
+    }
+    visits.sort_by_key(|visit| (visit.arrived, visit.began.is_none()));
+    Queue { slots: limit, room: Some(0) }.check(&visits)?;
+    match visits.len() {
+        0 => Err("no request got there".to_owned()),
+        count => Ok((count as u64, format!("{count} requests, of which {refused} found {limit} inside"))),
+    }
 }
 
 /// What a request takes beside its stay in the service: the same for all.

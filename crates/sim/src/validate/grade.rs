@@ -107,22 +107,31 @@ pub fn report(scenario: &Scenario, layer: Layer, runs: &[Result<Vec<Found>, Stri
 
 fn graded(answer: &Answer, layer: Layer, found: &[&Found], blank: CaseReport) -> CaseReport {
     let mut values = Vec::new();
+    let mut controls = Vec::new();
     let mut told = String::new();
     for (seed, found) in (1..).zip(found) {
         match found {
             Found::Value(value) => values.push(*value),
+            Found::Controlled { value, control } => {
+                values.push(*value);
+                controls.push(*control);
+            }
             Found::Held { told: what, .. } => told.clone_from(what),
             Found::Astray(why) => return CaseReport { reason: format!("seed {seed}: {why}"), ..blank },
             Found::NotAsked => return CaseReport { reason: format!("seed {seed} did not ask it"), ..blank },
         }
     }
-    let Question::Measure { expected, tolerance, stated_error, .. } = &answer.question else {
+    let Question::Measure { expected, tolerance, stated_error, control, .. } = &answer.question else {
         return CaseReport { verdict: Verdict::Pass, reason: told, ..blank };
     };
     if values.is_empty() {
         return CaseReport { reason: "it never ran".to_owned(), ..blank };
     }
-    let estimate = Estimate::of(&values);
+    let plain = Estimate::of(&values);
+    let estimate = match control {
+        Some(control) if controls.len() == values.len() => Estimate::controlled(&values, &controls, control.expected),
+        Some(_) | None => plain,
+    };
     let target = match expected {
         Expected::Value(value) | Expected::AtMost(value) | Expected::AtLeast(value) => Some(*value),
         Expected::Rank { .. } => None,
@@ -141,6 +150,13 @@ fn graded(answer: &Answer, layer: Layer, found: &[&Found], blank: CaseReport) ->
         return CaseReport { verdict: Verdict::Pass, rank, ..row };
     };
     let (verdict, reason) = judge(expected, target, *tolerance.of(layer), *stated_error, &values, estimate);
+    let reason = match control {
+        Some(control) if verdict == Verdict::Pass => {
+            let (mean, width) = (plain.mean, plain.half_width_99);
+            format!("controlled by {}; without: {mean:.6} ± {width:.6}", control.that.value)
+        }
+        Some(_) | None => reason,
+    };
     CaseReport { verdict, reason, ..row }
 }
 
@@ -247,6 +263,8 @@ pub(crate) fn exact_checks(scenario: &Scenario, layer: Layer, found: &[Found]) -
                 let judged = judge(expected, target, Tolerance::Exact, *stated_error, &values, Estimate::of(&values));
                 (judged.0 == Verdict::Pass, value.to_string())
             }
+            // What has a control is a mean over many runs.
+            (_, Found::Controlled { .. }) => return None,
             (Question::Pathwise { .. } | Question::LittlesLaw, Found::Value(_)) => return None,
         };
         Some(CheckResult {

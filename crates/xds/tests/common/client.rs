@@ -22,8 +22,7 @@ pub fn retry_limits() -> impl Strategy<Value = RetryLimits> {
 }
 
 pub fn throttle() -> impl Strategy<Value = ClientThrottle> {
-    (1000_u32..=100_000, span(1000, 3_600_000), 0_u32..=1_000_000)
-        .prop_map(|(k_permille, window, min_requests)| ClientThrottle { k_permille, window, min_requests })
+    (1000_u32..=100_000, span(1000, 3_600_000)).prop_map(|(k_permille, window)| ClientThrottle { k_permille, window })
 }
 
 pub fn hedging() -> impl Strategy<Value = Hedging> {

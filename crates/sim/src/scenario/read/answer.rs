@@ -10,8 +10,8 @@ use super::expect::{Measured, measured};
 use super::names::Names;
 use super::value;
 use crate::scenario::{
-    Answer, Expected, Fault, Layer, Load, Located, PerLayer, Question, Sample, Sampling, ServiceSpec, Start, Tolerance,
-    Window,
+    Answer, Control, Expected, Fault, Layer, Load, Located, PerLayer, Question, Sample, Sampling, ServiceSpec, Start,
+    Tolerance, Window,
 };
 
 const LAYERS: &[&str] = &["warmUp", "fast", "full"];
@@ -27,6 +27,7 @@ const ANSWER: &[&str] = &[
     "expected",
     "tolerance",
     "statedError",
+    "control",
     "only",
     "because",
 ];
@@ -191,7 +192,7 @@ fn only(fields: Fields<'_>) -> Option<Option<(Layer, String)>> {
 }
 
 fn alone(fields: Fields<'_>, what: &str) {
-    for name in ["from", "to", "expected", "tolerance", "statedError"] {
+    for name in ["from", "to", "expected", "tolerance", "statedError", "control"] {
         if let Some((key, _)) = fields.keyed(name) {
             let mistake = Mistake::new(&key.place, format!("`{name}` does not go with `{what}`"));
             fields.whole().mistakes().push(mistake.help("it is exact, over the whole run"));
@@ -226,8 +227,31 @@ fn measure(that: Value<'_>, fields: Fields<'_>, warm_up: Duration, context: &Con
         }
     };
     let stated_error = fields.get("statedError").map_or(Some(0.0), |given| number(given, unit))?;
+    let control = match fields.get("control") {
+        None => None,
+        Some(given) => {
+            let means = matches!(expected, Expected::Value(_));
+            if !means || [tolerance.fast, tolerance.full].contains(&Tolerance::Exact) {
+                return given.refuse("only a mean is controlled: a value with a tolerance, no limit and nothing exact");
+            }
+            Some(Box::new(control(given, context)?))
+        }
+    };
     let that = Located { value: text.to_owned(), place: that.place().clone() };
-    Some(Question::Measure { that, window, expected, tolerance, stated_error })
+    Some(Question::Measure { that, window, expected, tolerance, stated_error, control })
+}
+
+/// `control: {that: '…', expected: 0.9}`.
+fn control(given: Value<'_>, context: &Context<'_>) -> Option<Control> {
+    let fields = given.fields("a control", &["that", "expected"])?;
+    let that = fields.required("that")?;
+    let text = that.name()?;
+    let unit = measured(that, text, context.names)?;
+    if unit == Measured::Truth {
+        return that.refuse("true or false has no mean");
+    }
+    let expected = number(fields.required("expected")?, unit)?;
+    Some(Control { that: Located { value: text.to_owned(), place: that.place().clone() }, expected })
 }
 
 fn expected(value: Value<'_>, unit: Measured) -> Option<Expected> {
@@ -303,13 +327,13 @@ fn tolerance(value: Value<'_>, unit: Measured) -> Option<Tolerance> {
     }
 }
 
-/// `pathwise: db` or `pathwise: {service: db, from: load}`.
+/// `pathwise: db`, `pathwise: {service: db, from: load}` or `pathwise: {service: db, limit: 10}`.
 fn pathwise(given: Value<'_>, context: &Context<'_>) -> Option<Question> {
-    let (named, load) = if given.is_map() {
-        let fields = given.fields("pathwise", &["service", "from"])?;
-        (fields.required("service")?, fields.get("from"))
+    let (named, load, limit) = if given.is_map() {
+        let fields = given.fields("pathwise", &["service", "from", "limit"])?;
+        (fields.required("service")?, fields.get("from"), fields.get("limit"))
     } else {
-        (given, None)
+        (given, None, None)
     };
     let name = named.name()?;
     let Some(service) = context.services.iter().position(|service| service.name.value == name) else {
@@ -319,6 +343,12 @@ fn pathwise(given: Value<'_>, context: &Context<'_>) -> Option<Question> {
         return None;
     };
     let spec = &context.services[service];
+    if let Some(limit) = limit {
+        if spec.slots.is_some() || load.is_some() {
+            return limit.refuse("a limit of the mesh goes with a service without `slots`, and without `from`");
+        }
+        return Some(Question::Pathwise { service, from: None, limit: Some(limit.integer_u32(1, 1_000_000)?) });
+    }
     if spec.slots.is_none() {
         return named.refuse(format!("`{name}` has no `slots`: nobody waits there"));
     }
@@ -340,5 +370,5 @@ fn pathwise(given: Value<'_>, context: &Context<'_>) -> Option<Question> {
             Some(found)
         }
     };
-    Some(Question::Pathwise { service, from })
+    Some(Question::Pathwise { service, from, limit: None })
 }
