@@ -52,7 +52,7 @@ impl Upstream {
                 let this = of_task.clone();
                 spawner.spawn("upstream connection", async move {
                     match protocol {
-                        Protocol::Http1 => this.serve_h1(accepted.conn).await,
+                        Protocol::Http1 | Protocol::Tcp => this.serve_h1(accepted.conn).await,
                         Protocol::Http2 => this.serve_h2(accepted.conn).await,
                     }
                     this.book().ended += 1;

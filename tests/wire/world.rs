@@ -137,6 +137,9 @@ fn config(mesh: Mesh, limits: ServeLimits) -> ProxyConfig {
         },
         outbound: Some(LOCAL),
         inbound: Vec::new(),
+        streams: Vec::new(),
+        interception: None,
+        detect_timeout: Duration::from_secs(10),
         source: Source::Static(Box::new(mesh)),
         identity: IdentitySource::None,
         key_algorithm: KeyAlgorithm::P256,
@@ -179,6 +182,6 @@ fn mesh(protocol: Protocol, at: SocketAddr) -> Mesh {
         }],
         backends: BTreeMap::from([(backend.clone(), BackendPolicy { protocol, ..BackendPolicy::default() })]),
         endpoints: BTreeMap::from([(backend, vec![endpoint])]),
-        inbound: BTreeMap::new(),
+        ..Mesh::default()
     }
 }

@@ -58,6 +58,7 @@ pub(crate) enum Command {
     Check(Check),
     Validate(Validate),
     Proxy(Box<crate::proxy::ProxyArgs>),
+    ProxyInit(crate::proxy_init::ProxyInit),
     Control(crate::control::ControlArgs),
     /// Print the version
     Version,

@@ -14,6 +14,7 @@ mod mistakes;
 mod numbers;
 mod progress;
 mod proxy;
+mod proxy_init;
 mod replay;
 mod results;
 #[cfg(test)]
@@ -44,7 +45,7 @@ fn main() -> std::process::ExitCode {
     let quiet = matches!(&args.command, Command::Test(test) if test.quiet);
     let mut screen = Screen::new(args.color, quiet);
     match &args.command {
-        Command::Proxy(_) | Command::Control(_) => {}
+        Command::Proxy(_) | Command::ProxyInit(_) | Command::Control(_) => {}
         Command::Test(_) | Command::Replay(_) | Command::Check(_) | Command::Validate(_) | Command::Version => {
             log_if_asked();
         }
@@ -55,6 +56,7 @@ fn main() -> std::process::ExitCode {
         Command::Check(check) => check::run(&check, &mut screen),
         Command::Validate(validate) => validate::run(&validate, &mut screen),
         Command::Proxy(args) => proxy::run(*args, screen),
+        Command::ProxyInit(args) => proxy_init::run(&args, &mut screen),
         Command::Control(args) => control::run(&args, screen),
         Command::Version => version(&mut screen),
     };

@@ -17,7 +17,7 @@ use squall_net::process::{self, StopSignals, first_of};
 use squall_net::tcp::Tcp;
 use squall_net::tls::KeyAlgorithm;
 use squall_net::{Host, after, pem};
-use squall_policy::Mesh;
+use squall_policy::{BackendName, Mesh};
 use squall_proxy::{
     AccessLog, ControlSource, IdentitySource, InboundListener, Lifecycle, Metrics, Node, Proxy, ProxyConfig, Recorder,
     Several, Source, pages,
@@ -36,6 +36,10 @@ use crate::threads;
 
 /// How long is waited before a name that is not found is looked up again.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(1);
+
+/// Where redirected connections come in, if nothing else is said: the application's own, and those for it (Istio's).
+pub(crate) const INTERCEPT_OUTBOUND: u16 = 15001;
+pub(crate) const INTERCEPT_INBOUND: u16 = 15006;
 
 pub(crate) fn run(args: ProxyArgs, mut screen: Screen) -> Exit {
     let settings = match settings::of(args) {
@@ -95,6 +99,9 @@ async fn serve(settings: &Settings, shown: Shown, lines: Option<&Lines>, spawn: 
             node: node(settings),
             outbound: settings.outbound,
             inbound: settings.inbound.clone(),
+            streams: settings.streams.clone(),
+            interception: settings.interception.clone(),
+            detect_timeout: settings.detect_timeout,
             source,
             identity,
             key_algorithm: KeyAlgorithm::P256,
@@ -327,6 +334,19 @@ impl Taker for Compiled {
         self.shown.show(found, files);
         tracing::warn!(mistakes = found.len(), "the mesh files are refused; the last good mesh stays");
     }
+}
+
+/// Where connections to a Service port come in, as it is written: `LISTEN=NS/NAME:PORT`.
+fn outbound_tcp(text: &str) -> Result<(SocketAddr, BackendName), String> {
+    let said = "say LISTEN=NS/NAME:PORT, such as 127.0.0.1:5432=shop/db:5432";
+    let (listen, to) = text.split_once('=').ok_or(said)?;
+    let listen = listen.parse().map_err(|_| format!("`{listen}` is not ADDRESS:PORT; {said}"))?;
+    let parts = to.rsplit_once(':').and_then(|(service, port)| {
+        let (namespace, name) = service.split_once('/')?;
+        Some((namespace, name, port.parse::<u16>().ok()?))
+    });
+    let (namespace, name, port) = parts.ok_or_else(|| format!("`{to}` is not NS/NAME:PORT; {said}"))?;
+    Ok((listen, BackendName::new(namespace, name, port)))
 }
 
 /// Where requests for the application come in, as it is written: `LISTEN=APP`, or `LISTEN=APP,plain`.

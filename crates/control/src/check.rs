@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use squall_policy::{Probe, Protocol, RouteMatch};
 
 use crate::resources::{HttpRoute, Id, Resources, Rule, ServiceRef, Slice};
-use crate::{Mistake, Mistakes, Place, units};
+use crate::{Mistake, Mistakes, Place, stream, units};
 
 /// Checks what was read, and settles which policy holds for which Service.
 pub(crate) fn resources(mut resources: Resources) -> Result<Resources, Vec<Mistake>> {
@@ -37,8 +37,10 @@ pub(crate) fn resources(mut resources: Resources) -> Result<Resources, Vec<Mista
             against_policy(&resources, route, rule, &mistakes);
         }
     }
+    weights_are_used(&resources, &mistakes);
     grpc_checks_have_http2(&resources, &mistakes);
     matches_once(&resources, &mistakes);
+    stream::check(&resources, &mistakes);
     mistakes.check(resources)
 }
 
@@ -153,6 +155,20 @@ fn policies(resources: &Resources, mistakes: &Mistakes) -> BTreeMap<Id, usize> {
         all.insert(service.clone(), first);
     }
     all
+}
+
+/// A weight that balancing does not look at is a mistake.
+fn weights_are_used(resources: &Resources, mistakes: &Mistakes) {
+    for slice in &resources.slices {
+        let Some((_, place)) = &slice.weight else { continue };
+        let (namespace, name) = &slice.service;
+        let Some(service) = resources.services.get(&slice.service) else { continue };
+        if !resources.weighs(namespace, name) {
+            let mistake = Mistake::new(place, "a weight has no meaning with `PeakEwma`, which goes by latency alone");
+            let mistake = mistake.label(&service.place, "the Service");
+            mistakes.push(mistake.help("give it a TrafficPolicy with another `loadBalancing.algorithm`"));
+        }
+    }
 }
 
 /// gRPC is spoken over HTTP/2 only.

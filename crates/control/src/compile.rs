@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use squall_policy::{
-    BackendName, BackendPolicy, Backoff, Candidates, Endpoint, Inbound, Jitter, Limits, Mesh, PathMatch, RetryOn,
-    RetryPolicy, Route, RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
+    BackendName, BackendPolicy, Backoff, Candidates, Endpoint, Inbound, Jitter, Limits, Mesh, PathMatch, Protocol,
+    RetryOn, RetryPolicy, Route, RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
 };
 
 use crate::resources::{HttpRoute, Resources, Rule, Service, ServicePort, TargetPort, TrafficPolicy};
-use crate::{Mistake, Mistakes, Place, Pod, RegistrySnapshot, spiffe_id};
+use crate::{Mistake, Mistakes, Place, Pod, RegistrySnapshot, spiffe_id, stream};
 
 /// Which proxy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +47,7 @@ impl NodeInfo {
 ///
 /// Every Service port is a backend and a virtual host. The host's names are `NAME.NS`, `NAME.NS.svc`,
 /// `NAME.NS.svc.cluster.local` and, for proxies of the same namespace, `NAME`; each with `:PORT`, and bare for port 80, or for
-/// the only port. Without an HTTPRoute a host leads to its own Service; with one, a request that no rule matches gets 404.
+/// the only port. A port of TCP has no virtual host; connections reach any port by its [`Destination`](squall_policy::Destination). Without an HTTPRoute a host leads to its own Service; with one, a request that no rule matches gets 404.
 ///
 /// # Errors
 /// What cannot be said to this proxy: two Services want different things of one of its ports.
@@ -70,6 +70,10 @@ pub(crate) fn outbound(resources: &Resources, pods: &RegistrySnapshot, namespace
             if !endpoints.is_empty() {
                 mesh.endpoints.insert(name.clone(), endpoints);
             }
+            mesh.destinations.push(stream::destination(service, port, host_names(service, namespace), policy));
+            if port.protocol == Protocol::Tcp {
+                continue;
+            }
             let rules = routes.get(&(&service.id, port.number));
             mesh.hosts.push(VirtualHost {
                 name: name.to_string(),
@@ -83,6 +87,7 @@ pub(crate) fn outbound(resources: &Resources, pods: &RegistrySnapshot, namespace
             });
         }
     }
+    mesh.destinations.sort_by(|one, other| one.backend.cmp(&other.backend));
     mesh
 }
 
@@ -90,7 +95,8 @@ fn backend_name(service: &Service, port: u16) -> BackendName {
     BackendName::new(&service.id.0, &service.id.1, port)
 }
 
-fn domains(service: &Service, port: u16, from: &str) -> Vec<String> {
+/// What proxies of a namespace call it, the longest last.
+fn host_names(service: &Service, from: &str) -> Vec<String> {
     let (namespace, name) = &service.id;
     let mut names = vec![
         format!("{name}.{namespace}"),
@@ -100,6 +106,11 @@ fn domains(service: &Service, port: u16, from: &str) -> Vec<String> {
     if namespace == from {
         names.insert(0, name.clone());
     }
+    names
+}
+
+fn domains(service: &Service, port: u16, from: &str) -> Vec<String> {
+    let names = host_names(service, from);
     // A host without a port means 80; a Service with only one port can mean no other.
     let bare = if service.port(80).is_some() { port == 80 } else { service.ports.len() == 1 };
     let with_port: Vec<String> = names.iter().map(|name| format!("{name}:{port}")).collect();
@@ -109,7 +120,10 @@ fn domains(service: &Service, port: u16, from: &str) -> Vec<String> {
 }
 
 fn backend_policy(port: &ServicePort, policy: Option<&TrafficPolicy>) -> BackendPolicy {
-    let default = BackendPolicy { mutual_tls: true, protocol: port.protocol, ..BackendPolicy::default() };
+    let mut default = BackendPolicy { mutual_tls: true, protocol: port.protocol, ..BackendPolicy::default() };
+    if port.protocol == Protocol::Tcp {
+        default.balancing = stream::BY_CONNECTIONS;
+    }
     let Some(policy) = policy else { return default };
     BackendPolicy {
         balancing: policy.balancing.as_ref().map_or(default.balancing, |wanted| wanted.balancing.clone()),
@@ -309,7 +323,10 @@ fn endpoints(resources: &Resources, service: &Service, port: &ServicePort, pods:
                     address,
                     name: endpoint.pod.clone().unwrap_or_else(|| address.to_string()).into(),
                     zone: endpoint.zone.as_str().into(),
-                    weight: 1,
+                    weight: match &slice.weight {
+                        Some((weight, _)) => *weight,
+                        None => pod.map_or(1, |pod| pod.weight),
+                    },
                     identity: pod
                         .map_or_else(|| spiffe_id(&service.id.0, &slice.service_account), Pod::spiffe_id)
                         .into(),
@@ -326,7 +343,7 @@ fn endpoints(resources: &Resources, service: &Service, port: &ServicePort, pods:
                 address: SocketAddr::new(pod.address, number),
                 name: pod.name.as_str().into(),
                 zone: pod.zone.as_str().into(),
-                weight: 1,
+                weight: pod.weight,
                 identity: pod.spiffe_id().into(),
                 draining: pod.terminating,
             });
@@ -352,7 +369,7 @@ pub(crate) fn inbound(
         for (port, number) in ports_of(resources, service, pod) {
             let limits = wanted.map_or_else(Limits::default, |wanted| wanted.limits);
             let rate = wanted.and_then(|wanted| wanted.rate.clone());
-            let inbound = Inbound { limits, rate, protocol: port.protocol };
+            let inbound = Inbound { limits, rate, protocol: port.protocol, detect: !port.declared };
             let new = (inbound, wanted.map(|wanted| &wanted.place), port);
             let Some(known) = found.get_mut(&number) else {
                 found.insert(number, new);
@@ -362,15 +379,18 @@ pub(crate) fn inbound(
                 let message = format!("port {number} of pod `{}` cannot speak two protocols", node.id());
                 mistakes.push(Mistake::new(&new.2.place, message).label(&known.2.place, "another protocol here"));
             }
+            // It is enough that one says so.
+            let detect = known.0.detect && new.0.detect;
             match (known.1, new.1) {
                 (_, None) => {}
-                (None, Some(_)) => *known = new,
+                (None, Some(_)) => *known = new.clone(),
                 (Some(_), Some(_)) if (known.0.limits, &known.0.rate) == (new.0.limits, &new.0.rate) => {}
                 (Some(first), Some(second)) => {
                     let message = format!("port {number} of pod `{}` has two inbound limits", node.id());
                     mistakes.push(Mistake::new(second, message).label(first, "the first"));
                 }
             }
+            known.0.detect = detect;
         }
     }
     mistakes.check(found.into_iter().map(|(number, (inbound, _, _))| (number, inbound)).collect())

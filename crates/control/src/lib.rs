@@ -15,6 +15,7 @@ mod registry;
 mod report;
 mod resources;
 mod serve;
+mod stream;
 pub mod tokens;
 pub mod traffic_policy;
 pub mod units;

@@ -23,6 +23,9 @@ pub struct Pod {
     pub zone: String,
     /// Its service account, the last part of its SPIFFE id.
     pub service_account: String,
+    /// Its share of the load beside the others of its Services, 1 or more (1 is usual): twice the weight, twice the requests. For
+    /// balancing that weighs.
+    pub weight: u32,
     /// Takes requests: its readiness probe holds. One that is not ready is no endpoint.
     pub ready: bool,
     /// Is being deleted. While it is still ready it is a draining endpoint: no new requests, but what is in flight may end.

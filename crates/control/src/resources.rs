@@ -55,9 +55,18 @@ impl Resources {
             ports: BTreeMap::new(),
             zone: endpoint.zone.clone(),
             service_account: slice.service_account.clone(),
+            weight: slice.weight.as_ref().map_or(1, |(weight, _)| *weight),
             ready: endpoint.ready,
             terminating: endpoint.terminating,
         })
+    }
+
+    /// Whether the balancing of this Service takes unequal weights of endpoints into account: all but `PeakEwma` does.
+    #[must_use]
+    pub fn weighs(&self, namespace: &str, service: &str) -> bool {
+        let policy = self.policy(&(namespace.to_owned(), service.to_owned()));
+        let balancing = policy.and_then(|policy| policy.balancing.as_ref()).map(|wanted| &wanted.balancing);
+        balancing.is_some_and(|balancing| !matches!(balancing, Balancing::PeakEwma { .. }))
     }
 
     /// The policy in force for a Service.
@@ -72,6 +81,8 @@ pub(crate) struct Service {
     pub(crate) place: Place,
     /// Empty: it selects nothing; its endpoints come from EndpointSlices.
     pub(crate) selector: BTreeMap<String, String>,
+    /// Its own; none: it is headless, or nobody says.
+    pub(crate) addresses: Vec<IpAddr>,
     pub(crate) ports: Vec<ServicePort>,
 }
 
@@ -88,6 +99,8 @@ pub(crate) struct ServicePort {
     pub(crate) number: u16,
     pub(crate) target: TargetPort,
     pub(crate) protocol: Protocol,
+    /// Somebody said what it speaks; else it is taken for HTTP where nothing else can be told.
+    pub(crate) declared: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -102,6 +115,8 @@ pub(crate) struct Slice {
     pub(crate) place: Place,
     /// Whose pods these are: the last part of their SPIFFE id. Kubernetes gives pods that say nothing else `default`.
     pub(crate) service_account: String,
+    /// Of each of its endpoints; `None`: that of its pod, or 1.
+    pub(crate) weight: Option<(u32, Place)>,
     /// Name and number.
     pub(crate) ports: Vec<(String, u16)>,
     pub(crate) endpoints: Vec<SliceEndpoint>,

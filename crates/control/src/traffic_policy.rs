@@ -30,6 +30,16 @@
 //! # `targetRefs`
 //! Services of the policy's own namespace: `{group: "", kind: Service, name: NAME}`. Required.
 //!
+//! # Ports of TCP
+//! A Service port speaks what its `appProtocol` says, else the beginning of its name up to a `-`: `http`, `http2`, `grpc`, `grpc-web`,
+//! `kubernetes.io/h2c`, `kubernetes.io/ws` are HTTP; `tcp`, `tls`, `https`, `mongo`, `mysql`, `redis`, `kubernetes.io/wss` are TCP. Of
+//! undeclared ports 25, 587, 3306, 4444, 5432, 6379, 9300 and 11211 are TCP; any other is HTTP for those who name it by `Host`, and told
+//! by the first bytes of each connection that is intercepted. For TCP a request is a connection: `loadBalancing` is `LeastRequest` by
+//! default, that is least connections; `limits` and `inbound` count connections; breakers and outlier detection count those that did not
+//! come about, and so do `retries` with `connect-failure` (2 by default); `timeouts.idle` is the longest silence (1h by default) and
+//! `timeouts.stream` the longest connection. `timeouts.request`, `timeouts.perTry`, `hedging`, `clientThrottling`, `limits.adaptive`,
+//! hashing and health checks by requests are refused where all targets speak TCP.
+//!
 //! # `loadBalancing`
 //! | field | meaning | range | default |
 //! |---|---|---|---|
@@ -102,6 +112,7 @@
 //! |---|---|---|---|
 //! | `k` | so many times what is accepted is sent | 1 to 100 | 2 |
 //! | `window` | how long both count | 1s to 1h | 2m |
+//! | `minRequests` | refuses nothing before so many requests are counted | 0 to 1000000 | 0: the formula as it stands, from the first failure on |
 //!
 //! # `hedging`
 //! Sends a request once more, to another endpoint, when its answer takes long; the first good answer counts, and the other try is

@@ -64,8 +64,11 @@ fn a_budget_of_another_kind_holds_alone_unless_the_window_is_said_too() {
 #[test]
 fn throttling_and_hedging_have_their_defaults() {
     assert_eq!(read("clientThrottling: {}").expect("read").throttle, Some(ClientThrottle::default()));
-    let throttle = ClientThrottle { k_permille: 1100, window: Duration::from_secs(10) };
-    assert_eq!(read("clientThrottling: {k: 1.1, window: 10s}").expect("read").throttle, Some(throttle));
+    let throttle = ClientThrottle { k_permille: 1100, window: Duration::from_secs(10), min_requests: 50 };
+    assert_eq!(
+        read("clientThrottling: {k: 1.1, window: 10s, minRequests: 50}").expect("read").throttle,
+        Some(throttle)
+    );
     assert_eq!(read("hedging: {}").expect("read").hedging, Some(Hedging::default()));
     let after = HedgeAfter::Delay(Duration::from_millis(50));
     let hedging = Hedging { after, attempts: 3, non_idempotent: true, buffer_bytes: 0 };

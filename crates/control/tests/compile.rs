@@ -64,6 +64,7 @@ fn pod(namespace: &str, name: &str, last: u8, labels: &[(&str, &str)]) -> Pod {
         ports: BTreeMap::from([("web".to_owned(), 8080)]),
         zone: "a".to_owned(),
         service_account: labels[0].1.to_owned(),
+        weight: 1,
         ready: true,
         terminating: false,
     }
@@ -212,6 +213,26 @@ endpoints:
         .map(|e| format!("{} {} {} {}", e.name, e.zone, e.identity.rsplit('/').next().unwrap_or(""), e.draining))
         .collect();
     assert_eq!(found, ["catalog-v2-0 b catalog false", "10.0.0.8:8080  default true"]);
+}
+
+#[test]
+fn endpoints_weigh_what_their_slice_says_or_else_their_pod() {
+    let heavy: Vec<Pod> = pods().into_iter().map(|pod| Pod { weight: 7, ..pod }).collect();
+    let weights = |text: &str| -> Vec<u32> {
+        let mesh = mesh(text, heavy.clone(), "shop/x");
+        mesh.endpoints[&BackendName::new("shop", "catalog", 80)].iter().map(|endpoint| endpoint.weight).collect()
+    };
+    assert!(!weights(SHOP).is_empty() && weights(SHOP).iter().all(|weight| *weight == 7));
+    let slice = |annotation: &str| {
+        format!(
+            "{}---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: c, namespace: shop, labels: \
+             {{kubernetes.io/service-name: catalog}}{annotation}}}\naddressType: IPv4\nports: [{{port: 8080}}]\nendpoints:\n  \
+             - {{addresses: [10.0.0.4], targetRef: {{kind: Pod, name: catalog-v2-0}}}}\n  - {{addresses: [10.0.0.9]}}\n",
+            SHOP.replace("{algorithm: PeakEwma, decay: 5s}", "{algorithm: RoundRobin}"),
+        )
+    };
+    assert_eq!(weights(&slice("")), [7, 1]);
+    assert_eq!(weights(&slice(", annotations: {squall.dev/weight: '3'}")), [3, 3]);
 }
 
 #[test]

@@ -493,6 +493,14 @@ fn an_annotation_of_ours_that_is_misspelt_is_not_taken_for_nothing() {
 }
 
 #[test]
+fn a_weight_is_a_number_that_balancing_looks_at() {
+    let [odd] = of_slices(&["squall.dev/weight: '0'"]).try_into().expect("one mistake");
+    assert!(odd.contains("`0` is not a weight, 1 to 1000"), "{odd}");
+    let [unused] = of_slices(&["squall.dev/weight: '3'"]).try_into().expect("one mistake");
+    assert!(unused.contains("a weight has no meaning with `PeakEwma`"), "{unused}");
+}
+
+#[test]
 fn a_pod_cannot_be_two_accounts() {
     let found = of_slices(&["squall.dev/service-account: cart", "squall.dev/service-account: shop"]);
     let [both] = found.try_into().expect("one mistake");

@@ -31,6 +31,7 @@ fn policy(spec: &str) -> BackendPolicy {
         ports: BTreeMap::new(),
         zone: String::new(),
         service_account: "catalog".to_owned(),
+        weight: 1,
         ready: true,
         terminating: false,
     };

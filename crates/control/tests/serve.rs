@@ -75,6 +75,7 @@ fn pod(name: &str, last: u8) -> Pod {
         ports: BTreeMap::new(),
         zone: String::new(),
         service_account: "catalog".to_owned(),
+        weight: 1,
         ready: true,
         terminating: false,
     }

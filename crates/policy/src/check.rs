@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::mesh::{
     AbortWith, Adaptive, BackendPolicy, Backoff, Balancing, Breaker, Budget, ClientThrottle, Endpoint, FaultAbort,
     FaultDelay, Hedging, Inbound, Limits, Outliers, RateLimit, RetryOn, RetryPolicy, RouteFault, RouteTimeouts,
+    StreamPolicy,
 };
 
 /// A setting outside its limits.
@@ -96,6 +97,19 @@ impl RouteTimeouts {
         positive(self.per_try, "per_try")?;
         positive(self.idle, "idle")?;
         positive(self.stream, "stream")
+    }
+}
+
+impl StreamPolicy {
+    /// Checks the limits.
+    ///
+    /// # Errors
+    /// The first field outside its limits.
+    pub fn check(&self) -> Result<(), Invalid> {
+        positive(self.idle, "idle")?;
+        positive(self.longest, "longest")?;
+        require(self.retries <= 1000, "retries", self.retries, "0 to 1000")?;
+        within("backoff", self.backoff.check())
     }
 }
 

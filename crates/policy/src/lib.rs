@@ -58,6 +58,7 @@ pub use mesh::{
     ClientThrottle, HedgeAfter, Hedging, RetryBreaker, RetryBucket, RetryLimits, RetryShare, RetryThrottling,
 };
 pub use mesh::{Codel, Gradient, Queue, QueueOrder, Rate, RateLimit, Vegas};
+pub use mesh::{Destination, OPAQUE_PORTS, Speaks, StreamPolicy};
 pub use mesh::{Deviation, Enforcing, FailurePercentage, SlowCalls, SuccessRate};
 pub use outlier::{Ejection, Origin};
 pub use priority::{Class, Rank};

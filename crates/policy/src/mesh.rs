@@ -10,6 +10,7 @@ mod balance;
 mod exchange;
 mod fault;
 mod overload;
+mod stream;
 
 pub use balance::{Candidates, HashKey, HashTable, Hashing, HealthCheck, Penalty, Probe, SlowStart, WhenDown, Zones};
 pub use exchange::{
@@ -17,6 +18,8 @@ pub use exchange::{
 };
 pub use fault::{AbortWith, FaultAbort, FaultDelay, RouteFault};
 pub use overload::{Adaptive, Codel, Gradient, Queue, QueueOrder, Rate, RateLimit, Vegas};
+
+pub use stream::{Destination, OPAQUE_PORTS, Speaks, StreamPolicy};
 
 mod protection;
 
@@ -33,6 +36,9 @@ pub struct Mesh {
     pub endpoints: BTreeMap<BackendName, Vec<Endpoint>>,
     /// How requests that arrive for this proxy's own workload are treated, by application port.
     pub inbound: BTreeMap<u16, Inbound>,
+    /// Where connections go that name no host, or are no HTTP: by the address they were meant for, or the name in their ClientHello.
+    /// Sorted by backend; one each at most.
+    pub destinations: Vec<Destination>,
 }
 
 /// One Service port, written `namespace/name:port`: the unit of balancing, breaking and budgets (an xDS cluster).
@@ -319,6 +325,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 with prior knowledge (ALPN `h2` under TLS).
     Http2,
+    /// Anything: bytes that nobody looks at (ALPN `squall-tcp` under TLS).
+    Tcp,
 }
 
 /// How an endpoint is picked.
@@ -419,4 +427,6 @@ pub struct Inbound {
     pub rate: Option<RateLimit>,
     /// What the application speaks.
     pub protocol: Protocol,
+    /// Nobody said so: the first bytes of each connection tell, and what is no HTTP is carried as bytes.
+    pub detect: bool,
 }

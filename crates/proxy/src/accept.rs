@@ -5,17 +5,23 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
+use bytes::Bytes;
 use squall_net::http::{Interim, ServeLimits, Version};
 use squall_net::tls::Secured;
-use squall_net::{Accepted, Conn, Listener, timeout};
+use squall_net::{Accepted, Conn, Listener, prefixed, timeout};
+use squall_policy::{BackendName, Speaks, StreamPolicy};
 
-use crate::Record;
 use crate::core::Core;
 use crate::drain::{Running, Signal};
-use crate::identity::{H2, Keyring};
+use crate::identity::{H2, Keyring, TCP};
+use crate::intercept;
+use crate::reach::{Fallback, Strangers};
 use crate::serve::{self, Door, Site};
 use crate::snapshot::View;
+use crate::stream::{self, Incoming};
+use crate::{Record, Side};
 
 /// One side of the proxy: its listeners, and everything they accepted.
 pub(crate) struct Gate {
@@ -23,6 +29,8 @@ pub(crate) struct Gate {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) view: Arc<View>,
     pub(crate) limits: ServeLimits,
+    /// How long a connection may take to tell what it speaks, where nobody said.
+    pub(crate) detect_timeout: Duration,
     /// Accept no more, and let what runs end.
     pub(crate) draining: Arc<Signal>,
     /// Cut off what still runs.
@@ -31,10 +39,19 @@ pub(crate) struct Gate {
 }
 
 /// What a listener is for.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) enum Purpose {
     /// The own application's requests.
     Outbound,
+    /// The own application's connections, wherever they were meant to go.
+    Intercepted(Strangers),
+    /// The own application's connections to this backend, as bytes.
+    Stream(BackendName),
+    /// Connections for the application at whatever port they were meant for.
+    InterceptedInbound {
+        /// Peers must prove who they are.
+        secure: bool,
+    },
     /// Requests for the application at this port.
     Inbound {
         /// The application's port.
@@ -62,11 +79,11 @@ pub(crate) async fn accept(gate: Arc<Gate>, mut listener: Box<dyn Listener>, pur
     let _running = gate.running.mark();
     let needs = async {
         gate.view.wait().await;
-        if let Purpose::Inbound { port, secure } = purpose {
+        if let Purpose::Inbound { port, .. } = purpose {
             gate.view.wait_inbound(port).await;
-            if secure {
-                gate.keyring.wait().await;
-            }
+        }
+        if let Purpose::Inbound { secure: true, .. } | Purpose::InterceptedInbound { secure: true } = purpose {
+            gate.keyring.wait().await;
         }
     };
     if unless(needs, gate.draining.wait()).await.is_none() {
@@ -77,7 +94,7 @@ pub(crate) async fn accept(gate: Arc<Gate>, mut listener: Box<dyn Listener>, pur
         match accepted {
             Ok(accepted) => {
                 let mark = gate.running.mark();
-                let gate_of_conn = Arc::clone(&gate);
+                let (gate_of_conn, purpose) = (Arc::clone(&gate), purpose.clone());
                 gate.core.host.spawn("proxy connection", async move {
                     let _mark = mark;
                     let gate = gate_of_conn;
@@ -106,19 +123,104 @@ pub(crate) async fn unless_first<T>(a: impl Future<Output = ()>, b: impl Future<
 
 /// Serves one connection to its end.
 async fn connection(gate: &Arc<Gate>, accepted: Accepted, purpose: Purpose) {
-    let Accepted { conn, peer, dialed: _ } = accepted;
-    let (conn, version, door) = match purpose {
-        Purpose::Outbound => (conn, None, Door::Outbound),
-        Purpose::Inbound { port, secure: false } => (conn, None, Door::Inbound { port, peer: None }),
-        Purpose::Inbound { port, secure: true } => match secure(gate, conn, peer).await {
-            Some(Secured { conn, peer_identity, alpn }) => {
-                let version = alpn.map(|alpn| if alpn == H2 { Version::Http2 } else { Version::Http1 });
-                (conn, version, Door::Inbound { port, peer: peer_identity })
+    match purpose {
+        Purpose::Outbound => http(gate, accepted.conn, None, Door::Outbound, None).await,
+        Purpose::Intercepted(strangers) => Box::pin(intercept::outbound(gate, accepted, strangers)).await,
+        Purpose::Stream(backend) => Box::pin(outbound_stream(gate, accepted, &backend)).await,
+        Purpose::Inbound { port, secure } => inbound(gate, accepted, port, secure).await,
+        Purpose::InterceptedInbound { secure } => {
+            let Accepted { conn, peer, dialed } = &accepted;
+            if is_its_own(*dialed, conn.local()) {
+                // Taken on, it would come back here without end.
+                let why = "it was not redirected here, so that no application is meant";
+                gate.core.record(gate.core.host.now(), &Record::PeerRefused { peer: *peer, why });
+                return;
             }
-            None => return,
-        },
+            let port = dialed.port();
+            inbound(gate, accepted, port, secure).await;
+        }
+    }
+}
+
+/// Whether a connection was meant for the very address it came in at: nobody redirected it. IPv4 connections to a listener for both
+/// families have addresses that are mapped into IPv6.
+pub(crate) fn is_its_own(dialed: SocketAddr, local: SocketAddr) -> bool {
+    (dialed.ip().to_canonical(), dialed.port()) == (local.ip().to_canonical(), local.port())
+}
+
+/// A connection for the application at `port`.
+async fn inbound(gate: &Arc<Gate>, accepted: Accepted, port: u16, is_secure: bool) {
+    let Accepted { mut conn, peer, dialed: _ } = accepted;
+    let (mut version, mut already, mut identity, mut is_bytes) = (None, Bytes::new(), None, false);
+    if is_secure {
+        let Some(secured) = secure(gate, conn, peer).await else { return };
+        (conn, identity) = (secured.conn, secured.peer_identity);
+        let speaks = gate.view.speaks(port);
+        match secured.alpn.as_deref() {
+            Some(alpn) if alpn == TCP => {
+                if speaks == Some(Speaks::Http) {
+                    // What is said of requests there would not hold.
+                    conn.abort();
+                    let why = "it brings bytes to a port that speaks HTTP";
+                    return gate.core.record(gate.core.host.now(), &Record::PeerRefused { peer, why });
+                }
+                is_bytes = true;
+            }
+            Some(alpn) => version = Some(if alpn == H2 { Version::Http2 } else { Version::Http1 }),
+            None => {}
+        }
+        is_bytes |= speaks == Some(Speaks::Tcp);
+    } else {
+        match gate.view.speaks(port) {
+            Some(Speaks::Tcp) => is_bytes = true,
+            Some(Speaks::Unknown) => {
+                let until = gate.core.host.now() + gate.detect_timeout;
+                let Ok((spoken, first)) = stream::look(&gate.core, &mut conn, until).await else { return };
+                (version, already) = (intercept::version(&spoken), first);
+                is_bytes = version.is_none();
+            }
+            Some(Speaks::Http) | None => {}
+        }
+    }
+    if !is_bytes {
+        let door = Door::Inbound { port, peer: identity };
+        return http(gate, prefixed(already, conn), version, door, None).await;
+    }
+    let cell = gate.view.current().and_then(|mesh| mesh.inbound(port).map(Arc::clone));
+    let Some(cell) = cell else {
+        conn.abort();
+        let why = "no application is known at its port";
+        return gate.core.record(gate.core.host.now(), &Record::PeerRefused { peer, why });
     };
-    let interim = Interim::default();
+    let dialed = port.to_string();
+    let incoming = Incoming { conn, already, side: Side::Inbound, dialed, peer: identity };
+    let policy = StreamPolicy { retries: 0, ..StreamPolicy::default() };
+    Box::pin(stream::carry(gate, incoming, &cell, "inbound", policy)).await;
+}
+
+/// The own application's connection to a backend that its listener is for.
+async fn outbound_stream(gate: &Arc<Gate>, accepted: Accepted, backend: &BackendName) {
+    let Accepted { mut conn, dialed, .. } = accepted;
+    let Some(mesh) = gate.view.current() else { return };
+    let Some(cell) = mesh.backend(backend) else {
+        conn.abort();
+        return gate.core.record(gate.core.host.now(), &Record::StrangerRefused { dialed });
+    };
+    let policy = mesh.stream(backend);
+    let dialed = backend.to_string();
+    let incoming = Incoming { conn, already: Bytes::new(), side: Side::Outbound, dialed, peer: None };
+    stream::carry(gate, incoming, cell, backend.as_str(), policy).await;
+}
+
+/// Serves HTTP, to the connection's end. `version` `None`: it tells by itself.
+pub(crate) async fn http(
+    gate: &Arc<Gate>,
+    conn: Conn,
+    version: Option<Version>,
+    door: Door,
+    fallback: Option<Fallback>,
+) {
+    let (interim, peer) = (Interim::default(), conn.peer());
     let site = Arc::new(Site {
         core: Arc::clone(&gate.core),
         keyring: Arc::clone(&gate.keyring),
@@ -126,6 +228,7 @@ async fn connection(gate: &Arc<Gate>, accepted: Accepted, purpose: Purpose) {
         door,
         gate: Arc::clone(gate),
         interim: interim.clone(),
+        fallback,
     });
     let service = move |request| serve::request(Arc::clone(&site), request);
     let drain = gate.draining.wait();

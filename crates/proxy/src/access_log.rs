@@ -1,4 +1,4 @@
-//! One line per request, at its end. Queries and headers are not logged: secrets travel in them.
+//! One line per request, or per connection that was carried as bytes (`TCP`, status 0), at its end. Queries and headers are not logged: secrets travel in them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -81,6 +81,21 @@ impl Recorder for AccessLog {
                 };
                 self.live().insert(*request, line);
             }
+            Record::Opened { request, side, dialed, peer } => {
+                let line = Line {
+                    side: *side,
+                    method: "TCP".to_owned(),
+                    authority: cut(dialed),
+                    path: String::new(),
+                    request_id: String::new(),
+                    peer: peer.map(Arc::from),
+                    route: String::new(),
+                    backend: String::new(),
+                    endpoint: None,
+                    reason: None,
+                };
+                self.live().insert(*request, line);
+            }
             Record::Routed { request, route, backend, .. } => self.change(*request, |line| {
                 (*route).clone_into(&mut line.route);
                 backend.as_str().clone_into(&mut line.backend);
@@ -89,7 +104,7 @@ impl Recorder for AccessLog {
                 self.change(*request, |line| line.endpoint = Some(Arc::clone(&attempt.endpoint)));
             }
             Record::Replied { request, reason, .. } => self.change(*request, |line| line.reason = Some(reason)),
-            Record::Ended { request, .. } => {
+            Record::Ended { request, .. } | Record::Closed { request, .. } => {
                 let line = self.live().remove(request);
                 if let Some(line) = line {
                     (self.sink)(self.line(&line, record));
@@ -104,6 +119,7 @@ impl Recorder for AccessLog {
             | Record::Retry { .. }
             | Record::Injected { .. }
             | Record::Upgraded { .. }
+            | Record::StrangerRefused { .. }
             | Record::Backend { .. }
             | Record::MeshApplied { .. }
             | Record::MeshRefused { .. }
@@ -117,9 +133,14 @@ impl Recorder for AccessLog {
 
 impl AccessLog {
     fn line(&self, line: &Line, ended: &Record<'_>) -> String {
-        let Record::Ended { status, grpc, attempts, total, bytes_up, bytes_down, how, .. } = ended else {
-            return String::new();
-        };
+        let (status, grpc, attempts, total, bytes_up, bytes_down, how) =
+            if let Record::Ended { status, grpc, attempts, total, bytes_up, bytes_down, how, .. } = ended {
+                (status, grpc, attempts, total, bytes_up, bytes_down, how)
+            } else if let Record::Closed { attempts, total, bytes_up, bytes_down, how, .. } = ended {
+                (&0, &None, attempts, total, bytes_up, bytes_down, how)
+            } else {
+                return String::new();
+            };
         let time = timestamp(self.wall.since_epoch());
         let micros = u64::try_from(total.as_micros()).unwrap_or(u64::MAX);
         match self.format {

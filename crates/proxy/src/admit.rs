@@ -143,11 +143,26 @@ pub(crate) struct Log {
     pub(crate) attempts: u32,
     pub(crate) meter: Option<Arc<crate::body::Meter>>,
     pub(crate) bytes_down: u64,
+    /// It is no request but a connection, which has carried so much.
+    pub(crate) carried: Option<Arc<squall_net::Carried>>,
 }
 
 impl Log {
     /// The request is over.
     pub(crate) fn ended(&self, now: Instant, how: HowEnded) {
+        if let Some(carried) = &self.carried {
+            let carried = carried.so_far();
+            let record = Record::Closed {
+                request: self.request,
+                side: self.side,
+                attempts: self.attempts,
+                total: now.since(self.started),
+                bytes_up: carried.sent_bytes,
+                bytes_down: carried.received_bytes,
+                how,
+            };
+            return self.core.record(now, &record);
+        }
         self.core.record(
             now,
             &Record::Ended {
@@ -257,6 +272,11 @@ impl Held {
 
     pub(crate) fn on_deadline(&mut self, replay: Replay) {
         self.with(|now, exchange, state| exchange.on_deadline(now, &mut state.backend, replay));
+    }
+
+    /// The connection is there, which is all that it says about the endpoint.
+    pub(crate) fn on_connected(&mut self) {
+        self.with(|now, exchange, state| exchange.on_connected(now, &mut state.backend));
     }
 
     /// The answer's body ended, and the request with it.

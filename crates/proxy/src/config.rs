@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use squall_net::http::ServeLimits;
 use squall_net::tls::{Identity, KeyAlgorithm};
-use squall_policy::Mesh;
+use squall_policy::{BackendName, Mesh};
 
-use crate::Recorder;
+use crate::{Recorder, Strangers};
 
 /// All a proxy is told when it starts.
 #[derive(Clone)]
@@ -19,6 +20,13 @@ pub struct ProxyConfig {
     pub outbound: Option<SocketAddr>,
     /// Where requests for its application come in.
     pub inbound: Vec<InboundListener>,
+    /// Where its application's connections to one backend each come in, to be carried as bytes.
+    pub streams: Vec<(SocketAddr, BackendName)>,
+    /// Connections that firewall rules redirect; `None`: none are.
+    pub interception: Option<Interception>,
+    /// How long a connection may take to tell what it speaks where nobody declared it; then it is carried as bytes. Default 10 s
+    /// (Linkerd's).
+    pub detect_timeout: Duration,
     /// Where the mesh comes from.
     pub source: Source,
     /// Where its own certificate comes from.
@@ -29,6 +37,17 @@ pub struct ProxyConfig {
     pub limits: ServeLimits,
     /// Who is told what happens.
     pub recorder: Arc<dyn Recorder>,
+}
+
+/// Connections that firewall rules redirect to the proxy, which asks the kernel where they were meant to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interception {
+    /// Where those come in that its application makes, to any address.
+    pub outbound: Vec<SocketAddr>,
+    /// Where those come in that are for its application, at any port.
+    pub inbound: Vec<SocketAddr>,
+    /// What is done with those to addresses that the mesh does not know.
+    pub strangers: Strangers,
 }
 
 /// Whose sidecar a proxy is.

@@ -29,7 +29,8 @@ pub(crate) async fn open(
         }
     };
     let version = match key.protocol {
-        Protocol::Http1 => Version::Http1,
+        // A request that is to go there all the same goes as the plainest bytes.
+        Protocol::Http1 | Protocol::Tcp => Version::Http1,
         Protocol::Http2 => Version::Http2,
     };
     squall_net::http::connect(&core.host, conn, version).await.map_err(|_| Failure::Reset)

@@ -37,7 +37,7 @@ async fn ask(core: &Core, order: &ProbeOrder, protocol: Protocol, tls: bool) -> 
     let secrets = if tls { core.keyring.current() } else { None };
     let Ok(mut sender) = connect::open(core, secrets, &key).await else { return ProbeResult::Broken };
     let base = match protocol {
-        Protocol::Http1 => String::new(),
+        Protocol::Http1 | Protocol::Tcp => String::new(),
         Protocol::Http2 => format!("{}://{}", if tls { "https" } else { "http" }, order.address),
     };
     let request = match &order.probe {

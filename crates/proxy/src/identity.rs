@@ -11,12 +11,15 @@ use crate::drain::Signal;
 /// ALPN names (RFC 7301): HTTP/2 and HTTP/1.1.
 pub(crate) const H2: &[u8] = b"h2";
 const H1: &[u8] = b"http/1.1";
+/// And of bytes that nobody looks at.
+pub(crate) const TCP: &[u8] = b"squall-tcp";
 
 /// An identity ready for use.
 pub(crate) struct Secrets {
     pub(crate) identity: Identity,
     http1: Connector,
     http2: Connector,
+    pub(crate) tcp: Connector,
     pub(crate) acceptor: Acceptor,
 }
 
@@ -25,7 +28,8 @@ impl Secrets {
         Ok(Self {
             http1: Connector::new(host, &identity, &[H1])?,
             http2: Connector::new(host, &identity, &[H2])?,
-            acceptor: Acceptor::new(host, &identity, true, &[H2, H1])?,
+            tcp: Connector::new(host, &identity, &[TCP])?,
+            acceptor: Acceptor::new(host, &identity, true, &[H2, H1, TCP])?,
             identity,
         })
     }
@@ -34,6 +38,7 @@ impl Secrets {
         match protocol {
             Protocol::Http1 => &self.http1,
             Protocol::Http2 => &self.http2,
+            Protocol::Tcp => &self.tcp,
         }
     }
 }

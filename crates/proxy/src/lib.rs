@@ -2,7 +2,7 @@
 //! machine only as a [`squall_net::Host`], and every decision is a [`squall_policy::Step`] it carries out.
 //!
 //! The files tell the life of a connection: `accept` → `serve` → `route` → `admit` → `attempt` → `connect` → `judge` →
-//! `respond`; beside them `subscribe`, `snapshot`, `pool`, `body`, `headers`, `identity`, `drain`, `record`;
+//! `respond`; what is no HTTP or was intercepted: `intercept` → `reach` → `stream`; beside them `subscribe`, `snapshot`, `pool`, `body`, `headers`, `identity`, `drain`, `record`;
 //! what is made of records in production: `metrics`, `access_log`, `lifecycle`, and `admin`, which shows it.
 
 mod accept;
@@ -21,25 +21,30 @@ mod drain;
 mod headers;
 mod health;
 mod identity;
+mod intercept;
 mod json;
 mod judge;
 mod lifecycle;
 mod metrics;
 mod pool;
 mod proxy;
+mod reach;
 mod record;
 mod respond;
 mod route;
 mod serve;
 mod snapshot;
+mod stream;
 mod subscribe;
 mod tunnel;
 
 pub use access_log::{AccessLog, AccessLogFormat};
 pub use admin::pages;
-pub use config::{ControlSource, IdentitySource, InboundListener, Node, ProxyConfig, Source};
+pub use config::{ControlSource, IdentitySource, InboundListener, Interception, Node, ProxyConfig, Source};
 pub use lifecycle::Lifecycle;
 pub use metrics::Metrics;
+
 pub use proxy::{Proxy, StartError};
+pub use reach::Strangers;
 pub use record::{HowEnded, Ignore, Record, Recorder, RequestNumber, Several, Side};
 pub use snapshot::application_policy;

@@ -67,6 +67,9 @@ impl Recorder for Lifecycle {
                 }
                 BackendEvent::LimitMoved { from, to, .. } => tracing::debug!(%backend, from, to, "a limit moved"),
             },
+            Record::StrangerRefused { dialed } => {
+                tracing::info!(%dialed, "a connection to an address that the mesh does not know was refused");
+            }
             Record::Started { .. }
             | Record::Routed { .. }
             | Record::Queued { .. }
@@ -80,7 +83,9 @@ impl Recorder for Lifecycle {
             | Record::Injected { .. }
             | Record::Replied { .. }
             | Record::Upgraded { .. }
-            | Record::Ended { .. } => {}
+            | Record::Ended { .. }
+            | Record::Opened { .. }
+            | Record::Closed { .. } => {}
         }
     }
 }

@@ -5,6 +5,7 @@
 //! or [`SERIES`] series of one family, what comes is counted under `other`, and `squall_series_folded_total` says how often.
 
 mod family;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,7 +15,7 @@ use squall_net::exposition::{Exposition, Kind};
 use squall_policy::{BackendEvent, BackendName, Failure, Instant, RetryNote};
 
 use crate::access_log::{how_word, side as side_word};
-use crate::{Record, Recorder, RequestNumber, Side};
+use crate::{HowEnded, Record, Recorder, RequestNumber, Side};
 use family::{Family, Histogram, Name, Names};
 
 /// The most names of one kind (routes, backends, endpoints, identities).
@@ -41,6 +42,11 @@ struct State {
     peer_requests: Family<(Name, bool), u64>,
     bytes: Family<(Side, &'static str), u64>,
     replies: Family<(Side, Name, Name, &'static str), u64>,
+    streams_open: [u64; 2],
+    streams: Family<(Side, Name, Name, &'static str), u64>,
+    stream_durations: Family<(Side, Name, Name), Histogram>,
+    stream_bytes: Family<(Side, Name, Name, &'static str), u64>,
+    strangers_refused: u64,
     attempts: Family<(Name, &'static str), u64>,
     attempt_durations: Family<Name, Histogram>,
     connections: Family<(Name, &'static str), u64>,
@@ -114,6 +120,23 @@ impl State {
                 self.live.insert(request, Live { side, route: Name::NONE, backend: Name::NONE, peer, upgraded: false });
                 self.in_flight[usize::from(side == Side::Inbound)] += 1;
             }
+            Record::Opened { request, side, peer, .. } => {
+                let peer = peer.map(|peer| self.peers.name(peer));
+                self.live.insert(request, Live { side, route: Name::NONE, backend: Name::NONE, peer, upgraded: false });
+                self.streams_open[usize::from(side == Side::Inbound)] += 1;
+            }
+            Record::Closed { request, side, total, bytes_up, bytes_down, how, .. } => {
+                let Some(Live { route, backend, peer, .. }) = self.live.remove(&request) else { return };
+                self.streams_open[usize::from(side == Side::Inbound)] -= 1;
+                *self.streams.at((side, route, backend, how_word(how))) += 1;
+                self.stream_durations.at((side, route, backend)).add(total);
+                if let Some(peer) = peer {
+                    *self.peer_requests.at((peer, how == HowEnded::Complete)) += 1;
+                }
+                *self.stream_bytes.at((side, route, backend, "up")) += bytes_up;
+                *self.stream_bytes.at((side, route, backend, "down")) += bytes_down;
+            }
+            Record::StrangerRefused { .. } => self.strangers_refused += 1,
             Record::Routed { request, route, backend, .. } => {
                 let (route, backend) = (self.routes.name(route), self.backends.name(backend.as_str()));
                 if let Some(live) = self.live.get_mut(&request) {
@@ -255,6 +278,7 @@ impl Metrics {
         let state = self.state();
         let mut page = Exposition::default();
         state.render_requests(&mut page);
+        state.render_streams(&mut page);
         state.render_attempts(&mut page);
         state.render_proxy(&mut page);
         page.finish()
@@ -302,7 +326,7 @@ impl State {
         page.family(
             name,
             Kind::Counter,
-            "Requests by the identity that the caller proved; ok: status below 500 and gRPC status 0.",
+            "Requests and carried connections by the identity that the caller proved; ok: status below 500 and gRPC status 0, or closed by both.",
         );
         for ((peer, ok), count) in self.peer_requests.iter() {
             let result = if *ok { "ok" } else { "failed" };
@@ -453,6 +477,7 @@ impl State {
 
     fn folded(&self) -> u64 {
         let requests = self.requests.folded() + self.durations.folded() + self.grpc.folded() + self.replies.folded();
+        let requests = requests + self.streams.folded() + self.stream_durations.folded() + self.stream_bytes.folded();
         requests + self.breakers.folded() + self.ejections.folded() + self.peer_requests.folded()
     }
 

@@ -140,7 +140,7 @@ impl Pool {
         };
         let mut state = lock(&target.state);
         match key.protocol {
-            Protocol::Http1 => {
+            Protocol::Http1 | Protocol::Tcp => {
                 let free = state.take_free(now);
                 drop(state);
                 match free {

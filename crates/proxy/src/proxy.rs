@@ -1,7 +1,7 @@
 //! The proxy as others hold it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,11 +24,13 @@ pub struct Proxy {
     view: Arc<View>,
     /// Whether an identity is to come.
     secure: bool,
-    outbound: Option<(SocketAddr, Arc<Gate>)>,
+    outbound: Option<SocketAddr>,
     inbound: Vec<SocketAddr>,
-    /// What each inbound listener is for.
-    purposes: Vec<Purpose>,
+    streams: Vec<SocketAddr>,
+    /// Every listener, with its side and what it is for.
+    listeners: Vec<(SocketAddr, Arc<Gate>, Purpose)>,
     inbound_gate: Arc<Gate>,
+    outbound_gate: Arc<Gate>,
     /// What follows the control plane; ended with the proxy.
     followers: Vec<Task>,
     closed: Arc<Signal>,
@@ -72,44 +74,63 @@ impl Proxy {
             },
         };
         let core = Arc::new(Core::new(host, Arc::clone(&config.recorder), &config.node, &keyring, secure));
-        let outbound = match config.outbound {
-            Some(address) => Some(listen(host, address).await?),
-            None => None,
-        };
-        let mut inbound = Vec::with_capacity(config.inbound.len());
+        let intercepted = config.interception.as_ref();
+        let mut outgoing = Vec::new();
+        if let Some(address) = config.outbound {
+            outgoing.push((listen(host, address).await?, Purpose::Outbound));
+        }
+        for (address, backend) in &config.streams {
+            outgoing.push((listen(host, *address).await?, Purpose::Stream(backend.clone())));
+        }
+        let mut incoming = Vec::with_capacity(config.inbound.len());
         for listener in &config.inbound {
             let secure = secure && listener.mutual_tls;
-            inbound.push((listen(host, listener.listen).await?, listener.app.port(), secure));
+            let purpose = Purpose::Inbound { port: listener.app.port(), secure };
+            incoming.push((listen(host, listener.listen).await?, purpose));
         }
         let mut listeners = config.inbound.clone();
-        for (listener, (bound, ..)) in listeners.iter_mut().zip(&inbound) {
+        for (listener, (bound, _)) in listeners.iter_mut().zip(&incoming) {
             listener.listen = bound.local();
         }
-        let view = Arc::new(View::new(&core, listeners, &config.node.pod));
+        if let Some(interception) = intercepted {
+            for address in &interception.outbound {
+                outgoing.push((listen(host, *address).await?, Purpose::Intercepted(interception.strangers)));
+            }
+            for address in &interception.inbound {
+                incoming.push((listen(host, *address).await?, Purpose::InterceptedInbound { secure }));
+            }
+        }
+        // The application listens where its pod's loopback is, of the family of the pod's address.
+        let local = intercepted.map(|_| match config.node.ip {
+            IpAddr::V4(_) => IpAddr::from(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(_) => IpAddr::from(Ipv6Addr::LOCALHOST),
+        });
+        let view = Arc::new(View::new(&core, listeners, local, &config.node.pod));
         let gate = || {
             Arc::new(Gate {
                 core: Arc::clone(&core),
                 keyring: Arc::clone(&keyring),
                 view: Arc::clone(&view),
                 limits: config.limits,
+                detect_timeout: config.detect_timeout,
                 draining: Arc::default(),
                 killed: Arc::default(),
                 running: Arc::<Running>::default(),
             })
         };
         let (inbound_gate, outbound_gate) = (gate(), gate());
-        let outbound = outbound.map(|listener| {
+        let begin = |name: &'static str, gate: &Arc<Gate>, (listener, purpose): (Box<dyn Listener>, Purpose)| {
             let at = listener.local();
-            host.spawn("proxy outbound", accept::accept(Arc::clone(&outbound_gate), listener, Purpose::Outbound));
-            (at, outbound_gate)
-        });
-        let inbound = inbound.into_iter().map(|(listener, port, secure)| {
-            let at = listener.local();
-            let purpose = Purpose::Inbound { port, secure };
-            host.spawn("proxy inbound", accept::accept(Arc::clone(&inbound_gate), listener, purpose));
-            (at, purpose)
-        });
-        let (inbound, purposes) = inbound.unzip();
+            host.spawn(name, accept::accept(Arc::clone(gate), listener, purpose.clone()));
+            (at, Arc::clone(gate), purpose)
+        };
+        let outgoing: Vec<_> = outgoing.into_iter().map(|each| begin("proxy outbound", &outbound_gate, each)).collect();
+        let incoming: Vec<_> = incoming.into_iter().map(|each| begin("proxy inbound", &inbound_gate, each)).collect();
+        let outbound = config.outbound.and(outgoing.first()).map(|(at, ..)| *at);
+        let inbound = incoming.iter().map(|(at, ..)| *at).collect();
+        let streams = outgoing.iter().filter(|(.., purpose)| matches!(purpose, Purpose::Stream(_)));
+        let streams = streams.map(|(at, ..)| *at).collect();
+        let listeners = outgoing.into_iter().chain(incoming).collect();
         let mut followers = Vec::new();
         match config.source {
             Source::Static(mesh) => view.apply(&mesh, "static"),
@@ -131,7 +152,21 @@ impl Proxy {
             }
         }
         let closed = Arc::default();
-        Ok(Self { followers, core, keyring, view, secure, outbound, inbound, purposes, inbound_gate, closed })
+        let (inbound_gate, outbound_gate) = (Arc::clone(&inbound_gate), Arc::clone(&outbound_gate));
+        Ok(Self {
+            followers,
+            core,
+            keyring,
+            view,
+            secure,
+            outbound,
+            inbound,
+            streams,
+            listeners,
+            inbound_gate,
+            outbound_gate,
+            closed,
+        })
     }
 
     /// Serves with one more worker: listens once more at every address, on `host`, whose network must let listeners share ports;
@@ -142,11 +177,8 @@ impl Proxy {
     /// [`StartError::Listen`].
     pub async fn join(&self, host: &Host) -> Result<(), StartError> {
         let mut listeners = Vec::new();
-        if let Some((at, gate)) = &self.outbound {
-            listeners.push((listen(host, *at).await?, Arc::clone(gate), Purpose::Outbound));
-        }
-        for (at, purpose) in self.inbound.iter().zip(&self.purposes) {
-            listeners.push((listen(host, *at).await?, Arc::clone(&self.inbound_gate), *purpose));
+        for (at, gate, purpose) in &self.listeners {
+            listeners.push((listen(host, *at).await?, Arc::clone(gate), purpose.clone()));
         }
         for (listener, gate, purpose) in listeners {
             host.spawn("proxy worker", accept::accept(gate, listener, purpose));
@@ -175,10 +207,23 @@ impl Proxy {
     /// Where the outbound side listens.
     #[must_use]
     pub fn outbound(&self) -> Option<SocketAddr> {
-        self.outbound.as_ref().map(|(at, _)| *at)
+        self.outbound
     }
 
-    /// Where the inbound sides listen, in the order they were given.
+    /// Where connections to one backend each come in, in the order they were given.
+    #[must_use]
+    pub fn streams(&self) -> &[SocketAddr] {
+        &self.streams
+    }
+
+    /// Where redirected connections of the application come in, in the order they were given.
+    #[must_use]
+    pub fn intercepted(&self) -> Vec<SocketAddr> {
+        let of_side = self.listeners.iter().filter(|(.., purpose)| matches!(purpose, Purpose::Intercepted(_)));
+        of_side.map(|(at, ..)| *at).collect()
+    }
+
+    /// Where the inbound sides listen, in the order they were given; then those for intercepted connections.
     #[must_use]
     pub fn inbound(&self) -> &[SocketAddr] {
         &self.inbound
@@ -208,8 +253,7 @@ impl Proxy {
     /// still running `limit` after the call is cut off.
     pub async fn drain(&self, limit: Duration) {
         let until = self.core.host.now() + limit;
-        let gates = std::iter::once(&self.inbound_gate).chain(self.outbound.as_ref().map(|(_, gate)| gate));
-        for gate in gates {
+        for gate in [&self.inbound_gate, &self.outbound_gate] {
             gate.draining.raise();
             if timeout(self.core.host.clock().as_ref(), until, gate.running.none()).await.is_none() {
                 gate.killed.raise();

@@ -217,6 +217,39 @@ pub enum Record<'a> {
         /// How.
         how: HowEnded,
     },
+    /// A connection came in that is carried as bytes. What becomes of it is told as of a request; it has a number among them.
+    Opened {
+        /// Which.
+        request: RequestNumber,
+        /// Which way it goes.
+        side: Side,
+        /// Where it was meant to go: an address, or a port of the own application.
+        dialed: &'a str,
+        /// The SPIFFE id of the caller, if it proved one.
+        peer: Option<&'a str>,
+    },
+    /// A connection that was carried as bytes is over.
+    Closed {
+        /// Which.
+        request: RequestNumber,
+        /// Which way it went.
+        side: Side,
+        /// Tries to connect.
+        attempts: u32,
+        /// Since it came in.
+        total: Duration,
+        /// Bytes from the caller.
+        bytes_up: u64,
+        /// Bytes to the caller.
+        bytes_down: u64,
+        /// How.
+        how: HowEnded,
+    },
+    /// The application's connection to an address that the mesh does not know was refused, as was asked for.
+    StrangerRefused {
+        /// Where it was meant to go.
+        dialed: SocketAddr,
+    },
     /// A change of a backend's shared state.
     Backend {
         /// Whose.

@@ -113,8 +113,8 @@ pub(crate) fn facts<'p>(head: &Parts, deadline: Option<Instant>, caller: Option<
 /// Makes the head one that can be sent to a peer of `protocol`: target and `Host` in the form it needs.
 pub(crate) fn address(head: &mut Parts, protocol: Protocol, tls: bool) {
     match protocol {
-        Protocol::Http1 if head.method == Method::CONNECT => tunnel::address_connect(head),
-        Protocol::Http1 => {
+        Protocol::Http1 | Protocol::Tcp if head.method == Method::CONNECT => tunnel::address_connect(head),
+        Protocol::Http1 | Protocol::Tcp => {
             head.version = Version::HTTP_11;
             if let Some(authority) = head.uri.authority() {
                 let host = HeaderValue::from_str(authority.as_str()).expect("an authority is visible ASCII");

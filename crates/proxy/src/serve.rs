@@ -11,8 +11,8 @@ use http_body::Body as _;
 use squall_net::BoxFuture;
 use squall_net::http::{BodyError, Incoming, Interim};
 use squall_policy::{
-    Attempt, Failure, Instant, LocalReply, Reason, RequestFacts, RetryPolicy, Route, RouteFault, RouteTimeouts, Step,
-    pick_backend, request_hash,
+    Attempt, Failure, Instant, LocalReply, Reason, RequestFacts, RequestLine, RetryPolicy, Route, RouteFault,
+    RouteTimeouts, Step, pick_backend, request_hash,
 };
 
 use crate::accept::Gate;
@@ -23,6 +23,7 @@ use crate::core::Core;
 use crate::headers::{ATTEMPT_COUNT, REQUEST_ID};
 use crate::identity::Keyring;
 use crate::pool::Key;
+use crate::reach::Fallback;
 use crate::respond::{self, AnswerBody, Reply};
 use crate::snapshot::View;
 use crate::tunnel::{self, Ask};
@@ -43,6 +44,8 @@ pub(crate) struct Site {
     pub(crate) gate: Arc<Gate>,
     /// Takes 1xx responses to the caller.
     pub(crate) interim: Interim,
+    /// Where requests go that no route is for, if the connection was intercepted.
+    pub(crate) fallback: Option<Fallback>,
 }
 
 /// Where a connection came in.
@@ -131,10 +134,17 @@ impl Site {
                 Ok((Way::Application, Arc::clone(cell)))
             }
             Door::Outbound => {
-                let found = route::with_line(head, authority, |line| {
+                let find = |line: &RequestLine<'_>| {
                     let route = mesh.routes.find(line)?;
                     Some((Arc::clone(route), route.fault.as_ref().is_some_and(|fault| fault.hits(line))))
+                };
+                let found = route::with_line(head, authority, find).or_else(|| match &self.fallback {
+                    Some(Fallback::Authority(authority)) => route::with_line(head, authority, find),
+                    Some(Fallback::Backend(..)) | None => None,
                 });
+                if let (None, Some(Fallback::Backend(route, cell))) = (&found, &self.fallback) {
+                    return Ok((Way::Route(Arc::clone(route), false), Arc::clone(cell)));
+                }
                 let (route, is_hit) = found.ok_or_else(|| LocalReply::of(Reason::NoRoute))?;
                 // Whoever may have anything may not have a tunnel.
                 if head.method == Method::CONNECT && route.matches.method.is_none() {
@@ -165,6 +175,7 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
         attempts: 0,
         meter: None,
         bytes_down: 0,
+        carried: None,
     };
     let grpc = headers::is_grpc(&head.headers);
     let ask = tunnel::ask(&mut head, body.is_end_stream(), || core.roll(|dice| [dice.bits(), dice.bits()]));

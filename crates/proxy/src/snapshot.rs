@@ -2,15 +2,20 @@
 //! their state, and requests in flight keep the backends that go.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use squall_policy::{BackendName, BackendPolicy, Balancing, Endpoint, Inbound, Mesh, RouteTable, VirtualHost};
+use squall_policy::{
+    BackendName, BackendPolicy, Balancing, Endpoint, Inbound, Mesh, Protocol, RouteTable, Speaks, StreamPolicy,
+    VirtualHost,
+};
 
 use crate::admit::Cell;
 use crate::core::Core;
 use crate::drain::Signal;
+use crate::reach::Reach;
 use crate::{InboundListener, Record};
 
 /// One version of the mesh, ready for requests.
@@ -19,6 +24,12 @@ pub(crate) struct Snapshot {
     backends: BTreeMap<BackendName, Arc<Cell>>,
     /// The application's ports, each a backend with one endpoint.
     inbound: BTreeMap<u16, Arc<Cell>>,
+    /// What is spoken at those that the mesh knows.
+    speaks: BTreeMap<u16, Speaks>,
+    /// How connections to a backend are carried.
+    streams: BTreeMap<BackendName, StreamPolicy>,
+    /// Where intercepted connections go.
+    pub(crate) reach: Reach,
     /// As it was given, for people.
     pub(crate) hosts: Vec<VirtualHost>,
     /// The version its source gave it.
@@ -38,12 +49,19 @@ impl Snapshot {
     pub(crate) fn inbound(&self, port: u16) -> Option<&Arc<Cell>> {
         self.inbound.get(&port)
     }
+
+    /// How connections to a backend are carried.
+    pub(crate) fn stream(&self, backend: &BackendName) -> StreamPolicy {
+        self.streams.get(backend).copied().unwrap_or_default()
+    }
 }
 
 /// Holds the mesh in force.
 pub(crate) struct View {
     core: Arc<Core>,
     listeners: Vec<InboundListener>,
+    /// Connections are intercepted, and the application's ports are reached at this address.
+    intercepted: Option<IpAddr>,
     pod: Arc<str>,
     current: Mutex<Option<Arc<Snapshot>>>,
     here: Signal,
@@ -52,10 +70,16 @@ pub(crate) struct View {
 }
 
 impl View {
-    pub(crate) fn new(core: &Arc<Core>, listeners: Vec<InboundListener>, pod: &str) -> Self {
+    pub(crate) fn new(
+        core: &Arc<Core>,
+        listeners: Vec<InboundListener>,
+        intercepted: Option<IpAddr>,
+        pod: &str,
+    ) -> Self {
         Self {
             core: Arc::clone(core),
             listeners,
+            intercepted,
             pod: pod.into(),
             current: Mutex::new(None),
             here: Signal::default(),
@@ -104,7 +128,9 @@ impl View {
             backends.insert(name.clone(), cell);
         }
         let mut inbound = BTreeMap::new();
-        for listener in &self.listeners {
+        let mut speaks = BTreeMap::new();
+        let listeners = self.listeners_of(mesh);
+        for listener in &listeners {
             let port = listener.app.port();
             // The mesh names the port others connect to: the sidecar's own, or the application's, where a firewall redirects.
             let named = mesh.inbound.get(&listener.listen.port()).or_else(|| mesh.inbound.get(&port));
@@ -119,16 +145,39 @@ impl View {
             };
             cell.update(policy, &[self.application(listener)]);
             inbound.insert(port, cell);
+            speaks.insert(port, what_speaks(settings));
         }
-        let applications: Vec<Endpoint> = self.listeners.iter().map(|listener| self.application(listener)).collect();
+        let applications: Vec<Endpoint> = listeners.iter().map(|listener| self.application(listener)).collect();
         self.core.pool.retain(mesh.endpoints.values().flatten().chain(&applications));
         let (hosts, version_kept) = (mesh.hosts.clone(), version.to_owned());
-        let next = Snapshot { routes: RouteTable::new(mesh), backends, inbound, hosts, version: version_kept };
+        let streams = mesh.destinations.iter().map(|to| (to.backend.clone(), to.stream)).collect();
+        let reach = if self.intercepted.is_some() { Reach::new(mesh) } else { Reach::default() };
+        let routes = RouteTable::new(mesh);
+        let next = Snapshot { routes, backends, inbound, speaks, streams, reach, hosts, version: version_kept };
         let next = Arc::new(next);
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
         self.core.record(self.core.host.now(), &Record::MeshApplied { version });
         self.here.raise();
         self.changed.notify_waiters();
+    }
+
+    /// What is spoken at a port of the application; `None`: the mesh does not know it.
+    pub(crate) fn speaks(&self, port: u16) -> Option<Speaks> {
+        self.current().and_then(|mesh| mesh.speaks.get(&port).copied())
+    }
+
+    /// The listeners, and one in thought for each further port, if connections to all of them come in.
+    fn listeners_of(&self, mesh: &Mesh) -> Vec<InboundListener> {
+        let mut listeners = self.listeners.clone();
+        if let Some(ip) = self.intercepted {
+            let known: Vec<u16> = listeners.iter().map(|listener| listener.app.port()).collect();
+            let further = mesh.inbound.keys().filter(|port| !known.contains(port)).map(|port| {
+                let app = SocketAddr::new(ip, *port);
+                InboundListener { listen: app, mutual_tls: true, app }
+            });
+            listeners.extend(further);
+        }
+        listeners
     }
 
     fn application(&self, listener: &InboundListener) -> Endpoint {
@@ -140,6 +189,14 @@ impl View {
             identity: "".into(),
             draining: false,
         }
+    }
+}
+
+fn what_speaks(inbound: &Inbound) -> Speaks {
+    match inbound.protocol {
+        Protocol::Tcp => Speaks::Tcp,
+        Protocol::Http1 | Protocol::Http2 if inbound.detect => Speaks::Unknown,
+        Protocol::Http1 | Protocol::Http2 => Speaks::Http,
     }
 }
 

@@ -58,7 +58,8 @@ impl Client {
     /// A client that asks the sidecar at `to`, in `protocol`.
     pub(crate) fn new(host: Host, to: SocketAddr, protocol: Protocol) -> Self {
         let version = match protocol {
-            Protocol::Http1 => Version::Http1,
+            // Applications behind ports of TCP speak what the load can speak.
+            Protocol::Http1 | Protocol::Tcp => Version::Http1,
             Protocol::Http2 => Version::Http2,
         };
         Self { host, to, version, idle: Mutex::default() }

@@ -23,6 +23,8 @@ use crate::workload::Generator;
 
 /// Where sidecars take their application's requests, on `LOCAL`.
 const OUTBOUND_PORT: u16 = 15001;
+/// How long a connection may take to tell what it speaks: the default in production.
+const DETECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Where the control plane listens.
 const CONTROL_PORT: u16 = 15010;
 /// How long certificates of a scenario last. Sidecars renew at half of it.
@@ -164,10 +166,15 @@ impl SidecarPlan {
 
     /// Starts the sidecar and waits until it has mesh and certificate.
     async fn start(&self, host: &Host, inbound: Vec<InboundListener>) -> Proxy {
+        let doors = self.shared.targets.doors(self.addresses.local);
+        let streams = doors.into_iter().map(|(_, door, backend)| (door, backend)).collect();
         let config = ProxyConfig {
             node: self.node.clone(),
             outbound: Some(self.outbound()),
             inbound,
+            streams,
+            interception: None,
+            detect_timeout: DETECT_TIMEOUT,
             source: self.control.source(&self.node.pod).await,
             identity: IdentitySource::FromControl,
             key_algorithm: KeyAlgorithm::Ed25519,
@@ -237,6 +244,10 @@ impl PodPlan {
         self.sidecar.note(host, &Note::Registered { ready, terminating });
     }
 
+    fn version(&self) -> &crate::scenario::Version {
+        &self.sidecar.shared.scenario.services[self.pod.service].versions[self.pod.version]
+    }
+
     /// The pod as the registry shows it.
     pub(crate) fn entry(&self, ready: bool, terminating: bool) -> squall_control::Pod {
         let node = &self.sidecar.node;
@@ -248,6 +259,7 @@ impl PodPlan {
             ports: BTreeMap::new(),
             zone: node.zone.clone(),
             service_account: node.service_account.clone(),
+            weight: self.version().endpoint_weight,
             ready,
             terminating,
         }

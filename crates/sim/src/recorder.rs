@@ -170,6 +170,9 @@ impl Listener {
             | Record::Retry { .. }
             | Record::Upgraded { .. }
             | Record::Ended { .. }
+            | Record::Opened { .. }
+            | Record::Closed { .. }
+            | Record::StrangerRefused { .. }
             | Record::MeshApplied { .. }
             | Record::ControlConnected { .. }
             | Record::CertificateIssued { .. } => {}

@@ -133,9 +133,10 @@ impl App {
         let spec = target.map(|to| &self.shared.scenario.services[usize::from(to.0)]);
         let (protocol, grpc) = spec.map_or((Protocol::Http1, false), |spec| (spec.protocol, spec.grpc));
         let client = match protocol {
-            Protocol::Http1 => &self.clients[0],
+            Protocol::Http1 | Protocol::Tcp => &self.clients[0],
             Protocol::Http2 => &self.clients[1],
         };
+        let client = target.and_then(|to| self.streams.get(&to)).unwrap_or(client);
         let mut question = question(call, grpc, passed_on);
         self.draw_headers(&call.drawn, &mut question);
         let arrived = self.now();

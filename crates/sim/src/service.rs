@@ -1,6 +1,7 @@
 //! The simulated application: a real HTTP server behind its sidecar, with slots, a queue, a time per request, and a script
 //! of calls that it makes through its own sidecar with a real HTTP client.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,6 +39,8 @@ pub(crate) struct App {
     pub(crate) knobs: Knobs,
     /// To its own sidecar, for callees that speak HTTP/1.1 and HTTP/2.
     pub(crate) clients: [Client; 2],
+    /// To workloads behind ports of TCP.
+    pub(crate) streams: BTreeMap<Party, Client>,
     slots: Arc<Slots>,
     dice: Mutex<Dice>,
 }
@@ -81,6 +84,7 @@ impl App {
     ) -> Arc<Self> {
         let spec = &shared.scenario.services[usize::from(service.0)];
         let client = |protocol| Client::new(host.clone(), sidecar, protocol);
+        let doors = shared.targets.doors(sidecar.ip()).into_iter();
         Arc::new(Self {
             shared: Arc::clone(shared),
             host: host.clone(),
@@ -89,6 +93,7 @@ impl App {
             version,
             knobs,
             clients: [client(Protocol::Http1), client(Protocol::Http2)],
+            streams: doors.map(|(party, door, _)| (party, Client::new(host.clone(), door, Protocol::Tcp))).collect(),
             slots: Slots::new(spec.slots, spec.queue),
             dice: Mutex::new(Dice {
                 time: host.rng("application time"),
@@ -116,7 +121,7 @@ impl App {
                 let host = app.host.clone();
                 host.clone().spawn("application connection", async move {
                     let version = match app.spec().protocol {
-                        Protocol::Http1 => Version::Http1,
+                        Protocol::Http1 | Protocol::Tcp => Version::Http1,
                         Protocol::Http2 => Version::Http2,
                     };
                     let service = move |request| Arc::clone(&app).answer(request);

@@ -1,9 +1,10 @@
 //! What all hosts of one run share outside the simulated network: the scenario, the books, the start signal.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use squall_policy::Instant;
+use squall_policy::{BackendName, Instant};
 
 use crate::arrivals::Schedule;
 use crate::engine::Interrupt;
@@ -11,6 +12,9 @@ use crate::journal::Journal;
 use crate::knobs::Gate;
 use crate::ledger::{Ledger, Party};
 use crate::scenario::Scenario;
+
+/// The first of the ports where sidecars take connections to one backend each.
+const STREAM_PORTS: u16 = 15_101;
 
 /// See the module.
 pub(crate) struct Shared {
@@ -99,20 +103,40 @@ impl Shared {
 
 /// Which workload stands behind a host name, as a namespace sees it.
 #[derive(Debug, Default)]
-pub(crate) struct Targets(BTreeMap<(Arc<str>, String), Party>);
+pub(crate) struct Targets {
+    names: BTreeMap<(Arc<str>, String), Party>,
+    /// Workloads that are reached by connections, not by requests, and the backend of each.
+    streams: BTreeMap<Party, BackendName>,
+}
 
 impl Targets {
     /// Workloads by namespace and host name, lower case.
     pub(crate) fn new(names: impl IntoIterator<Item = ((Arc<str>, String), Party)>) -> Self {
-        Self(names.into_iter().collect())
+        Self { names: names.into_iter().collect(), streams: BTreeMap::new() }
+    }
+
+    /// The same; these workloads are behind ports of TCP.
+    pub(crate) fn with_streams(self, streams: BTreeMap<Party, BackendName>) -> Self {
+        Self { streams, ..self }
+    }
+
+    /// Where every sidecar takes connections to one backend each, on `LOCAL`, as bytes.
+    pub(crate) fn doors(&self, local: IpAddr) -> Vec<(Party, SocketAddr, BackendName)> {
+        let numbered = (STREAM_PORTS..).zip(&self.streams);
+        numbered.map(|(port, (party, backend))| (*party, SocketAddr::new(local, port), backend.clone())).collect()
+    }
+
+    /// Where connections to this workload begin, if it is one of TCP.
+    pub(crate) fn door(&self, local: IpAddr, to: Party) -> Option<SocketAddr> {
+        self.doors(local).into_iter().find(|(party, ..)| *party == to).map(|(_, door, _)| door)
     }
 
     /// The workload behind `host`, with or without port, as seen from `namespace`.
     pub(crate) fn find(&self, namespace: &Arc<str>, host: &str) -> Option<Party> {
         let host = host.to_ascii_lowercase();
         let bare = host.split(':').next().unwrap_or_default().to_owned();
-        let found = self.0.get(&(Arc::clone(namespace), host));
-        found.or_else(|| self.0.get(&(Arc::clone(namespace), bare))).copied()
+        let found = self.names.get(&(Arc::clone(namespace), host));
+        found.or_else(|| self.names.get(&(Arc::clone(namespace), bare))).copied()
     }
 }
 

@@ -26,8 +26,11 @@ pub(crate) fn request(record: &Record<'_>) -> Option<RequestNumber> {
         | Record::Injected { request, .. }
         | Record::Replied { request, .. }
         | Record::Upgraded { request, .. }
+        | Record::Opened { request, .. }
+        | Record::Closed { request, .. }
         | Record::Ended { request, .. } => Some(*request),
-        Record::Backend { .. }
+        Record::StrangerRefused { .. }
+        | Record::Backend { .. }
         | Record::MeshApplied { .. }
         | Record::MeshRefused { .. }
         | Record::ControlConnected { .. }
@@ -56,6 +59,11 @@ pub(crate) fn kind(record: &Record<'_>) -> &'static str {
         Record::Upgraded { .. } => "upgraded",
         Record::Ended { side: Side::Outbound, .. } => "out-ended",
         Record::Ended { side: Side::Inbound, .. } => "in-ended",
+        Record::Opened { side: Side::Outbound, .. } => "out-opened",
+        Record::Opened { side: Side::Inbound, .. } => "in-opened",
+        Record::Closed { side: Side::Outbound, .. } => "out-closed",
+        Record::Closed { side: Side::Inbound, .. } => "in-closed",
+        Record::StrangerRefused { .. } => "stranger-refused",
         Record::Backend { .. } => "backend",
         Record::MeshApplied { .. } => "mesh-applied",
         Record::MeshRefused { .. } => "mesh-refused",
@@ -119,6 +127,14 @@ fn text(at: Instant, record: &Record<'_>) -> String {
             Span(*total),
             if *attempts == 1 { "try" } else { "tries" }
         ),
+        Record::Opened { side, dialed, .. } => match side {
+            Side::Outbound => format!("connection to {dialed}"),
+            Side::Inbound => format!("connection for port {dialed}"),
+        },
+        Record::Closed { total, bytes_up, bytes_down, how, .. } => {
+            format!("connection {} after {}, {bytes_up} B up, {bytes_down} B down", self::how(*how), Span(*total))
+        }
+        Record::StrangerRefused { dialed } => format!("refuses a connection to {dialed}, which the mesh does not know"),
         Record::Backend { backend, event } => format!("{backend} {}", backend_event(at, event)),
         Record::MeshApplied { version } => format!("mesh {version} in force"),
         Record::MeshRefused { why } => format!("mesh refused: {why}"),
@@ -199,6 +215,17 @@ fn fields(at: Instant, record: &Record<'_>) -> Vec<(&'static str, Field)> {
             ("up_bytes", number(*bytes_up)),
             ("down_bytes", number(*bytes_down)),
         ],
+        Record::Opened { request, dialed, peer, .. } => {
+            vec![("exchange", number(request.0)), ("dialed", text(dialed)), ("peer", text(peer.unwrap_or_default()))]
+        }
+        Record::Closed { request, attempts, total, bytes_up, bytes_down, .. } => vec![
+            ("exchange", number(request.0)),
+            ("attempts", number(u64::from(*attempts))),
+            ("total_ns", nanos(*total)),
+            ("up_bytes", number(*bytes_up)),
+            ("down_bytes", number(*bytes_down)),
+        ],
+        Record::StrangerRefused { dialed } => vec![("dialed", text(&dialed.to_string()))],
         Record::Backend { backend, event } => {
             let mut fields = vec![("backend", text(backend.as_str()))];
             fields.extend(backend_fields(at, event));

@@ -42,6 +42,8 @@ impl Generator {
         let grpc = service.is_some_and(|service| service.grpc);
         // gRPC needs HTTP/2 all the way.
         let protocol = if grpc { Protocol::Http2 } else { spec.http };
+        let door = target.and_then(|to| shared.targets.door(sidecar.ip(), to));
+        let (sidecar, protocol) = door.map_or((sidecar, protocol), |door| (door, Protocol::Tcp));
         Arc::new(Self {
             shared: Arc::clone(shared),
             host: host.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use squall_control::{NodeInfo, Registry, RegistrySnapshot, Resources, compile, coverage, spiffe_id};
 use squall_net::{BoxFuture, Host};
-use squall_policy::{Here, Instant, Rng};
+use squall_policy::{Here, Instant, Rng, Speaks};
 use squall_proxy::Node;
 
 use crate::arrivals;
@@ -199,6 +199,7 @@ fn entry(node: &Node) -> squall_control::Pod {
         ports: BTreeMap::new(),
         zone: node.zone.clone(),
         service_account: node.service_account.clone(),
+        weight: 1,
         ready: true,
         terminating: false,
     }
@@ -285,13 +286,19 @@ fn targets(
     namespaces.dedup();
     let by_name: BTreeMap<Arc<str>, Party> =
         plans(scenario).iter().filter_map(|plan| Some((Arc::clone(&plan.name), pod_party(plan)?))).collect();
-    let (mut names, mut plain) = (Vec::new(), BTreeSet::new());
+    let (mut names, mut plain, mut streams) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
     for namespace in namespaces {
         let node = NodeInfo { namespace: namespace.to_string(), pod: "nobody".to_owned() };
         let mesh = compile(resources, pods, &node).map_err(|mistakes| mesh_error(&mistakes))?;
         let open = mesh.backends.iter().filter(|(_, policy)| !policy.mutual_tls);
         let endpoints = open.filter_map(|(name, _)| mesh.endpoints.get(name)).flatten();
         plain.extend(endpoints.map(|endpoint| Arc::clone(&endpoint.name)));
+        for to in mesh.destinations.iter().filter(|to| to.speaks == Speaks::Tcp) {
+            let mut endpoints = mesh.endpoints.get(&to.backend).into_iter().flatten();
+            let Some(party) = endpoints.find_map(|endpoint| by_name.get(&endpoint.name)) else { continue };
+            streams.entry(*party).or_insert_with(|| to.backend.clone());
+            names.extend(to.names.iter().map(|name| ((Arc::clone(namespace), name.clone()), *party)));
+        }
         for host in &mesh.hosts {
             let backends = host.routes.iter().flat_map(|route| &route.backends).map(|weighted| &weighted.backend);
             let mut endpoints = backends.filter_map(|backend| mesh.endpoints.get(backend)).flatten();
@@ -299,7 +306,7 @@ fn targets(
             names.extend(host.domains.iter().map(|domain| ((Arc::clone(namespace), domain.clone()), *party)));
         }
     }
-    Ok((Targets::new(names), plain))
+    Ok((Targets::new(names).with_streams(streams), plain))
 }
 
 /// The wall clock at the beginning of every simulated world, since 1970: 2026-01-01.

@@ -92,7 +92,7 @@ fn health_check(check: &HealthCheck, protocol: Protocol) -> proto::HealthCheck {
                 path: path.clone(),
                 expected_statuses: expected.iter().map(range).collect(),
                 codec: match protocol {
-                    Protocol::Http1 => 0,
+                    Protocol::Http1 | Protocol::Tcp => 0,
                     Protocol::Http2 => 1,
                 },
                 // Without these Envoy's threshold does not hold for statuses.

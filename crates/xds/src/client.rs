@@ -23,9 +23,11 @@ pub(crate) fn encode(policy: &BackendPolicy) -> Option<squall::Client> {
         breaker: limits
             .breaker
             .map(|breaker| squall::RetryBreaker { percent: breaker.percent, window: breaker.window.and_then(span) }),
-        throttle: policy
-            .throttle
-            .map(|throttle| squall::ClientThrottle { k_permille: throttle.k_permille, window: span(throttle.window) }),
+        throttle: policy.throttle.map(|throttle| squall::ClientThrottle {
+            k_permille: throttle.k_permille,
+            window: span(throttle.window),
+            min_requests: throttle.min_requests,
+        }),
         hedging: policy.hedging.map(|hedging| {
             let (delay, permille, min_samples, window) = match hedging.after {
                 HedgeAfter::Delay(delay) => (span(delay), 0, 0, None),
@@ -69,9 +71,11 @@ pub(crate) fn decode(client: Option<&squall::Client>, policy: &mut BackendPolicy
         None => None,
     };
     policy.throttle = match &client.throttle {
-        Some(throttle) => {
-            Some(ClientThrottle { k_permille: throttle.k_permille, window: read(throttle.window)?.unwrap_or_default() })
-        }
+        Some(throttle) => Some(ClientThrottle {
+            k_permille: throttle.k_permille,
+            window: read(throttle.window)?.unwrap_or_default(),
+            min_requests: throttle.min_requests,
+        }),
         None => None,
     };
     policy.hedging = client.hedging.as_ref().map(hedging).transpose()?;

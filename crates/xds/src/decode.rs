@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use prost::Message;
 use squall_policy::{
-    BackendName, BackendPolicy, Balancing, Budget, Candidates, Endpoint, Inbound, Invalid, Jitter, Limits, Mesh,
-    Protocol, RetryLimits, VirtualHost,
+    BackendName, BackendPolicy, Balancing, Budget, Candidates, Destination, Endpoint, Inbound, Invalid, Jitter, Limits,
+    Mesh, Protocol, RetryLimits, VirtualHost,
 };
 
 use crate::encode::UPSTREAM_HTTP_KEY;
@@ -41,7 +41,14 @@ pub(crate) struct Parts {
     clusters: Option<BTreeMap<BackendName, Cluster>>,
     endpoints: BTreeMap<BackendName, Vec<Found>>,
     listener: Option<Listener>,
-    routes: BTreeMap<String, Vec<VirtualHost>>,
+    routes: BTreeMap<String, Routed>,
+}
+
+/// What a route configuration says, and what stands beside it.
+#[derive(Debug)]
+pub(crate) struct Routed {
+    pub(crate) hosts: Vec<VirtualHost>,
+    pub(crate) destinations: Vec<Destination>,
 }
 
 #[derive(Debug)]
@@ -117,9 +124,10 @@ impl Parts {
     /// The mesh, if all its parts are in and refer to nothing that is not.
     pub(crate) fn mesh(&self) -> Option<Mesh> {
         let (clusters, listener) = (self.clusters.as_ref()?, self.listener.as_ref()?);
-        let hosts = self.routes.get(&listener.routes)?;
+        let Routed { hosts, destinations } = self.routes.get(&listener.routes)?;
         let mut routes = hosts.iter().flat_map(|host| &host.routes);
         let whole = routes.all(|route| route.backends.iter().all(|backend| clusters.contains_key(&backend.backend)));
+        let whole = whole && destinations.iter().all(|destination| clusters.contains_key(&destination.backend));
         if !whole || !clusters.keys().all(|name| self.endpoints.contains_key(name)) {
             return None;
         }
@@ -139,6 +147,7 @@ impl Parts {
             backends: clusters.iter().map(|(name, cluster)| (name.clone(), cluster.policy.clone())).collect(),
             endpoints: endpoints.collect(),
             inbound: listener.inbound.clone(),
+            destinations: destinations.clone(),
         })
     }
 }
@@ -262,12 +271,13 @@ fn inbound_port(port: &squall::InboundPort) -> Result<(u16, Inbound), String> {
     let protocol = match port.protocol {
         1 => Protocol::Http1,
         2 => Protocol::Http2,
+        3 => Protocol::Tcp,
         other => return Err(format!("protocol {other} is unknown")),
     };
     let queue_timeout = span(port.queue_timeout)?;
     let mut limits = Limits { in_flight: port.in_flight, pending: port.pending, queue_timeout, ..Limits::default() };
     let rate = overload::decode(port.overload.as_ref(), &mut limits)?;
-    let inbound = Inbound { limits, rate, protocol };
+    let inbound = Inbound { limits, rate, protocol, detect: port.detect };
     inbound.check().map_err(|invalid| invalid.to_string())?;
     Ok((number, inbound))
 }
@@ -311,7 +321,10 @@ fn cluster(wire: &[u8]) -> Result<(BackendName, Cluster), Nack> {
             .map_err(|why| bad("connect_timeout", why))?
             .unwrap_or(Duration::from_secs(5)),
         pool_idle: http.pool_idle,
-        protocol: http.protocol,
+        protocol: match &extension {
+            Some(extension) if extension.opaque => Protocol::Tcp,
+            Some(_) | None => http.protocol,
+        },
         mutual_tls: cluster.transport_socket.is_some(),
     };
     thresholds(&cluster, &mut policy).map_err(|(field, why)| bad(field, why))?;

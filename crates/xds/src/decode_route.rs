@@ -8,10 +8,10 @@ use squall_policy::{
     RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
 };
 
-use crate::decode::{extension, invalid, jitter, nack, resource, span};
+use crate::decode::{Routed, extension, invalid, jitter, nack, resource, span};
 use crate::encode::IDEMPOTENT;
 use crate::proto::{self, squall};
-use crate::{Kind, Nack, fault, retry_on};
+use crate::{Kind, Nack, fault, retry_on, stream};
 
 /// The largest weight of a backend, as in the Gateway API.
 const WEIGHT_MAX: u32 = 1_000_000;
@@ -27,7 +27,7 @@ fn wrong(field: &'static str, why: impl Into<String>) -> Wrong {
 }
 
 /// Decodes a `RouteConfiguration`.
-pub(crate) fn configuration(wire: &[u8]) -> Result<(String, Vec<VirtualHost>), Nack> {
+pub(crate) fn configuration(wire: &[u8]) -> Result<(String, Routed), Nack> {
     let found: proto::RouteConfiguration =
         resource(Kind::Routes, wire, |found: &proto::RouteConfiguration| &found.name)?;
     let name = found.name;
@@ -50,7 +50,8 @@ pub(crate) fn configuration(wire: &[u8]) -> Result<(String, Vec<VirtualHost>), N
         }
         hosts.push(VirtualHost { name: host.name, domains: host.domains, routes });
     }
-    Ok((name, hosts))
+    let destinations = stream::decode(&name, found.metadata.as_ref())?;
+    Ok((name, Routed { hosts, destinations }))
 }
 
 fn route(configuration: &str, found: &proto::Route) -> Result<Route, Nack> {

@@ -7,14 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 use squall_policy::{
-    BackendName, BackendPolicy, Balancing, Endpoint, HeaderChange, Inbound, Jitter, Mesh, PathMatch, Protocol, RetryOn,
-    RetryPolicy, Route, VirtualHost,
+    BackendName, BackendPolicy, Balancing, Destination, Endpoint, HeaderChange, Inbound, Jitter, Mesh, PathMatch,
+    Protocol, RetryOn, RetryPolicy, Route, VirtualHost,
 };
 
 use crate::proto::{self, Span, squall};
 use crate::wire::TYPE_PREFIX;
 use crate::{
-    Kind, LISTENER, ROUTES, Resources, SQUALL_KEY, balance, client, fault, overload, protection, retry_on, tables,
+    Kind, LISTENER, ROUTES, Resources, SQUALL_KEY, balance, client, fault, overload, protection, retry_on, stream,
+    tables,
 };
 
 /// The methods that may be repeated (RFC 9110 §9.2.2), as Envoy is told them.
@@ -33,7 +34,7 @@ pub(crate) fn mesh(mesh: &Mesh) -> Resources {
         resources.endpoints.insert(name.as_str().to_owned(), load_assignment(name, endpoints));
     }
     resources.listeners.insert(LISTENER.to_owned(), listener(&mesh.inbound, mesh.hosts.iter().any(has_fault)));
-    resources.routes.insert(ROUTES.to_owned(), routes(&mesh.hosts));
+    resources.routes.insert(ROUTES.to_owned(), routes(&mesh.hosts, &mesh.destinations));
     resources
 }
 
@@ -92,6 +93,7 @@ pub(crate) const fn protocol_number(protocol: Protocol) -> u32 {
     match protocol {
         Protocol::Http1 => 1,
         Protocol::Http2 => 2,
+        Protocol::Tcp => 3,
     }
 }
 
@@ -131,6 +133,7 @@ fn listener(inbound: &BTreeMap<u16, Inbound>, faults: bool) -> Bytes {
         pending: inbound.limits.pending,
         queue_timeout: inbound.limits.queue_timeout.and_then(span),
         protocol: protocol_number(inbound.protocol),
+        detect: inbound.detect,
         overload: overload::encode(&inbound.limits, inbound.rate.as_ref()),
     });
     let listener = proto::Listener {
@@ -143,13 +146,19 @@ fn listener(inbound: &BTreeMap<u16, Inbound>, faults: bool) -> Bytes {
     listener.encode_to_vec().into()
 }
 
-fn routes(hosts: &[VirtualHost]) -> Bytes {
+fn routes(hosts: &[VirtualHost], destinations: &[Destination]) -> Bytes {
     let hosts = hosts.iter().map(|host| proto::VirtualHost {
         name: host.name.clone(),
         domains: host.domains.clone(),
         routes: host.routes.iter().map(route).collect(),
     });
-    proto::RouteConfiguration { name: ROUTES.to_owned(), virtual_hosts: hosts.collect() }.encode_to_vec().into()
+    let destinations = squall::Destinations { destinations: destinations.iter().map(stream::encode).collect() };
+    let beside = (!destinations.destinations.is_empty())
+        .then(|| metadata(&tables::stream::DESTINATIONS, &destinations))
+        .flatten();
+    proto::RouteConfiguration { name: ROUTES.to_owned(), virtual_hosts: hosts.collect(), metadata: beside }
+        .encode_to_vec()
+        .into()
 }
 
 fn route(route: &Route) -> proto::Route {
@@ -354,6 +363,7 @@ fn backend(policy: &BackendPolicy) -> squall::Backend {
         queue_timeout: policy.limits.queue_timeout.and_then(span),
         overload: overload::encode(&policy.limits, policy.rate.as_ref()),
         client: client::encode(policy),
+        opaque: policy.protocol == Protocol::Tcp,
         ..squall::Backend::default()
     };
     balance::encode(policy, &mut backend);
@@ -364,10 +374,11 @@ fn upstream_http(policy: &BackendPolicy) -> proto::UpstreamHttp {
     let (http1, http2) = match policy.protocol {
         Protocol::Http1 => (Some(proto::Empty {}), None),
         Protocol::Http2 => (None, Some(proto::Empty {})),
+        Protocol::Tcp => (None, None),
     };
     proto::UpstreamHttp {
         common: Some(proto::CommonHttp { idle_timeout: span_or_zero(policy.pool_idle) }),
-        explicit: Some(proto::ExplicitHttp { http1, http2 }),
+        explicit: (policy.protocol != Protocol::Tcp).then_some(proto::ExplicitHttp { http1, http2 }),
         hash_policy: balance::hash_policy(&policy.balancing),
     }
 }
@@ -380,6 +391,7 @@ fn transport_socket(policy: &BackendPolicy, endpoints: &[Endpoint]) -> proto::Tr
     let alpn = match policy.protocol {
         Protocol::Http1 => "http/1.1",
         Protocol::Http2 => "h2",
+        Protocol::Tcp => stream::TCP_ALPN,
     };
     let context = proto::UpstreamTls {
         common: Some(proto::CommonTls {

@@ -26,6 +26,7 @@
 //! | a penalty for failures, own zone first, a subset of the endpoints | nothing: all zones and endpoints alike |
 //! | health checks | the same, but over one connection that stays |
 //! | floor of endpoints never ejected or broken, queue time-out, inbound limits | nothing |
+//! | destinations of connections, opaque clusters, ports whose protocol nobody declared | nothing: it would need a listener for each address |
 //! | a route's faults hit each try | its fault filter hits each request once, before the tries |
 //! | each endpoint's identity is checked | any identity of the cluster's endpoints will do |
 //!
@@ -47,6 +48,7 @@ mod protection;
 mod proto;
 pub mod retry_on;
 mod sign;
+mod stream;
 mod subscription;
 mod tables;
 mod wire;

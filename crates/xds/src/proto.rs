@@ -124,6 +124,7 @@ messages! {
     RouteConfiguration {
         name: String => (string, tag = "1"),
         virtual_hosts: Vec<VirtualHost> => (message, repeated, tag = "2"),
+        metadata: Option<Metadata> => (message, optional, tag = "17"),
     }
     VirtualHost {
         name: String => (string, tag = "1"),
@@ -431,6 +432,8 @@ pub(crate) mod squall {
             candidates: Option<Candidates> => (message, optional, tag = "40"),
             hashing: Option<Hashing> => (message, optional, tag = "41"),
             health: Option<HealthCheck> => (message, optional, tag = "42"),
+            /// Its endpoints speak anything, and no HTTP that anybody should look at.
+            opaque: bool => (bool, tag = "50"),
         }
         #[derive(Copy)]
         Candidates {
@@ -526,9 +529,31 @@ pub(crate) mod squall {
             in_flight: u32 => (uint32, tag = "2"),
             pending: u32 => (uint32, tag = "3"),
             queue_timeout: Option<Span> => (message, optional, tag = "4"),
-            /// 1 HTTP/1.1, 2 HTTP/2.
+            /// 1 HTTP/1.1, 2 HTTP/2, 3 anything.
             protocol: u32 => (uint32, tag = "5"),
+            /// Nobody said so: each connection tells.
+            detect: bool => (bool, tag = "6"),
             overload: Option<Overload> => (message, optional, tag = "20"),
+        }
+    }
+
+    messages! {
+        /// Beside the routes: where connections go.
+        Destinations { destinations: Vec<Destination> => (message, repeated, tag = "1"), }
+        Destination {
+            backend: String => (string, tag = "1"),
+            addresses: Vec<String> => (string, repeated, tag = "2"),
+            port: u32 => (uint32, tag = "3"),
+            names: Vec<String> => (string, repeated, tag = "4"),
+            /// 1 HTTP, 2 anything, 3 nobody said.
+            speaks: u32 => (uint32, tag = "5"),
+            idle: Option<Span> => (message, optional, tag = "6"),
+            longest: Option<Span> => (message, optional, tag = "7"),
+            retries: u32 => (uint32, tag = "8"),
+            backoff_first: Option<Span> => (message, optional, tag = "9"),
+            backoff_last: Option<Span> => (message, optional, tag = "10"),
+            /// As in a retry policy.
+            jitter: u32 => (uint32, tag = "11"),
         }
     }
 
@@ -562,6 +587,7 @@ pub(crate) mod squall {
         ClientThrottle {
             k_permille: u32 => (uint32, tag = "1"),
             window: Option<Span> => (message, optional, tag = "2"),
+            min_requests: u32 => (uint32, tag = "3"),
         }
         #[derive(Copy)]
         Hedging {

@@ -7,6 +7,7 @@ mod client;
 pub(crate) mod fault;
 mod overload;
 mod protection;
+pub(crate) mod stream;
 
 use Shape::{Any, AnyMap, Leaf, Message};
 
@@ -164,12 +165,16 @@ pub(crate) static ROUTER: Table = Table {
 
 pub(crate) static ROUTE_CONFIGURATION: Table = Table {
     name: "envoy.config.route.v3.RouteConfiguration",
-    known: &[(1, "name", Leaf), (2, "virtual_hosts", Message(&VIRTUAL_HOST))],
+    known: &[
+        (1, "name", Leaf),
+        (2, "virtual_hosts", Message(&VIRTUAL_HOST)),
+        (17, "metadata", Message(&stream::ROUTES_METADATA)),
+    ],
     refused: "3 internal_only_headers, 4 response_headers_to_add, 5 response_headers_to_remove, 6 \
         request_headers_to_add, 7 validate_clusters, 8 request_headers_to_remove, 9 vhds, 10 \
         most_specific_header_mutations_wins, 11 max_direct_response_body_size_bytes, 12 \
         cluster_specifier_plugins, 13 request_mirror_policies, 14 ignore_port_in_host_matching, 15 \
-        ignore_path_parameters_in_path_matching, 16 typed_per_filter_config, 17 metadata, 18 vhost_header, 19 \
+        ignore_path_parameters_in_path_matching, 16 typed_per_filter_config, 18 vhost_header, 19 \
         route_specifiers",
 };
 
@@ -557,6 +562,7 @@ pub(crate) static BACKEND: Table = Table {
         (41, "hashing", Message(&balance::HASHING)),
         (42, "health", Message(&balance::SQUALL_HEALTH_CHECK)),
         (21, "client", Message(&client::CLIENT)),
+        (50, "opaque", Leaf),
     ],
     refused: "",
 };
@@ -592,6 +598,7 @@ pub(crate) static INBOUND_PORT: Table = Table {
         (3, "pending", Leaf),
         (4, "queue_timeout", Message(&SPAN)),
         (5, "protocol", Leaf),
+        (6, "detect", Leaf),
         (20, "overload", Message(&overload::OVERLOAD)),
     ],
     refused: "",

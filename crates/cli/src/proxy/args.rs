@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use squall_control::units;
+use squall_policy::BackendName;
 use squall_proxy::{AccessLogFormat, InboundListener};
 
 use crate::logs::LogFormat;
@@ -15,6 +16,10 @@ use crate::logs::LogFormat;
 /// The application sends its requests to --outbound in plain HTTP and names the destination by `Host`, as it would name the
 /// Service; they leave with mutual TLS, by the routes and policies of the mesh. Requests of other sidecars come in at --inbound
 /// and go on to the application.
+///
+/// With --intercept the application needs to know nothing: firewall rules (`squall proxy-init`) bring its connections here, and those
+/// for it. What a port speaks is declared by its Service (appProtocol, or the beginning of its name), or shown by the first bytes of
+/// each connection; what is no HTTP is carried as bytes.
 ///
 /// With --control the mesh comes from `squall control`, and so does the certificate: the proxy makes its own key, which never leaves
 /// it, and asks with the join token. With --mesh it is a file (or a directory of them) of the same
@@ -29,6 +34,7 @@ Examples:
   squall proxy --control 127.0.0.1:15010 --trust root.pem --token-file token \\
     --service-account shop/front --pod front-0 --outbound 127.0.0.1:15001
   squall proxy --config proxy.yaml
+  squall proxy --config proxy.yaml --intercept --strangers refuse
   squall proxy --mesh mesh.yaml --plaintext --service-account shop/front --outbound 127.0.0.1:15001
 
 Pages of --admin: /ready  /live  /config  /clusters  /metrics, and POST /drain
@@ -103,6 +109,31 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "LISTEN=APP[,plain]", env = "SQUALL_INBOUND", value_delimiter = ' ', value_parser = super::inbound)]
     pub(super) inbound: Vec<InboundListener>,
 
+    /// Take the connections that the rules of `squall proxy-init` redirect, and ask the kernel where they were meant to go: the
+    /// application needs to know nothing
+    #[arg(long, env = "SQUALL_INTERCEPT")]
+    pub(super) intercept: bool,
+
+    /// With --intercept: the port of the application's connections, on loopback [default: 15001]
+    #[arg(long, value_name = "PORT", env = "SQUALL_INTERCEPT_OUTBOUND", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) intercept_outbound: Option<u16>,
+
+    /// With --intercept: the port of connections for the application, at every address [default: 15006]
+    #[arg(long, value_name = "PORT", env = "SQUALL_INTERCEPT_INBOUND", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) intercept_inbound: Option<u16>,
+
+    /// With --intercept: what is done with connections to addresses that the mesh does not know [default: pass]
+    #[arg(long, value_enum, value_name = "WHAT", env = "SQUALL_STRANGERS")]
+    pub(super) strangers: Option<StrangersChoice>,
+
+    /// How long a connection may take to show what it speaks, where no Service declares it; then it is carried as bytes [default: 10s]
+    #[arg(long, value_name = "TIME", env = "SQUALL_DETECT_TIMEOUT", value_parser = units::duration)]
+    pub(super) detect_timeout: Option<Duration>,
+
+    /// Where the application's connections to one Service port come in, to be carried as bytes; may be given several times
+    #[arg(long, value_name = "LISTEN=NS/NAME:PORT", env = "SQUALL_OUTBOUND_TCP", value_delimiter = ' ', value_parser = super::outbound_tcp)]
+    pub(super) outbound_tcp: Vec<(SocketAddr, BackendName)>,
+
     /// Where probes, Prometheus and people ask; on loopback [default: 127.0.0.1:15000]
     #[arg(long, value_name = "ADDRESS", env = "SQUALL_ADMIN")]
     pub(super) admin: Option<SocketAddr>,
@@ -122,6 +153,15 @@ pub(crate) struct ProxyArgs {
     /// How the log on stderr looks; RUST_LOG says what is in it [default: text]
     #[arg(long, value_enum, value_name = "FORMAT", env = "SQUALL_LOG")]
     pub(super) log: Option<LogFormat>,
+}
+
+/// What is done with connections to addresses that the mesh does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StrangersChoice {
+    /// They go where they were meant to go, in plain
+    Pass,
+    /// They are refused
+    Refuse,
 }
 
 /// What the access log looks like.
@@ -164,6 +204,12 @@ impl ProxyArgs {
             zone: self.zone.or(file.zone),
             outbound: self.outbound.or(file.outbound),
             inbound: if self.inbound.is_empty() { file.inbound } else { self.inbound },
+            intercept: self.intercept || file.intercept,
+            intercept_outbound: self.intercept_outbound.or(file.intercept_outbound),
+            intercept_inbound: self.intercept_inbound.or(file.intercept_inbound),
+            strangers: self.strangers.or(file.strangers),
+            detect_timeout: self.detect_timeout.or(file.detect_timeout),
+            outbound_tcp: if self.outbound_tcp.is_empty() { file.outbound_tcp } else { self.outbound_tcp },
             admin: self.admin.or(file.admin),
             workers: self.workers.or(file.workers),
             drain_time: self.drain_time.or(file.drain_time),

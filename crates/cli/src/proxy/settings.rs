@@ -1,7 +1,7 @@
 //! From what was said to what holds: the file is read, what cannot be together is refused, and what belongs together is required.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,16 +9,20 @@ use clap::{Args as _, FromArgMatches as _};
 use squall_control::yaml::{self, Value};
 use squall_control::{Mistake, Mistakes, Place};
 use squall_net::pem;
-use squall_proxy::{AccessLogFormat, InboundListener};
+use squall_policy::BackendName;
+use squall_proxy::{AccessLogFormat, InboundListener, Interception, Strangers};
 use squall_sim::scenario::Refusal;
 
-use super::args::ProxyArgs;
+use super::args::{ProxyArgs, StrangersChoice};
+use super::{INTERCEPT_INBOUND, INTERCEPT_OUTBOUND};
 use crate::disk;
 use crate::logs::LogFormat;
 
 /// Where pages are served by default.
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15000);
 const DRAIN_TIME: Duration = Duration::from_secs(30);
+/// As Linkerd has it.
+const DETECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// All that a proxy process needs to know.
 pub(super) struct Settings {
@@ -30,6 +34,9 @@ pub(super) struct Settings {
     pub(super) zone: String,
     pub(super) outbound: Option<SocketAddr>,
     pub(super) inbound: Vec<InboundListener>,
+    pub(super) streams: Vec<(SocketAddr, BackendName)>,
+    pub(super) interception: Option<Interception>,
+    pub(super) detect_timeout: Duration,
     pub(super) admin: SocketAddr,
     pub(super) workers: u16,
     pub(super) drain_time: Duration,
@@ -89,6 +96,7 @@ pub(super) fn of(args: ProxyArgs) -> Result<Settings, Wrong> {
     };
     let admin = args.admin.unwrap_or(ADMIN);
     addresses(&args, admin)?;
+    let interception = interception(&args)?;
     let from = match (&args.control, &args.mesh) {
         (Some(control), None) => by_control(&args, control)?,
         (None, Some(mesh)) => by_mesh(&args, mesh)?,
@@ -97,7 +105,7 @@ pub(super) fn of(args: ProxyArgs) -> Result<Settings, Wrong> {
     };
     let pod = match args.pod {
         Some(pod) => pod,
-        None if matches!(from, From::Mesh { .. }) && args.inbound.is_empty() => "proxy".to_owned(),
+        None if matches!(from, From::Mesh { .. }) && args.inbound.is_empty() && !args.intercept => "proxy".to_owned(),
         None => {
             return Err("--pod NAME is missing: the EndpointSlice that lists it says how its ports are treated".into());
         }
@@ -111,6 +119,9 @@ pub(super) fn of(args: ProxyArgs) -> Result<Settings, Wrong> {
         zone: args.zone.unwrap_or_default(),
         outbound: args.outbound,
         inbound: args.inbound,
+        streams: args.outbound_tcp,
+        interception,
+        detect_timeout: args.detect_timeout.unwrap_or(DETECT_TIMEOUT),
         admin,
         workers: args.workers.unwrap_or(1),
         drain_time: args.drain_time.unwrap_or(DRAIN_TIME),
@@ -165,10 +176,40 @@ fn by_mesh(args: &ProxyArgs, mesh: &Path) -> Result<From, Wrong> {
     Ok(From::Mesh { path: mesh.to_owned(), certificate })
 }
 
+/// Where redirected connections come in: an IPv4 and an IPv6 address of loopback, for the rules redirect to these, and every address.
+fn interception(args: &ProxyArgs) -> Result<Option<Interception>, Wrong> {
+    if !args.intercept {
+        let said = [
+            (args.intercept_outbound.is_some(), "--intercept-outbound"),
+            (args.intercept_inbound.is_some(), "--intercept-inbound"),
+            (args.strangers.is_some(), "--strangers"),
+        ];
+        return match said.iter().find(|(said, _)| *said) {
+            Some((_, flag)) => Err(format!("{flag} has no meaning without --intercept").into()),
+            None => Ok(None),
+        };
+    }
+    let outbound = args.intercept_outbound.unwrap_or(INTERCEPT_OUTBOUND);
+    let inbound = args.intercept_inbound.unwrap_or(INTERCEPT_INBOUND);
+    // A machine may have no IPv6 at all; one that has takes both families at `::`.
+    let has_ipv6 = disk::read(Path::new("/proc/net/if_inet6")).is_ok_and(|found| !found.trim().is_empty());
+    let own = |ip: IpAddr| SocketAddr::new(ip, outbound);
+    let (own, any): (_, IpAddr) = if has_ipv6 {
+        (vec![own(Ipv4Addr::LOCALHOST.into()), own(Ipv6Addr::LOCALHOST.into())], Ipv6Addr::UNSPECIFIED.into())
+    } else {
+        (vec![own(Ipv4Addr::LOCALHOST.into())], Ipv4Addr::UNSPECIFIED.into())
+    };
+    let strangers = match args.strangers {
+        Some(StrangersChoice::Pass) | None => Strangers::Pass,
+        Some(StrangersChoice::Refuse) => Strangers::Refuse,
+    };
+    Ok(Some(Interception { outbound: own, inbound: vec![SocketAddr::new(any, inbound)], strangers }))
+}
+
 /// Addresses that can all be used at once, and by nobody who should not.
 fn addresses(args: &ProxyArgs, admin: SocketAddr) -> Result<(), Wrong> {
-    if args.outbound.is_none() && args.inbound.is_empty() {
-        return Err("it has nothing to do: say --outbound, --inbound or both".into());
+    if args.outbound.is_none() && args.inbound.is_empty() && args.outbound_tcp.is_empty() && !args.intercept {
+        return Err("it has nothing to do: say --outbound, --inbound or both, or --intercept".into());
     }
     let own = |what: &str, address: SocketAddr, why: &str| match address.ip().is_loopback() {
         true => Ok(()),
@@ -178,8 +219,18 @@ fn addresses(args: &ProxyArgs, admin: SocketAddr) -> Result<(), Wrong> {
     if let Some(outbound) = args.outbound {
         own("--outbound", outbound, "whoever reaches it speaks with this pod's identity")?;
     }
+    for (address, _) in &args.outbound_tcp {
+        own("--outbound-tcp", *address, "whoever reaches it speaks with this pod's identity")?;
+    }
     let mut taken: Vec<(SocketAddr, &str)> = vec![(admin, "--admin")];
     let listeners = args.inbound.iter().map(|listener| (listener.listen, "--inbound"));
+    let listeners = listeners.chain(args.outbound_tcp.iter().map(|(at, _)| (*at, "--outbound-tcp")));
+    let intercepted = args.intercept.then(|| {
+        let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), args.intercept_inbound.unwrap_or(INTERCEPT_INBOUND));
+        let own = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), args.intercept_outbound.unwrap_or(INTERCEPT_OUTBOUND));
+        [(own, "--intercept-outbound"), (any, "--intercept-inbound")]
+    });
+    let listeners = listeners.chain(intercepted.into_iter().flatten());
     for (address, what) in args.outbound.map(|at| (at, "--outbound")).into_iter().chain(listeners) {
         let clash = |other: SocketAddr| {
             let (a, b) = (address.ip(), other.ip());
@@ -329,6 +380,10 @@ mod tests {
                 "each port once",
             ),
             (&format!("{base} --inbound 127.0.0.1:1=127.0.0.1:80"), "--pod"),
+            (&format!("{base} --intercept"), "--pod"),
+            (&format!("{base} --outbound 127.0.0.1:1 --strangers refuse"), "without --intercept"),
+            (&format!("{base} --intercept --outbound 127.0.0.1:15001"), "cannot listen at one address"),
+            (&format!("{base} --outbound-tcp 0.0.0.0:5432=shop/db:5432"), "not on loopback"),
         ] {
             refused(words, want);
         }

@@ -113,11 +113,16 @@ fn breaker(value: Value<'_>) -> Option<RetryBreaker> {
 }
 
 pub(super) fn throttle(value: Value<'_>) -> Option<ClientThrottle> {
-    let fields = value.fields("clientThrottling", &["k", "window"])?;
+    let fields = value.fields("clientThrottling", &["k", "window", "minRequests"])?;
     let default = ClientThrottle::default();
     let k = optional(&fields, "k", |value| thousandths(value, 1000, 100_000));
     let span = optional(&fields, "window", window);
-    Some(ClientThrottle { k_permille: k?.unwrap_or(default.k_permille), window: span?.unwrap_or(default.window) })
+    let least = optional(&fields, "minRequests", |value| value.integer_u32(0, 1_000_000));
+    Some(ClientThrottle {
+        k_permille: k?.unwrap_or(default.k_permille),
+        window: span?.unwrap_or(default.window),
+        min_requests: least?.unwrap_or(default.min_requests),
+    })
 }
 
 pub(super) fn hedging(value: Value<'_>) -> Option<Hedging> {

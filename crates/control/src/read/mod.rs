@@ -76,7 +76,8 @@ fn read(document: Value<'_>, resources: &mut Resources, seen: &mut BTreeMap<(Str
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
     });
-    let ours: &[&str] = if name == "EndpointSlice" { &[slice::ACCOUNT_ANNOTATION] } else { &[] };
+    let ours: &[&str] =
+        if name == "EndpointSlice" { &[slice::ACCOUNT_ANNOTATION, slice::WEIGHT_ANNOTATION] } else { &[] };
     for (key, (_, place)) in metadata.annotations.iter().filter(|(key, _)| key.starts_with("squall.dev/")) {
         if !ours.contains(&key.as_str()) {
             let mistake = Mistake::new(place, format!("`{key}` is not an annotation of {name}"));

@@ -1,13 +1,12 @@
 //! `v1` Service.
 
 use std::collections::BTreeMap;
-
-use squall_policy::Protocol;
+use std::net::IpAddr;
 
 use super::{Metadata, each, label, optional, port, texts};
-use crate::Mistake;
 use crate::resources::{Service, ServicePort, TargetPort};
 use crate::yaml::Value;
+use crate::{Mistake, stream};
 
 const REFUSED: &[(&str, &str)] = &[
     ("externalName", "Squall routes only to pods"),
@@ -20,10 +19,11 @@ const REFUSED: &[(&str, &str)] = &[
 ];
 
 pub(super) fn read(metadata: Metadata, spec: Value<'_>) -> Option<Service> {
-    let known = &["selector", "ports", "type", "clusterIP", "sessionAffinity"];
+    let known = &["selector", "ports", "type", "clusterIP", "clusterIPs", "sessionAffinity"];
     let fields = spec.fields_beside("Service spec", known, REFUSED)?;
     optional(&fields, "type", |value| value.choice(&[("ClusterIP", ()), ("NodePort", ()), ("LoadBalancer", ())]))?;
-    optional(&fields, "clusterIP", |value| value.choice(&[("None", ())]))?;
+    let one = optional(&fields, "clusterIP", address)?.flatten();
+    let all = optional(&fields, "clusterIPs", |list| each(list, address))?.unwrap_or_default();
     optional(&fields, "sessionAffinity", |value| value.choice(&[("None", ())]))?;
     let selector = optional(&fields, "selector", texts);
     let ports = fields.required("ports").and_then(|ports| each(ports, service_port).map(|read| (ports, read)));
@@ -45,7 +45,21 @@ pub(super) fn read(metadata: Metadata, spec: Value<'_>) -> Option<Service> {
             spec.mistakes().push(Mistake::new(&port.place, message).label(&first.place, "first given here"));
         }
     }
-    Some(Service { id: metadata.id, place: metadata.place, selector: selector.unwrap_or_default(), ports })
+    Some(Service {
+        id: metadata.id,
+        place: metadata.place,
+        selector: selector.unwrap_or_default(),
+        addresses: stream::addresses(one, all.into_iter().flatten().collect()),
+        ports,
+    })
+}
+
+/// An address of the Service's own; `Some(None)`: it has none.
+fn address(value: Value<'_>) -> Option<Option<IpAddr>> {
+    value.parsed(|text| match text {
+        "None" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| format!("`{text}` is not an IP address, and not `None`")),
+    })
 }
 
 fn service_port(value: Value<'_>) -> Option<ServicePort> {
@@ -62,25 +76,15 @@ fn service_port(value: Value<'_>) -> Option<ServicePort> {
             label(value).map(TargetPort::Name)
         }
     })?;
-    let protocol = optional(&fields, "appProtocol", |value| {
-        value.choice(&[
-            ("http", Protocol::Http1),
-            ("http2", Protocol::Http2),
-            ("grpc", Protocol::Http2),
-            ("kubernetes.io/h2c", Protocol::Http2),
-        ])
-    })?;
+    let protocol = optional(&fields, "appProtocol", |value| value.choice(stream::SPOKEN))?;
     let number = number?;
-    let by_name = if ["grpc", "http2", "h2c"].iter().any(|prefix| name.split('-').next() == Some(prefix)) {
-        Protocol::Http2
-    } else {
-        Protocol::Http1
-    };
+    let (protocol, declared) = stream::spoken(protocol, &name, number);
     Some(ServicePort {
         place: value.place().clone(),
         name,
         number,
         target: target.unwrap_or(TargetPort::Number(number)),
-        protocol: protocol.unwrap_or(by_name),
+        protocol,
+        declared,
     })
 }

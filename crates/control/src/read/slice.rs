@@ -10,6 +10,9 @@ const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 /// Whose pods the slice's endpoints are, where no API server tells: the service account that their sidecars prove.
 pub(super) const ACCOUNT_ANNOTATION: &str = "squall.dev/service-account";
 
+/// The share of the load of each of the slice's endpoints, for which Kubernetes has no word.
+pub(super) const WEIGHT_ANNOTATION: &str = "squall.dev/weight";
+
 pub(super) fn read(metadata: &Metadata, fields: &Fields<'_>) -> Option<Slice> {
     let address_type =
         fields.required("addressType").and_then(|value| value.choice(&[("IPv4", true), ("IPv6", false)]));
@@ -25,12 +28,24 @@ pub(super) fn read(metadata: &Metadata, fields: &Fields<'_>) -> Option<Slice> {
         Some((account, _)) => account.clone(),
         None => "default".to_owned(),
     };
+    let weight = match metadata.annotations.get(WEIGHT_ANNOTATION) {
+        None => None,
+        Some((text, place)) => match text.parse().ok().filter(|weight| (1..=1000).contains(weight)) {
+            Some(weight) => Some((weight, place.clone())),
+            None => {
+                let message = format!("`{text}` is not a weight, 1 to 1000");
+                fields.whole().mistakes().push(Mistake::new(place, message));
+                return None;
+            }
+        },
+    };
     let endpoints = optional(fields, "endpoints", |list| each(list, |value| endpoints(value, address_type)));
     let ports = optional(fields, "ports", |list| each(list, slice_port))?;
     Some(Slice {
         service: (metadata.id.0.clone(), service.clone()),
         place: metadata.place.clone(),
         service_account: account,
+        weight,
         ports: ports.unwrap_or_default(),
         endpoints: endpoints?.unwrap_or_default().into_iter().flatten().collect(),
     })

@@ -56,6 +56,7 @@ impl ClientThrottle {
     /// The first field outside its limits.
     pub fn check(&self) -> Result<(), Invalid> {
         require((1000..=100_000).contains(&self.k_permille), "k_permille", self.k_permille, "1000 to 100000")?;
+        require(self.min_requests <= MILLION, "min_requests", self.min_requests, "1000000 or less")?;
         window(self.window)
     }
 }
@@ -129,6 +130,10 @@ mod tests {
         refused(
             |p| p.throttle = Some(ClientThrottle { k_permille: 999, ..ClientThrottle::default() }),
             "throttle.k_permille is 999, but must be 1000 to 100000",
+        );
+        refused(
+            |p| p.throttle = Some(ClientThrottle { min_requests: 1_000_001, ..ClientThrottle::default() }),
+            "throttle.min_requests is 1000001, but must be 1000000 or less",
         );
         refused(
             |p| p.hedging = Some(Hedging { attempts: 1, ..Hedging::default() }),

@@ -232,7 +232,7 @@ impl Exchange {
             backend.end(permit);
         } else {
             self.end_tries(now, backend, End::Lost);
-            self.state = State::Deciding(Chosen { number, permit, verdict });
+            self.state = State::Deciding(Chosen { number, permit, verdict, counted: false });
         }
     }
 
@@ -262,13 +262,25 @@ impl Exchange {
         self.fail(now, backend, sent, Fault::Broke(failure), replayable, reason);
     }
 
+    /// What is forwarded is a stream, of which only its beginning says something about the endpoint: the success counts now, and
+    /// not when it ends, which may be long after.
+    pub fn on_connected(&mut self, now: Instant, backend: &mut Backend) {
+        if let State::Answering(chosen) = &mut self.state
+            && chosen.verdict == Verdict::Success
+            && !chosen.counted
+        {
+            chosen.counted = true;
+            backend.judge(now, &chosen.permit, Verdict::Success, Duration::ZERO);
+        }
+    }
+
     /// The forwarded body ended.
     pub fn on_body_end(&mut self, now: Instant, backend: &mut Backend, ended: Ended) {
         if !matches!(self.state, State::Answering(_)) {
             return;
         }
         let State::Answering(chosen) = std::mem::replace(&mut self.state, State::Done) else { return };
-        let Chosen { permit, verdict, .. } = chosen;
+        let Chosen { permit, verdict, counted, .. } = chosen;
         let end = match ended {
             Ended::Complete { grpc } => judge_grpc(grpc),
             Ended::Broken => Verdict::NO_ANSWER,
@@ -276,7 +288,9 @@ impl Exchange {
         };
         // A failed head has been counted when it came.
         if verdict == Verdict::Success {
-            backend.judge(now, &permit, end, Duration::ZERO);
+            if !counted {
+                backend.judge(now, &permit, end, Duration::ZERO);
+            }
             match end {
                 Verdict::Success if self.rules.is_some() => backend.on_try_succeeded(),
                 Verdict::Success | Verdict::Nothing => {}

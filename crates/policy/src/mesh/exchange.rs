@@ -87,11 +87,15 @@ pub struct ClientThrottle {
     pub k_permille: u32,
     /// How long both count, 1 s to 1 h. Default 2 min.
     pub window: Duration,
+    /// Refuses nothing before so many requests are counted, so that the first failures of a client without a past do not
+    /// throttle it. 0 to 1,000,000. Default 0, the book's formula as it stands: a first failure makes the second request one in
+    /// two.
+    pub min_requests: u32,
 }
 
 impl Default for ClientThrottle {
     fn default() -> Self {
-        Self { k_permille: 2000, window: Duration::from_secs(120) }
+        Self { k_permille: 2000, window: Duration::from_secs(120), min_requests: 0 }
     }
 }
 

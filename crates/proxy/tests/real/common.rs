@@ -201,14 +201,14 @@ pub(crate) fn mesh(protocol: Protocol, endpoints: &[SocketAddr]) -> Mesh {
         }],
         backends: BTreeMap::from([(backend(), policy)]),
         endpoints: BTreeMap::from([(backend(), named.collect())]),
-        inbound: BTreeMap::new(),
+        ..Mesh::default()
     }
 }
 
 /// A mesh in which the application at `port` is served.
 pub(crate) fn inbound_mesh(port: u16, protocol: Protocol) -> Mesh {
     Mesh {
-        inbound: BTreeMap::from([(port, Inbound { limits: Limits::default(), rate: None, protocol })]),
+        inbound: BTreeMap::from([(port, Inbound { limits: Limits::default(), rate: None, protocol, detect: false })]),
         ..Mesh::default()
     }
 }
@@ -249,6 +249,9 @@ pub(crate) fn config(story: &Arc<Story>, mesh: Mesh) -> ProxyConfig {
         },
         outbound: None,
         inbound: Vec::new(),
+        streams: Vec::new(),
+        interception: None,
+        detect_timeout: Duration::from_secs(10),
         source: Source::Static(Box::new(mesh)),
         identity: IdentitySource::None,
         key_algorithm: KeyAlgorithm::P256,

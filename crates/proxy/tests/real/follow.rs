@@ -74,7 +74,10 @@ fn two_followers_reach_each_other_by_the_identities_they_were_given() {
         policy(&mut mesh).mutual_tls = true;
         let endpoint = endpoint(callee.inbound()[0], "app-0", "spiffe://cluster.local/ns/shop/sa/app");
         mesh.endpoints.insert(backend(), vec![endpoint]);
-        mesh.inbound.insert(app.port(), Inbound { limits: Limits::default(), rate: None, protocol: Protocol::Http1 });
+        mesh.inbound.insert(
+            app.port(),
+            Inbound { limits: Limits::default(), rate: None, protocol: Protocol::Http1, detect: false },
+        );
         plane.push(&mesh);
         let (caller, proxy_at, _) = follow(&host, &plane, at).await;
         caller.ready().await;

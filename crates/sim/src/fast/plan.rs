@@ -276,7 +276,7 @@ fn question(sent: &Sent<'_>, to: Option<Party>, grpc: bool, by_load: bool) -> Qu
 /// Whether a service's callers reuse one connection for many requests.
 pub(super) fn shares_connections(protocol: Protocol) -> bool {
     match protocol {
-        Protocol::Http1 => false,
+        Protocol::Http1 | Protocol::Tcp => false,
         Protocol::Http2 => true,
     }
 }

@@ -54,6 +54,8 @@ pub struct Version {
     pub name: Arc<str>,
     /// How many pods, 1 to 1000. Default 1.
     pub replicas: u32,
+    /// The weight of each of its pods in balancing, 1 to 1000. Default 1. Refused where balancing does not weigh.
+    pub endpoint_weight: u32,
     /// What they do with a request: the first match serves it; without a match the answer is 404. Not empty.
     pub routes: Vec<RouteScript>,
 }

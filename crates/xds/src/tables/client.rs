@@ -36,7 +36,7 @@ static RETRY_BREAKER: Table = Table {
 
 static THROTTLE: Table = Table {
     name: "squall.v1alpha1.ClientThrottle",
-    known: &[(1, "k_permille", Leaf), (2, "window", Message(&SPAN))],
+    known: &[(1, "k_permille", Leaf), (2, "window", Message(&SPAN)), (3, "min_requests", Leaf)],
     refused: "",
 };
 

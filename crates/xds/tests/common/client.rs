@@ -22,7 +22,8 @@ pub fn retry_limits() -> impl Strategy<Value = RetryLimits> {
 }
 
 pub fn throttle() -> impl Strategy<Value = ClientThrottle> {
-    (1000_u32..=100_000, span(1000, 3_600_000)).prop_map(|(k_permille, window)| ClientThrottle { k_permille, window })
+    (1000_u32..=100_000, span(1000, 3_600_000), 0_u32..=1_000_000)
+        .prop_map(|(k_permille, window, min_requests)| ClientThrottle { k_permille, window, min_requests })
 }
 
 pub fn hedging() -> impl Strategy<Value = Hedging> {

@@ -13,10 +13,10 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use squall_policy::{
-    AbortWith, BackendName, BackendPolicy, Backoff, Balancing, Budget, Candidates, Endpoint, FaultAbort, FaultDelay,
-    HashKey, HashTable, Hashing, HeaderChange, HeaderMatch, HealthCheck, Inbound, Jitter, Limits, Mesh, PathMatch,
-    Penalty, Probe, Protocol, QueryMatch, RetryOn, RetryPolicy, Route, RouteFault, RouteMatch, RouteTimeouts,
-    SlowStart, VirtualHost, WeightedBackend, WhenDown, Zones,
+    AbortWith, BackendName, BackendPolicy, Backoff, Balancing, Budget, Candidates, Destination, Endpoint, FaultAbort,
+    FaultDelay, HashKey, HashTable, Hashing, HeaderChange, HeaderMatch, HealthCheck, Inbound, Jitter, Limits, Mesh,
+    PathMatch, Penalty, Probe, Protocol, QueryMatch, RetryOn, RetryPolicy, Route, RouteFault, RouteMatch,
+    RouteTimeouts, SlowStart, Speaks, StreamPolicy, VirtualHost, WeightedBackend, WhenDown, Zones,
 };
 
 pub fn span(least_ms: u64, most_ms: u64) -> impl Strategy<Value = Duration> {
@@ -24,7 +24,7 @@ pub fn span(least_ms: u64, most_ms: u64) -> impl Strategy<Value = Duration> {
 }
 
 fn protocol() -> impl Strategy<Value = Protocol> {
-    prop_oneof![Just(Protocol::Http1), Just(Protocol::Http2)]
+    prop_oneof![Just(Protocol::Http1), Just(Protocol::Http2), Just(Protocol::Tcp)]
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
@@ -285,6 +285,27 @@ fn endpoints() -> impl Strategy<Value = Vec<Endpoint>> {
     })
 }
 
+fn backoff() -> impl Strategy<Value = Backoff> {
+    let jitter = prop_oneof![Just(Jitter::None), Just(Jitter::Full), Just(Jitter::Equal), Just(Jitter::Decorrelated)];
+    (span(1, 100), span(100, 300_000), jitter).prop_map(|(first, last, jitter)| Backoff { first, last, jitter })
+}
+
+fn destination() -> impl Strategy<Value = Destination> {
+    let speaks = prop_oneof![Just(Speaks::Http), Just(Speaks::Tcp), Just(Speaks::Unknown)];
+    let policy = (option::of(span(1, 60_000)), option::of(span(1, 60_000)), 0_u32..1001, backoff());
+    let policy = policy.prop_map(|(idle, longest, retries, backoff)| StreamPolicy { idle, longest, retries, backoff });
+    (vec(any::<std::net::IpAddr>(), 0..3), any::<u16>(), vec(word(), 0..3), speaks, policy).prop_map(
+        |(addresses, port, names, speaks, stream)| Destination {
+            backend: BackendName::from_wire(""),
+            addresses,
+            port,
+            names,
+            speaks,
+            stream,
+        },
+    )
+}
+
 /// Any mesh in normal form.
 pub fn mesh() -> impl Strategy<Value = Mesh> {
     let name = (word(), word(), 1_u16..).prop_map(|(namespace, name, port)| BackendName::new(&namespace, &name, port));
@@ -295,13 +316,18 @@ pub fn mesh() -> impl Strategy<Value = Mesh> {
             limits,
             rate,
             protocol,
+            detect: protocol == Protocol::Http1,
         }),
         0..3,
     );
     (backends, inbound).prop_flat_map(|(backends, inbound)| {
         let names: Vec<BackendName> = backends.keys().cloned().collect();
-        let hosts = vec((word(), btree_set(word(), 0..3), vec(route(names), 0..3)), 0..3);
-        hosts.prop_map(move |hosts| {
+        let hosts = vec((word(), btree_set(word(), 0..3), vec(route(names.clone()), 0..3)), 0..3);
+        (hosts, vec(destination(), names.len())).prop_map(move |(hosts, reached)| {
+            // One each, in the order of the backends.
+            let named = names.iter().zip(reached);
+            let destinations: Vec<Destination> =
+                named.map(|(backend, found)| Destination { backend: backend.clone(), ..found }).collect();
             let mut taken = BTreeSet::new();
             let hosts = hosts.into_iter().map(|(name, domains, routes)| VirtualHost {
                 name,
@@ -317,6 +343,7 @@ pub fn mesh() -> impl Strategy<Value = Mesh> {
                     .map(|(name, (_, endpoints))| (name.clone(), endpoints.clone()))
                     .collect::<BTreeMap<_, _>>(),
                 inbound: inbound.clone(),
+                destinations,
             }
         })
     })

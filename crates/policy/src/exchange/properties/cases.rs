@@ -79,7 +79,11 @@ pub(super) fn policy(variant: u8, limits: Limits) -> BackendPolicy {
         }),
         budget: (variant % 4 != 3).then_some(budget),
         retry_limits: retry_limits(variant / 8),
-        throttle: (variant % 9 == 8).then(|| ClientThrottle { k_permille: 1500, window: Duration::from_secs(1) }),
+        throttle: (variant % 9 == 8).then(|| ClientThrottle {
+            min_requests: 2,
+            k_permille: 1500,
+            window: Duration::from_secs(1),
+        }),
         hedging: hedging(variant),
         ..BackendPolicy::default()
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use squall_control::yaml::{Fields, Kind, Node, Value};
 use squall_control::{Mistake, Mistakes, Place, yaml};
-use squall_policy::Protocol;
+use squall_policy::{OPAQUE_PORTS, Protocol};
 
 use crate::scenario::files::Reading;
 use crate::scenario::isotope::Graph;
@@ -18,6 +18,8 @@ pub(super) struct MeshService {
     selector: Vec<(String, String)>,
     ports: Vec<ServicePort>,
     place: Place,
+    /// Its balancing takes unequal weights into account.
+    weighs: bool,
 }
 
 struct ServicePort {
@@ -151,8 +153,11 @@ pub(super) fn resources(files: &[MeshFile], given: usize, mistakes: &Mistakes) -
     }
     if complete {
         let files: Vec<(&str, &str)> = files.iter().map(|file| (&*file.name, &*file.text)).collect();
-        if let Err(found) = squall_control::Resources::read(&files) {
-            mistakes.extend(found);
+        match squall_control::Resources::read(&files) {
+            Ok(known) => {
+                services.iter_mut().for_each(|it: &mut MeshService| it.weighs = known.weighs(&it.namespace, &it.name));
+            }
+            Err(found) => mistakes.extend(found),
         }
     }
     Resources { services, complete }
@@ -188,11 +193,20 @@ fn service(document: &Node) -> Option<MeshService> {
         selector,
         ports,
         place: at(document, &["metadata", "name"])?.place.clone(),
+        weighs: false,
     })
 }
 
 /// As the control plane takes it: by `appProtocol`, else by the beginning of the port's name.
 fn protocol(port: &Node) -> Protocol {
+    let is_tcp = |word: &str| ["tcp", "tls", "https", "kubernetes.io/wss", "mongo", "mysql", "redis"].contains(&word);
+    let said = text(port, &["appProtocol"]);
+    let first = text(port, &["name"]).and_then(|name| name.split('-').next());
+    let undeclared = said.is_none() && first.is_none_or(|first| !["http", "grpc", "http2", "h2c"].contains(&first));
+    let number = text(port, &["port"]).and_then(|number| number.parse().ok());
+    if said.or(first).is_some_and(is_tcp) || undeclared && number.is_some_and(|number| OPAQUE_PORTS.contains(&number)) {
+        return Protocol::Tcp;
+    }
     let http2 = match text(port, &["appProtocol"]) {
         Some(protocol) => ["http2", "grpc", "kubernetes.io/h2c"].contains(&protocol),
         None => {
@@ -237,6 +251,12 @@ pub(super) fn check(resources: &Resources, services: &[ServiceSpec], mistakes: &
         }
         for workload in selected {
             port(service, workload, mistakes);
+            let is_weighted = workload.versions.iter().any(|version| version.endpoint_weight > 1);
+            if is_weighted && !service.weighs {
+                let message = format!("`endpointWeight` of `{}` has no meaning with `PeakEwma`", workload.name.value);
+                let mistake = Mistake::new(&workload.name.place, message).label(&service.place, "its Service");
+                mistakes.push(mistake.help("give the Service a TrafficPolicy with another `loadBalancing.algorithm`"));
+            }
         }
     }
     for workload in services {
@@ -267,12 +287,16 @@ fn port(service: &MeshService, workload: &ServiceSpec, mistakes: &Mistakes) {
         return;
     };
     if port.protocol != workload.protocol {
-        let (said, meant) = match workload.protocol {
-            Protocol::Http1 => ("HTTP/1.1", "HTTP/2"),
-            Protocol::Http2 => ("HTTP/2", "HTTP/1.1"),
+        let word = |protocol| match protocol {
+            Protocol::Http1 => "HTTP/1.1",
+            Protocol::Http2 => "HTTP/2",
+            Protocol::Tcp => "TCP",
         };
+        let said = word(workload.protocol);
+        let meant = word(port.protocol);
         let message = format!("`{}` speaks {said}, its Service says {meant}", workload.name.value);
         let mistake = Mistake::new(place, message).label(&service.place, "the Service");
-        mistakes.push(mistake.help("set `protocol` here, or `appProtocol` (http, http2, grpc) of the Service's port"));
+        mistakes
+            .push(mistake.help("set `protocol` here, or `appProtocol` (http, http2, grpc, tcp) of the Service's port"));
     }
 }

@@ -21,6 +21,7 @@ const SERVICE: &[&str] = &[
     "port",
     "protocol",
     "replicas",
+    "endpointWeight",
     "zones",
     "versions",
     "slots",
@@ -38,8 +39,17 @@ const SERVICE: &[&str] = &[
     "steps",
     "routes",
 ];
-const VERSION: &[&str] =
-    &["replicas", "time", "errorRate", "errorStatus", "contention", "responseSize", "steps", "routes"];
+const VERSION: &[&str] = &[
+    "replicas",
+    "endpointWeight",
+    "time",
+    "errorRate",
+    "errorStatus",
+    "contention",
+    "responseSize",
+    "steps",
+    "routes",
+];
 const ROUTE: &[&str] = &["match", "weight", "time", "errorRate", "errorStatus", "contention", "responseSize", "steps"];
 
 /// What answers without one are long.
@@ -176,6 +186,7 @@ fn service(
                 ("http1", (Protocol::Http1, false)),
                 ("http2", (Protocol::Http2, false)),
                 ("grpc", (Protocol::Http2, true)),
+                ("tcp", (Protocol::Tcp, false)),
             ])
         })
         .unwrap_or((Protocol::Http1, false));
@@ -199,16 +210,18 @@ fn service(
     let work = Said::read(fields).or(&plain);
     let routes = routes(fields, &work, &context);
     let replicas = fields.get("replicas").and_then(|replicas| replicas.integer_u32(1, 1000));
+    let weight = fields.get("endpointWeight").and_then(|weight| weight.integer_u32(1, 1000));
+    let endpoint_weight = weight.unwrap_or(1);
     let versions = match fields.get("versions") {
         None => {
             let routes = routes.unwrap_or_else(|| vec![everything(key, work)]);
-            vec![Version { name: "".into(), replicas: replicas.unwrap_or(1), routes }]
+            vec![Version { name: "".into(), replicas: replicas.unwrap_or(1), endpoint_weight, routes }]
         }
         Some(list) => {
             let entries = list.entries().unwrap_or_default();
             let versions: Vec<Version> = entries
                 .into_iter()
-                .filter_map(|(key, value)| version(key, value, routes.as_deref(), &work, &context))
+                .filter_map(|(key, value)| version(key, value, routes.as_deref(), endpoint_weight, &work, &context))
                 .collect();
             let sum: u32 = versions.iter().map(|version| version.replicas).sum();
             if let (Some(replicas), Some(given)) = (replicas, fields.get("replicas"))
@@ -263,6 +276,7 @@ fn version(
     key: &Key,
     value: Value<'_>,
     inherited: Option<&[RouteScript]>,
+    endpoint_weight: u32,
     work: &Work,
     context: &Context<'_>,
 ) -> Option<Version> {
@@ -273,10 +287,11 @@ fn version(
     if value.is_scalar() {
         let replicas = if value.is_null() { 1 } else { value.integer_u32(1, 1000)? };
         let routes = inherited.map_or_else(|| vec![everything(key, work.clone())], <[RouteScript]>::to_vec);
-        return Some(Version { name, replicas, routes });
+        return Some(Version { name, replicas, endpoint_weight, routes });
     }
     let fields = value.fields("a version", VERSION)?;
     let replicas = fields.get("replicas").map_or(Some(1), |replicas| replicas.integer_u32(1, 1000))?;
+    let own_weight = fields.get("endpointWeight").map_or(Some(endpoint_weight), |weight| weight.integer_u32(1, 1000));
     let own = Said::read(fields);
     let all = own.clone().or(work);
     let routes = match (routes(fields, &all, context), inherited) {
@@ -286,7 +301,7 @@ fn version(
         }
         (None, None) => vec![everything(key, all)],
     };
-    Some(Version { name, replicas, routes })
+    Some(Version { name, replicas, endpoint_weight: own_weight?, routes })
 }
 
 fn everything(key: &Key, work: Work) -> RouteScript {
