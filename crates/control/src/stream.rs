@@ -129,7 +129,7 @@ pub(crate) fn check(resources: &Resources, mistakes: &Mistakes) {
             ),
             (
                 [&policy.limits, &policy.inbound].into_iter().flatten().any(adaptive),
-                "limits.adaptive",
+                "limits.inFlight.adaptive",
                 "how long a connection lasts is no latency",
             ),
         ];

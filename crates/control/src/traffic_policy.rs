@@ -37,7 +37,7 @@
 //! by the first bytes of each connection that is intercepted. For TCP a request is a connection: `loadBalancing` is `LeastRequest` by
 //! default, that is least connections; `limits` and `inbound` count connections; breakers and outlier detection count those that did not
 //! come about, and so do `retries` with `connect-failure` (2 by default); `timeouts.idle` is the longest silence (1h by default) and
-//! `timeouts.stream` the longest connection. `timeouts.request`, `timeouts.perTry`, `hedging`, `clientThrottling`, `limits.adaptive`,
+//! `timeouts.stream` the longest connection. `timeouts.request`, `timeouts.perTry`, `hedging`, `clientThrottling`, an adaptive `limits.inFlight`,
 //! hashing and health checks by requests are refused where all targets speak TCP.
 //!
 //! # `loadBalancing`
