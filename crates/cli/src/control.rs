@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use squall_control::watch::{self, Taker, Texts};
-use squall_control::{Control, ControlConfig, Mistake, Registry, Report, Resources, tokens, units};
+use squall_control::{Authority, Control, ControlConfig, Mistake, Registry, Report, Resources, tokens, units};
 use squall_net::Host;
 use squall_net::page::{Answer, Page, serve_pages};
 use squall_net::process::{self, StopSignals};
@@ -38,7 +38,11 @@ Examples:
   echo '4f0c… shop/front' >> tokens                  who has it may be `front` of namespace `shop`
   squall control --from mesh/ --tokens tokens --state /var/lib/squall
 
-Pages of --admin: /ready  /live  /metrics
+Pages of --admin: /ready  /live  /metrics, and on loopback POST /change-root
+
+A changed root is trusted beside the old one for a life of a certificate, signs for another while the old one is still trusted, and
+then is the only one. Running proxies learn of it with their next certificate, and no request fails. Who starts a proxy needs the
+`root.pem` of that time.
 
 SIGTERM or SIGINT end it. Proxies keep what they have, and look for it until it is back.
 
@@ -70,6 +74,10 @@ pub(crate) struct ControlArgs {
     /// How long certificates last; proxies renew at half of it
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = life)]
     certificate_life: Duration,
+
+    /// Change the root when it is so old, at least four lives of a certificate; without this only when POST /change-root asks for it
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    root_life: Option<Duration>,
 
     /// How the log on stderr looks; RUST_LOG says what is in it
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "SQUALL_LOG")]
@@ -106,12 +114,18 @@ async fn serve(args: &ControlArgs, shown: Shown) -> Exit {
         Ok(authority) => Arc::new(authority),
         Err(why) => return fail(&why, Exit::BadInput),
     };
+    if args.root_life.is_some_and(|life| life < args.certificate_life * 4) {
+        return fail(
+            "--root-life must be at least four times --certificate-life: changing a root takes two",
+            Exit::BadInput,
+        );
+    }
     let report = Arc::new(Report::new());
     let config = ControlConfig {
         listen: args.listen,
         resources: Resources::default(),
         registry: Arc::new(Registry::new()),
-        authority,
+        authority: Arc::clone(&authority),
         tokens: BTreeMap::new(),
         recorder: Arc::clone(&report) as _,
     };
@@ -131,9 +145,10 @@ async fn serve(args: &ControlArgs, shown: Shown) -> Exit {
         }
     };
     taker.taken(&first);
-    if let Err(error) = admin(&host, args.admin, Arc::clone(&report)).await {
+    if let Err(error) = admin(&host, args, &authority, Arc::clone(&report)).await {
         return fail(&format!("cannot listen at {}: {error}", args.admin), Exit::Infrastructure);
     }
+    host.spawn("control root", state::follow(args.state.clone(), authority, host.clone(), args.root_life));
     host.spawn("control watch", watch::follow(host.clone(), files, Arc::clone(&taker) as _, first));
     let asked = async { Ended::Asked(signals.next().await) };
     // Dropping it ends every stream.
@@ -155,15 +170,34 @@ enum Ended {
     Died(String),
 }
 
-async fn admin(host: &Host, at: SocketAddr, report: Arc<Report>) -> std::io::Result<()> {
-    let listener = host.net().listen(at).await?;
+async fn admin(
+    host: &Host,
+    args: &ControlArgs,
+    authority: &Arc<Authority>,
+    report: Arc<Report>,
+) -> std::io::Result<()> {
+    let listener = host.net().listen(args.admin).await?;
+    let (directory, authority, of_pages) = (args.state.clone(), Arc::clone(authority), host.clone());
+    let is_private = args.admin.ip().is_loopback();
     tracing::info!(at = %listener.local(), "the admin pages are served");
     let answer: Answer = Arc::new(move |method, path| {
+        if path == "/change-root" {
+            if !is_private {
+                return Page::text(403, "only where --admin is a loopback address");
+            }
+            if method != "POST" {
+                return Page::wrong_method("POST");
+            }
+            return match state::change_root(&directory, &authority, &of_pages) {
+                Ok(()) => Page::text(200, "a new root is trusted, and signs after one life of a certificate"),
+                Err(why) => Page::text(409, why),
+            };
+        }
         if method != "GET" && method != "HEAD" {
             return Page::wrong_method("GET, HEAD");
         }
         match path {
-            "/" => Page::text(200, "/ready  /live  /metrics"),
+            "/" => Page::text(200, "/ready  /live  /metrics  POST /change-root"),
             "/ready" if report.is_listening() => Page::text(200, "ready"),
             "/ready" => Page::text(503, "does not listen yet"),
             "/live" => Page::text(200, "live"),

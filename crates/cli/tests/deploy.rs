@@ -270,9 +270,26 @@ fn the_root_is_kept_where_nobody_else_can_read_it() {
     first.line("the control plane listens");
     first.terminate();
     assert_eq!(first.ends(), Some(0));
+
+    // It is changed when it is asked to be: a new one beside it, also after a restart.
+    let roots = || std::fs::read_to_string(dir.join("state/root.pem")).expect("it was made");
+    let one = roots();
+    let mut second = Process::start("control", &args);
+    let admin = second.line("the admin pages are served").text("at");
+    assert_eq!(post(&admin, "/change-root").status, 200);
+    assert_eq!(post(&admin, "/change-root").status, 409, "it is being changed already");
+    assert!(roots().starts_with(&one) && roots().matches("BEGIN CERTIFICATE").count() == 2, "{}", roots());
+    second.terminate();
+    assert_eq!(second.ends(), Some(0));
+    let mut third = Process::start("control", &args);
+    let admin = third.line("the admin pages are served").text("at");
+    assert_eq!(post(&admin, "/change-root").status, 409, "it is still being changed");
+    third.terminate();
+    assert_eq!(third.ends(), Some(0));
     let key = dir.join("state/root-key.pem");
     let mode = |path: &std::path::Path| std::fs::metadata(path).expect("it was made").permissions().mode() & 0o777;
     assert_eq!((mode(&key), mode(&dir.join("state"))), (0o600, 0o700));
+    assert_eq!(mode(&dir.join("state/next-root-key.pem")), 0o600);
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).expect("it is ours");
     let mut again = Process::start("control", &args);
     again.line("can be read by others (mode 644): chmod 600");

@@ -1,7 +1,18 @@
 //! Issues identities: a root, and short-lived leaves from signing requests.
+//!
+//! A root is changed without a moment in which somebody does not know whom to trust. `life` is that of a leaf:
+//!
+//! ```text
+//!   the new root is made ── life ──▶ it signs ── life ──▶ the old root is forgotten
+//!   both are trusted, the old signs    both are trusted
+//! ```
+//!
+//! Whoever has a certificate that is good has asked for it within the last `life`, and got the roots with it. So everybody knows
+//! the new root before the first leaf of it is shown, and the last leaf of the old one has ended before that is forgotten. When
+//! which phase begins follows from when the new root was made, which it says itself: a restart forgets nothing.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rcgen::{
@@ -9,7 +20,7 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, date_time_ymd,
 };
 use squall_net::tls::{Identity, KeyAlgorithm, PrivateKey, make_key};
-use squall_net::{Host, Wall};
+use squall_net::{Host, Wall, pem};
 use squall_policy::Rng;
 
 /// How long a leaf lives by default.
@@ -26,8 +37,15 @@ pub struct Authority {
     algorithm: KeyAlgorithm,
     wall: Arc<dyn Wall>,
     ttl: Duration,
-    root: Vec<u8>,
+    /// One, or while it is being changed two, the older one first.
+    roots: Mutex<Vec<Root>>,
+}
+
+struct Root {
+    der: Vec<u8>,
     issuer: Issuer<'static, KeyPair>,
+    /// When it was made, since 1970.
+    born: Duration,
 }
 
 impl fmt::Debug for Authority {
@@ -53,6 +71,12 @@ pub enum AuthorityError {
     /// The token is unknown.
     #[error("the token is unknown")]
     UnknownToken,
+    /// The root is being changed already.
+    #[error("the root is being changed already, until {until_s} seconds after 1970")]
+    Changing {
+        /// When the old one is forgotten.
+        until_s: u64,
+    },
     /// Key or certificate could not be made.
     #[error("cannot make a certificate: {0}")]
     Crypto(String),
@@ -91,53 +115,88 @@ impl Authority {
         mut rng: Rng,
         ttl: Duration,
     ) -> Result<Self, AuthorityError> {
-        let key = key_pair(&make_key(algorithm, &mut rng)?)?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, "squall root");
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        valid(&mut params, wall.since_epoch(), ROOT_TTL);
-        let root = params.self_signed(&key)?.der().to_vec();
-        Ok(Self { algorithm, wall, ttl, root, issuer: Issuer::new(params, key) })
+        let root = Root::make(algorithm, wall.as_ref(), &mut rng)?;
+        Ok(Self { algorithm, wall, ttl, roots: Mutex::new(vec![root]) })
     }
 
-    /// An authority with this root, which an earlier one made: its certificate (DER) and its key.
+    /// An authority with these roots, which an earlier one made: certificates (DER) with their keys, one or two.
     ///
     /// # Errors
-    /// [`AuthorityError::Crypto`]: they cannot be used, or the key is not the certificate's.
-    pub fn with_root(
-        root: Vec<u8>,
-        key: &PrivateKey,
+    /// [`AuthorityError::Crypto`]: they cannot be used, or a key is not its certificate's.
+    pub fn with_roots(
+        roots: Vec<(Vec<u8>, PrivateKey)>,
         algorithm: KeyAlgorithm,
         wall: Arc<dyn Wall>,
         ttl: Duration,
     ) -> Result<Self, AuthorityError> {
-        let key = key_pair(key)?;
-        let issuer = Issuer::from_ca_cert_der(&root.clone().into(), key)?;
-        let authority = Self { algorithm, wall, ttl, root, issuer };
-        if !authority.owns_root()? {
-            return Err(AuthorityError::Crypto("the key is not that of the root certificate".to_owned()));
+        let roots = roots.into_iter().map(|(der, key)| Root::read(der, &key));
+        let mut roots = roots.collect::<Result<Vec<_>, _>>()?;
+        if !(1..=2).contains(&roots.len()) {
+            return Err(AuthorityError::Crypto(format!("{} roots, it must be one or two", roots.len())));
         }
-        Ok(authority)
+        roots.sort_by_key(|root| root.born);
+        Ok(Self { algorithm, wall, ttl, roots: Mutex::new(roots) })
     }
 
-    /// Whether the key is the root certificate's: then its public half stands there, as it would be written here.
-    fn owns_root(&self) -> Result<bool, AuthorityError> {
-        let ours = self.issuer.key().subject_public_key_info();
-        Ok(self.root.windows(ours.len()).any(|part| part == ours))
+    /// Begins to change the root: a new one is trusted beside the old one from now on, signs after the life of a leaf, and is the
+    /// only one after another. Its key is of `rng`, as in [`Authority::new`].
+    ///
+    /// # Errors
+    /// [`AuthorityError::Changing`], [`AuthorityError::Crypto`].
+    pub fn change_root(&self, mut rng: Rng) -> Result<(), AuthorityError> {
+        let mut roots = self.lock();
+        if let [_, new] = roots.as_slice() {
+            return Err(AuthorityError::Changing { until_s: self.forgets_at(new).as_secs() });
+        }
+        roots.push(Root::make(self.algorithm, self.wall.as_ref(), &mut rng)?);
+        Ok(())
     }
 
-    /// The root's key. It is the mesh's greatest secret: whoever has it can be anybody.
+    /// The roots now: whoever asks after the time of an old one does not find it.
+    fn lock(&self) -> MutexGuard<'_, Vec<Root>> {
+        let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let [_, new] = roots.as_slice()
+            && self.wall.since_epoch() >= self.forgets_at(new)
+        {
+            roots.remove(0);
+        }
+        roots
+    }
+
+    /// When a new root signs. A second more than a life: certificates tell time in whole ones.
+    fn signs_at(&self, new: &Root) -> Duration {
+        new.born + self.ttl + Duration::from_secs(1)
+    }
+
+    /// When the old one is forgotten.
+    fn forgets_at(&self, new: &Root) -> Duration {
+        self.signs_at(new) + self.ttl + Duration::from_secs(1)
+    }
+
+    /// Whether the root is being changed, and until when, since 1970.
     #[must_use]
-    pub fn root_key(&self) -> PrivateKey {
-        PrivateKey::from_pkcs8(self.issuer.key().serialized_der())
+    pub fn changes_until(&self) -> Option<Duration> {
+        self.lock().get(1).map(|new| self.forgets_at(new))
     }
 
-    /// The roots that every proxy must know before its first connection, DER.
+    /// How old the newest root is.
+    #[must_use]
+    pub fn root_age(&self) -> Duration {
+        let born = self.lock().last().map_or(Duration::ZERO, |root| root.born);
+        self.wall.since_epoch().saturating_sub(born)
+    }
+
+    /// The roots with their keys, the older one first. They are the mesh's greatest secret: whoever has one can be anybody.
+    #[must_use]
+    pub fn root_keys(&self) -> Vec<(Vec<u8>, PrivateKey)> {
+        let key = |root: &Root| PrivateKey::from_pkcs8(root.issuer.key().serialized_der());
+        self.lock().iter().map(|root| (root.der.clone(), key(root))).collect()
+    }
+
+    /// The roots that every proxy must know before its first connection, DER, the older one first.
     #[must_use]
     pub fn roots(&self) -> Vec<Vec<u8>> {
-        vec![self.root.clone()]
+        self.lock().iter().map(|root| root.der.clone()).collect()
     }
 
     /// Which keys it uses.
@@ -192,8 +251,40 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         let now = self.wall.since_epoch();
         valid(&mut params, now, self.ttl);
-        let leaf = params.signed_by(key, &self.issuer)?;
+        let roots = self.lock();
+        let signer = match roots.as_slice() {
+            [_, new] if now >= self.signs_at(new) => new,
+            [first, ..] => first,
+            [] => return Err(AuthorityError::Crypto("there is no root".to_owned())),
+        };
+        let leaf = params.signed_by(key, &signer.issuer)?;
         Ok(Issued { chain: vec![leaf.der().to_vec()], not_after_s: (now + self.ttl).as_secs() })
+    }
+}
+
+impl Root {
+    fn make(algorithm: KeyAlgorithm, wall: &dyn Wall, rng: &mut Rng) -> Result<Self, AuthorityError> {
+        let key = key_pair(&make_key(algorithm, rng)?)?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "squall root");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let born = Duration::from_secs(wall.since_epoch().as_secs());
+        valid(&mut params, born, ROOT_TTL);
+        let der = params.self_signed(&key)?.der().to_vec();
+        Ok(Self { der, issuer: Issuer::new(params, key), born })
+    }
+
+    fn read(der: Vec<u8>, key: &PrivateKey) -> Result<Self, AuthorityError> {
+        let issuer = Issuer::from_ca_cert_der(&der.clone().into(), key_pair(key)?)?;
+        let good_from = pem::not_before_s(&der).map_err(|error| AuthorityError::Crypto(error.to_string()))?;
+        // The key is the certificate's: its public half stands there, as it would be written here.
+        let ours = issuer.key().subject_public_key_info();
+        if !der.windows(ours.len()).any(|part| part == ours) {
+            return Err(AuthorityError::Crypto("the key is not that of the root certificate".to_owned()));
+        }
+        Ok(Self { der, issuer, born: Duration::from_secs(good_from) + CLOCK_SLACK })
     }
 }
 
@@ -258,15 +349,73 @@ mod tests {
     fn a_root_that_was_kept_signs_what_its_proxies_trust_and_another_key_is_refused() {
         for algorithm in [KeyAlgorithm::P256, KeyAlgorithm::Ed25519] {
             let (first, other) = (authority(algorithm, 1), authority(algorithm, 2));
-            let root = || first.roots().remove(0);
-            let again = Authority::with_root(root(), &first.root_key(), algorithm, Arc::new(Noon), TTL);
-            let again = again.expect("its own root");
+            let with = |roots| Authority::with_roots(roots, algorithm, Arc::new(Noon), TTL);
+            let again = with(first.root_keys()).expect("its own root");
             assert_eq!(again.roots(), first.roots());
-            assert_eq!(again.root_key().as_pkcs8(), first.root_key().as_pkcs8());
+            assert_eq!(again.root_keys()[0].1.as_pkcs8(), first.root_keys()[0].1.as_pkcs8());
             again.sign(&csr(algorithm, CART), CART).expect("signed");
-            let refused = Authority::with_root(root(), &other.root_key(), algorithm, Arc::new(Noon), TTL);
-            assert!(refused.is_err(), "a key of another root");
+            let mixed = vec![(first.roots().remove(0), other.root_keys().remove(0).1)];
+            assert!(with(mixed).is_err(), "a key of another root");
+            assert!(with(Vec::new()).is_err(), "no root");
         }
+    }
+
+    /// A clock that is set by hand.
+    #[derive(Default)]
+    struct Hand(std::sync::atomic::AtomicU64);
+
+    impl Wall for Hand {
+        fn since_epoch(&self) -> Duration {
+            Duration::from_secs(1_800_000_000 + self.0.load(std::sync::atomic::Ordering::SeqCst))
+        }
+    }
+
+    #[test]
+    fn a_new_root_is_trusted_for_a_life_before_it_signs_and_the_old_one_for_a_life_after() {
+        let wall = Arc::new(Hand::default());
+        let life = TTL.as_secs();
+        let made = Authority::new(KeyAlgorithm::Ed25519, Arc::clone(&wall) as _, Rng::from_seed(1), TTL);
+        let mut authority = made.expect("a root");
+        let old = authority.roots().remove(0);
+        authority.change_root(Rng::from_seed(2)).expect("none is being changed");
+        let new = authority.roots().remove(1);
+        // Who signed a leaf: the authority with only that root makes the same one.
+        let only = |nth: usize, of: &Authority| {
+            let kept = vec![of.root_keys().remove(nth)];
+            Authority::with_roots(kept, KeyAlgorithm::Ed25519, Arc::clone(&wall) as _, TTL).expect("its own root")
+        };
+        let (by_old, by_new) = (only(0, &authority), only(1, &authority));
+        for (at, trusted, signer) in [
+            (0, vec![&old, &new], &by_old),
+            (life, vec![&old, &new], &by_old),
+            (life + 1, vec![&old, &new], &by_new),
+            (2 * life + 1, vec![&old, &new], &by_new),
+            (2 * life + 2, vec![&new], &by_new),
+            (3 * life, vec![&new], &by_new),
+        ] {
+            wall.0.store(at, std::sync::atomic::Ordering::SeqCst);
+            // A restart changes nothing.
+            let again =
+                Authority::with_roots(authority.root_keys(), KeyAlgorithm::Ed25519, Arc::clone(&wall) as _, TTL);
+            authority = again.expect("its own roots");
+            assert_eq!(authority.roots().iter().collect::<Vec<_>>(), trusted, "after {at} s");
+            let sign = |by: &Authority| by.sign(&csr(KeyAlgorithm::Ed25519, CART), CART).expect("signed");
+            let signs_as = |by: &Authority| issuer_key(&sign(by).chain[0]);
+            assert_eq!(signs_as(&authority), signs_as(signer), "after {at} s");
+            let is_changing = trusted.len() == 2;
+            assert_eq!(authority.changes_until().is_some(), is_changing);
+            if is_changing {
+                assert!(matches!(authority.change_root(Rng::from_seed(3)), Err(AuthorityError::Changing { .. })));
+            }
+        }
+        assert_eq!(authority.root_age(), TTL * 3);
+    }
+
+    /// The authority key identifier of a leaf: 20 bytes behind its OID (2.5.29.35).
+    fn issuer_key(leaf: &[u8]) -> Vec<u8> {
+        let oid = [0x06, 0x03, 0x55, 0x1d, 0x23];
+        let at = leaf.windows(oid.len()).position(|part| part == oid).expect("it names its issuer's key");
+        leaf[at + oid.len()..][..24].to_vec()
     }
 
     #[test]

@@ -189,7 +189,7 @@ async fn sign(inner: &Inner, caller: &Caller, body: Incoming) -> Result<Certific
         AuthorityError::BadRequest(_) => Status::new(Code::InvalidArgument, error.to_string()),
         AuthorityError::WrongIdentity { .. } => Status::new(Code::PermissionDenied, error.to_string()),
         AuthorityError::UnknownToken => Status::new(Code::Unauthenticated, error.to_string()),
-        AuthorityError::Crypto(_) => Status::new(Code::Internal, error.to_string()),
+        AuthorityError::Crypto(_) | AuthorityError::Changing { .. } => Status::new(Code::Internal, error.to_string()),
     })?;
     inner.record(&ControlRecord::Signed { identity: proven.to_owned(), not_after_s: issued.not_after_s });
     Ok(CertificateResponse {

@@ -46,6 +46,15 @@ pub fn private_key(text: &str) -> Result<PrivateKey, PemError> {
     Ok(PrivateKey::from_pkcs8(key.secret_pkcs8_der()))
 }
 
+/// From when a certificate (DER) is good, seconds since 1970.
+///
+/// # Errors
+/// [`PemError::NotX509`].
+pub fn not_before_s(der: &[u8]) -> Result<u64, PemError> {
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|error| PemError::NotX509(error.to_string()))?;
+    Ok(u64::try_from(certificate.validity().not_before.timestamp()).unwrap_or(0))
+}
+
 /// An identity of three files: the chain (leaf first), its key and the trusted roots. `now`: when it was given.
 ///
 /// # Errors

@@ -51,18 +51,20 @@ pub(crate) enum Lost {
     Protocol(String),
 }
 
-/// Connects, and checks that it is the control plane. `identity`: who we are, if we are somebody yet.
+/// Connects, and checks that it is the control plane. `identity`: who we are, if we are somebody yet. `roots`: whom we trust, if the
+/// control plane has told us since.
 pub(crate) async fn connect(
     host: &Host,
     source: &ControlSource,
     identity: Option<Identity>,
+    roots: Option<Vec<Vec<u8>>>,
     algorithm: KeyAlgorithm,
 ) -> Result<Sender<Outbox>, Lost> {
     let until = host.now() + CONNECT_TIMEOUT;
     let connecting = async {
         let conn = host.net().connect(source.address).await.map_err(Lost::Connect)?;
         let mut identity = identity.unwrap_or_else(|| nobody(algorithm));
-        identity.roots.clone_from(&source.roots);
+        identity.roots = roots.unwrap_or_else(|| source.roots.clone());
         let connector = Connector::new(host, &identity, &[H2])?;
         let conn = connector.connect(conn, &source.identity).await?.conn;
         let connected = connect_watched(host, conn, Version::Http2, Some(WATCH)).await;

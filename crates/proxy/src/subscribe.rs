@@ -76,7 +76,7 @@ impl Follower {
         let csr_der = make_csr(&key, &self.node.spiffe_id())?.into();
         let token = self.source.token.clone().unwrap_or_default();
         let request = CertificateRequest { csr_der, token };
-        let mut sender = control::connect(host, &self.source, self.own(), self.algorithm).await?;
+        let mut sender = control::connect(host, &self.source, self.own(), self.roots(), self.algorithm).await?;
         let answer = control::unary(host, &mut sender, &self.source, SIGN_PATH, request.to_wire()).await?;
         let answer = CertificateResponse::from_wire(&answer).map_err(|error| Lost::Protocol(error.to_string()))?;
         Ok(Identity {
@@ -94,6 +94,11 @@ impl Follower {
         let secrets = self.keyring.current()?;
         let now = self.core.host.wall().since_epoch();
         (Duration::from_secs(secrets.identity.not_after_s) > now).then(|| secrets.identity.clone())
+    }
+
+    /// Whom we trust by the latest word of the control plane, though our own certificate may have ended; `None`: it has told us nothing.
+    fn roots(&self) -> Option<Vec<Vec<u8>>> {
+        self.keyring.current().map(|secrets| secrets.identity.roots.clone())
     }
 
     /// Keeps a stream of meshes.
@@ -116,7 +121,7 @@ impl Follower {
     /// One stream, to its end.
     async fn stream(&self, subscription: &mut Subscription, backoff: &mut Backoff) -> Result<(), Lost> {
         let host = &self.core.host;
-        let mut sender = control::connect(host, &self.source, self.own(), self.algorithm).await?;
+        let mut sender = control::connect(host, &self.source, self.own(), self.roots(), self.algorithm).await?;
         subscription.on_connect();
         let (outbox, body) = Outbox::stream();
         // Before the call: a server may send its head only when it has read something.
