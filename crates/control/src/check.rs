@@ -29,6 +29,9 @@ pub(crate) fn resources(mut resources: Resources) -> Result<Resources, Vec<Mista
             mistakes.push(mistake.suggest(&slice.service.1, names(&resources, &slice.service.0)));
         }
     }
+    for target in resources.access.iter().flat_map(|policy| &policy.targets) {
+        refers(&resources, target, "targetRef", &mistakes);
+    }
     faults_are_used(&resources, &mistakes);
     one_account_each(&resources, &mistakes);
     resources.policy_of = policies(&resources, &mistakes);

@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use squall_policy::{
-    BackendName, BackendPolicy, Backoff, Candidates, Endpoint, Inbound, Jitter, Limits, Mesh, PathMatch, Protocol,
-    RetryOn, RetryPolicy, Route, RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
+    Authorization, BackendName, BackendPolicy, Backoff, Candidates, Endpoint, Inbound, Jitter, Limits, Mesh, PathMatch,
+    Protocol, RetryOn, RetryPolicy, Route, RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
 };
 
-use crate::resources::{HttpRoute, Resources, Rule, Service, ServicePort, TargetPort, TrafficPolicy};
+use crate::access;
+use crate::resources::{HttpRoute, Id, Resources, Rule, Service, ServicePort, TargetPort, TrafficPolicy};
 use crate::{Mistake, Mistakes, Place, Pod, RegistrySnapshot, spiffe_id, stream};
 
 /// Which proxy.
@@ -359,17 +360,21 @@ pub(crate) fn inbound(
     node: &NodeInfo,
 ) -> Result<BTreeMap<u16, Inbound>, Vec<Mistake>> {
     let known = pods.pods.get(&(node.namespace.clone(), node.pod.clone())).cloned();
+    let is_known = known.is_some();
     let Some(pod) = &known.or_else(|| resources.sliced(&node.namespace, &node.pod)) else {
         return Ok(BTreeMap::new());
     };
     let mistakes = Mistakes::new();
     let mut found: BTreeMap<u16, (Inbound, Option<&Place>, &ServicePort)> = BTreeMap::new();
+    let mut served: BTreeMap<u16, Vec<&Id>> = BTreeMap::new();
     for service in resources.services.values().filter(|service| serves(resources, service, pod)) {
         let wanted = resources.policy(&service.id).and_then(|policy| policy.inbound.as_ref());
         for (port, number) in ports_of(resources, service, pod) {
             let limits = wanted.map_or_else(Limits::default, |wanted| wanted.limits);
             let rate = wanted.and_then(|wanted| wanted.rate.clone());
-            let inbound = Inbound { limits, rate, protocol: port.protocol, detect: !port.declared };
+            served.entry(number).or_default().push(&service.id);
+            let access = Authorization::default();
+            let inbound = Inbound { limits, rate, protocol: port.protocol, detect: !port.declared, access };
             let new = (inbound, wanted.map(|wanted| &wanted.place), port);
             let Some(known) = found.get_mut(&number) else {
                 found.insert(number, new);
@@ -392,6 +397,10 @@ pub(crate) fn inbound(
             }
             known.0.detect = detect;
         }
+    }
+    for (number, (inbound, _, _)) in &mut found {
+        let services = served.get(number).map_or(&[][..], Vec::as_slice);
+        inbound.access = access::of_port(resources, pod, is_known, services, *number, &mistakes);
     }
     mistakes.check(found.into_iter().map(|(number, (inbound, _, _))| (number, inbound)).collect())
 }

@@ -2,7 +2,9 @@
 //!
 //! The only crate that reads mesh resources.
 
+mod access;
 mod authority;
+pub mod authorization_policy;
 mod check;
 mod compile;
 mod control;

@@ -8,6 +8,7 @@ use squall_policy::{
     Backoff, Balancing, BreakerConfig, Budget, Candidates, ClientThrottle, HeaderChange, HealthCheck, Hedging, Limits,
     OutlierConfig, Protocol, RateLimit, RetryLimits, RetryOn, RouteFault, RouteMatch,
 };
+use squall_policy::{Caller, Operation};
 
 use crate::{Mistake, Place, Pod, check, read};
 
@@ -22,6 +23,7 @@ pub struct Resources {
     pub(crate) routes: Vec<HttpRoute>,
     pub(crate) policies: Vec<TrafficPolicy>,
     pub(crate) faults: BTreeMap<Id, FaultInjection>,
+    pub(crate) access: Vec<AccessPolicy>,
     /// The policy in force for each Service: its own, or inherited.
     pub(crate) policy_of: BTreeMap<Id, usize>,
 }
@@ -244,4 +246,37 @@ pub(crate) struct PolicyTimeouts {
     pub(crate) stream: Option<Duration>,
     pub(crate) connect: Option<Duration>,
     pub(crate) pool_idle: Option<Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AccessPolicy {
+    pub(crate) id: Id,
+    pub(crate) place: Place,
+    /// Empty: see `labels`.
+    pub(crate) targets: Vec<ServiceRef>,
+    /// `None`, and no targets: all pods of its namespace.
+    pub(crate) labels: Option<BTreeMap<String, String>>,
+    pub(crate) action: AccessAction,
+    pub(crate) rules: Vec<AccessPolicyRule>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AccessAction {
+    Allow,
+    Deny,
+    Audit,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AccessPolicyRule {
+    pub(crate) from: Vec<Caller>,
+    pub(crate) to: Vec<PortOperation>,
+}
+
+/// At some of the ports.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PortOperation {
+    pub(crate) http: Operation,
+    pub(crate) ports: Vec<u16>,
+    pub(crate) not_ports: Vec<u16>,
 }

@@ -215,7 +215,10 @@ impl Inbound {
     /// The first field outside its limits.
     pub fn check(&self) -> Result<(), Invalid> {
         within("limits", self.limits.check())?;
-        within("rate", self.rate.as_ref().map_or(Ok(()), RateLimit::check))
+        within("rate", self.rate.as_ref().map_or(Ok(()), RateLimit::check))?;
+        let rules = self.access.deny.iter().chain(self.access.allow.iter().flatten()).chain(&self.access.audit);
+        let nameless = rules.filter(|rule| rule.name.is_empty()).count();
+        require(nameless == 0, "access.name", "empty", "a name for each rule")
     }
 }
 

@@ -7,6 +7,7 @@
 mod mutant;
 
 mod admission;
+mod authorize;
 mod backend;
 mod backoff;
 mod balance;
@@ -42,12 +43,14 @@ mod vegas;
 mod verdict;
 mod zones;
 
+pub use authorize::{Access, Asked};
 pub use backend::{Backend, BackendEvent, EndpointView, Here, ProbeId, ProbeOrder, Ticket};
 pub use breaker::Trip;
 pub use check::Invalid;
 pub use exchange::{Answer, Attempt, AttemptNumber, Ended, Exchange, Failure, Replay, RequestFacts, RetryNote, Step};
 pub use health::ProbeResult;
 pub use mesh::{AbortWith, FaultAbort, FaultDelay, RouteFault};
+pub use mesh::{AccessRule, Authorization, Caller, Operation, TextMatch};
 pub use mesh::{
     Adaptive, BackendName, BackendPolicy, Backoff, Balancing, Breaker as BreakerConfig, Budget, Endpoint, HeaderChange,
     HeaderMatch, Inbound, Jitter, Limits, Mesh, Outliers as OutlierConfig, PathMatch, Protocol, QueryMatch, RetryOn,

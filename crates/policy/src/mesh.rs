@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod authorization;
 mod balance;
 mod exchange;
 mod fault;
 mod overload;
 mod stream;
 
+pub use authorization::{AccessRule, Authorization, Caller, Operation, TextMatch};
 pub use balance::{Candidates, HashKey, HashTable, Hashing, HealthCheck, Penalty, Probe, SlowStart, WhenDown, Zones};
 pub use exchange::{
     ClientThrottle, HedgeAfter, Hedging, RetryBreaker, RetryBucket, RetryLimits, RetryShare, RetryThrottling,
@@ -429,4 +431,6 @@ pub struct Inbound {
     pub protocol: Protocol,
     /// Nobody said so: the first bytes of each connection tell, and what is no HTTP is carried as bytes.
     pub detect: bool,
+    /// Who may ask for what. Default: everybody for everything.
+    pub access: Authorization,
 }

@@ -186,16 +186,17 @@ async fn inbound(gate: &Arc<Gate>, accepted: Accepted, port: u16, is_secure: boo
         let door = Door::Inbound { port, peer: identity };
         return http(gate, prefixed(already, conn), version, door, None).await;
     }
-    let cell = gate.view.current().and_then(|mesh| mesh.inbound(port).map(Arc::clone));
-    let Some(cell) = cell else {
+    let mesh = gate.view.current();
+    let known = mesh.as_ref().and_then(|mesh| Some((mesh.inbound(port)?, mesh.access(port).map(Arc::clone))));
+    let Some((cell, access)) = known else {
         conn.abort();
         let why = "no application is known at its port";
         return gate.core.record(gate.core.host.now(), &Record::PeerRefused { peer, why });
     };
     let dialed = port.to_string();
-    let incoming = Incoming { conn, already, side: Side::Inbound, dialed, peer: identity };
+    let incoming = Incoming { conn, already, side: Side::Inbound, dialed, peer: identity, access };
     let policy = StreamPolicy { retries: 0, ..StreamPolicy::default() };
-    Box::pin(stream::carry(gate, incoming, &cell, "inbound", policy)).await;
+    Box::pin(stream::carry(gate, incoming, cell, "inbound", policy)).await;
 }
 
 /// The own application's connection to a backend that its listener is for.
@@ -208,7 +209,7 @@ async fn outbound_stream(gate: &Arc<Gate>, accepted: Accepted, backend: &Backend
     };
     let policy = mesh.stream(backend);
     let dialed = backend.to_string();
-    let incoming = Incoming { conn, already: Bytes::new(), side: Side::Outbound, dialed, peer: None };
+    let incoming = Incoming { conn, already: Bytes::new(), side: Side::Outbound, dialed, peer: None, access: None };
     stream::carry(gate, incoming, cell, backend.as_str(), policy).await;
 }
 

@@ -43,6 +43,8 @@ struct Line {
     backend: String,
     endpoint: Option<Arc<str>>,
     reason: Option<&'static str>,
+    /// Of access: it refused the request, or audits it.
+    rule: Option<String>,
 }
 
 impl AccessLog {
@@ -78,6 +80,7 @@ impl Recorder for AccessLog {
                     backend: String::new(),
                     endpoint: None,
                     reason: None,
+                    rule: None,
                 };
                 self.live().insert(*request, line);
             }
@@ -93,6 +96,7 @@ impl Recorder for AccessLog {
                     backend: String::new(),
                     endpoint: None,
                     reason: None,
+                    rule: None,
                 };
                 self.live().insert(*request, line);
             }
@@ -104,6 +108,7 @@ impl Recorder for AccessLog {
                 self.change(*request, |line| line.endpoint = Some(Arc::clone(&attempt.endpoint)));
             }
             Record::Replied { request, reason, .. } => self.change(*request, |line| line.reason = Some(reason)),
+            Record::Access { request, rule, .. } => self.change(*request, |line| line.rule = Some(cut(rule))),
             Record::Ended { request, .. } | Record::Closed { request, .. } => {
                 let line = self.live().remove(request);
                 if let Some(line) = line {
@@ -170,6 +175,9 @@ impl AccessLog {
                 if let Some(reason) = line.reason {
                     object = object.text("reason", reason);
                 }
+                if let Some(rule) = &line.rule {
+                    object = object.text("rule", rule);
+                }
                 object.finish()
             }
             AccessLogFormat::Text => {
@@ -186,6 +194,7 @@ impl AccessLog {
                     ("endpoint", line.endpoint.as_deref().unwrap_or_default()),
                     ("peer", line.peer.as_deref().unwrap_or_default()),
                     ("reason", line.reason.unwrap_or_default()),
+                    ("rule", line.rule.as_deref().unwrap_or_default()),
                     ("id", &line.request_id),
                 ];
                 for (name, value) in named.into_iter().filter(|(_, value)| !value.is_empty()) {

@@ -94,7 +94,8 @@ pub(crate) async fn outbound(gate: &Arc<Gate>, accepted: Accepted, strangers: St
         refuse(gate, conn, dialed);
         return;
     };
-    let incoming = Incoming { conn, already, side: Side::Outbound, dialed: dialed.to_string(), peer: None };
+    let incoming =
+        Incoming { conn, already, side: Side::Outbound, dialed: dialed.to_string(), peer: None, access: None };
     stream::carry(gate, incoming, &cell, route, policy).await;
 }
 

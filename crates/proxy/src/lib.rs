@@ -6,6 +6,7 @@
 //! what is made of records in production: `metrics`, `access_log`, `lifecycle`, and `admin`, which shows it.
 
 mod accept;
+mod access;
 mod access_log;
 mod admin;
 mod admit;

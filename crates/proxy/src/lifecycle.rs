@@ -81,6 +81,7 @@ impl Recorder for Lifecycle {
             | Record::AttemptCancelled { .. }
             | Record::Retry { .. }
             | Record::Injected { .. }
+            | Record::Access { .. }
             | Record::Replied { .. }
             | Record::Upgraded { .. }
             | Record::Ended { .. }

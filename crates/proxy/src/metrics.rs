@@ -34,6 +34,7 @@ struct State {
     backends: Names,
     endpoints: Names,
     peers: Names,
+    rules: Names,
     live: BTreeMap<RequestNumber, Live>,
     in_flight: [u64; 2],
     requests: Family<(Side, Name, Name, u16, &'static str), u64>,
@@ -52,6 +53,7 @@ struct State {
     connections: Family<(Name, &'static str), u64>,
     connecting: Family<Name, Histogram>,
     retries: Family<(Name, &'static str), u64>,
+    access: Family<(Name, &'static str), u64>,
     injected: Family<(Name, &'static str), u64>,
     budget_left: Family<Name, u64>,
     waits: Family<Name, Histogram>,
@@ -182,6 +184,10 @@ impl State {
                         *self.injected.at((backend, what)) += 1;
                     }
                 }
+            }
+            Record::Access { allowed, rule, .. } => {
+                let rule = self.rules.name(rule);
+                *self.access.at((rule, if allowed { "audited" } else { "denied" })) += 1;
             }
             Record::Replied { request, reason, .. } => {
                 if let Some(Live { side, route, backend, .. }) = self.live(request) {
@@ -368,6 +374,15 @@ impl State {
                 page.sample(name, &[("backend", self.backends.text(*backend)), (label, word)], count);
             }
         }
+        let name = "squall_access_total";
+        page.family(
+            name,
+            Kind::Counter,
+            "Requests and connections that a rule of an AuthorizationPolicy refused or audits.",
+        );
+        for ((rule, effect), count) in self.access.iter() {
+            page.sample(name, &[("rule", self.rules.text(*rule)), ("effect", effect)], count);
+        }
         let spans = [
             (
                 "squall_attempt_duration_seconds",
@@ -466,7 +481,8 @@ impl State {
             "Lines of the access log not written.",
             self.lines_dropped,
         );
-        let folded = self.routes.folded + self.backends.folded + self.endpoints.folded + self.peers.folded;
+        let folded =
+            self.routes.folded + self.backends.folded + self.endpoints.folded + self.peers.folded + self.rules.folded;
         page.single(
             "squall_series_folded_total",
             Counter,
@@ -478,7 +494,7 @@ impl State {
     fn folded(&self) -> u64 {
         let requests = self.requests.folded() + self.durations.folded() + self.grpc.folded() + self.replies.folded();
         let requests = requests + self.streams.folded() + self.stream_durations.folded() + self.stream_bytes.folded();
-        requests + self.breakers.folded() + self.ejections.folded() + self.peer_requests.folded()
+        requests + self.breakers.folded() + self.ejections.folded() + self.peer_requests.folded() + self.access.folded()
     }
 
     fn labels(&self, side: Side, route: Name, backend: Name) -> [(&'static str, &str); 3] {

@@ -178,6 +178,15 @@ pub enum Record<'a> {
         /// What was done.
         injected: Injected,
     },
+    /// A rule about access fits: it refused the request, or audits it.
+    Access {
+        /// Which request, or connection.
+        request: RequestNumber,
+        /// It is not refused by this.
+        allowed: bool,
+        /// `namespace/policy rule 0`; `default` where it is refused because no rule allows it.
+        rule: &'a str,
+    },
     /// The proxy answers by itself.
     Replied {
         /// Which request.

@@ -41,6 +41,8 @@ impl Reply {
     pub(crate) const NOT_READY: Self = Self::new(503, 14, "not-ready");
     /// The mesh does not know the application's port, perhaps not yet: others may learn of an endpoint before its own sidecar does.
     pub(crate) const UNKNOWN_PORT: Self = Self::new(503, 14, "unknown-port");
+    /// The mesh does not allow the caller what it asks for.
+    pub(crate) const DENIED: Self = Self::new(403, 7, "rbac-denied");
     /// CONNECT asks for a tunnel, and no route says that there may be one.
     pub(crate) const CONNECT: Self = Self::new(501, 12, "connect");
     /// The caller's body stood still for longer than the route's idle time-out.

@@ -11,7 +11,7 @@ use http_body::Body as _;
 use squall_net::BoxFuture;
 use squall_net::http::{BodyError, Incoming, Interim};
 use squall_policy::{
-    Attempt, Failure, Instant, LocalReply, Reason, RequestFacts, RequestLine, RetryPolicy, Route, RouteFault,
+    Asked, Attempt, Failure, Instant, LocalReply, Reason, RequestFacts, RequestLine, RetryPolicy, Route, RouteFault,
     RouteTimeouts, Step, pick_backend, request_hash,
 };
 
@@ -27,7 +27,7 @@ use crate::reach::Fallback;
 use crate::respond::{self, AnswerBody, Reply};
 use crate::snapshot::View;
 use crate::tunnel::{self, Ask};
-use crate::{HowEnded, Record, Side, deadline, headers, judge, route};
+use crate::{HowEnded, Record, RequestNumber, Side, access, deadline, headers, judge, route};
 
 /// The most that is read away of an answer that is not passed on, to keep its HTTP/1.1 connection.
 const DISCARD_BYTES: usize = 64 * 1024;
@@ -126,11 +126,13 @@ impl Site {
     }
 
     /// The way of a request and the backend it leads to.
-    fn find(&self, head: &Parts, authority: &str) -> Result<(Way, Arc<Cell>), Reply> {
+    fn find(&self, head: &Parts, authority: &str, request: RequestNumber) -> Result<(Way, Arc<Cell>), Reply> {
         let mesh = self.view.current().ok_or(Reply::NOT_READY)?;
         match &self.door {
-            Door::Inbound { port, .. } => {
+            Door::Inbound { port, peer } => {
                 let cell = mesh.inbound(*port).ok_or(Reply::UNKNOWN_PORT)?;
+                let asked = Asked { peer: peer.as_deref(), http: Some((head.method.as_str(), head.uri.path())) };
+                access::check(&self.core, mesh.access(*port), request, asked)?;
                 Ok((Way::Application, Arc::clone(cell)))
             }
             Door::Outbound => {
@@ -192,7 +194,7 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
             peer: site.peer(),
         },
     );
-    let found = authority.map_err(Reply::from).and_then(|authority| site.find(&head, authority));
+    let found = authority.map_err(Reply::from).and_then(|authority| site.find(&head, authority, log.request));
     let found = found.and_then(|found| Ok((ask?, found)));
     let (ask, (way, cell)) = match found {
         Ok(found) => found,

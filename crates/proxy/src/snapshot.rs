@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 use squall_policy::{
-    BackendName, BackendPolicy, Balancing, Endpoint, Inbound, Mesh, Protocol, RouteTable, Speaks, StreamPolicy,
-    VirtualHost,
+    Authorization, BackendName, BackendPolicy, Balancing, Endpoint, Inbound, Mesh, Protocol, RouteTable, Speaks,
+    StreamPolicy, VirtualHost,
 };
 
 use crate::admit::Cell;
@@ -24,6 +24,8 @@ pub(crate) struct Snapshot {
     backends: BTreeMap<BackendName, Arc<Cell>>,
     /// The application's ports, each a backend with one endpoint.
     inbound: BTreeMap<u16, Arc<Cell>>,
+    /// Who may ask them for what; none: everybody for everything.
+    access: BTreeMap<u16, Arc<Authorization>>,
     /// What is spoken at those that the mesh knows.
     speaks: BTreeMap<u16, Speaks>,
     /// How connections to a backend are carried.
@@ -48,6 +50,11 @@ impl Snapshot {
 
     pub(crate) fn inbound(&self, port: u16) -> Option<&Arc<Cell>> {
         self.inbound.get(&port)
+    }
+
+    /// Who may ask an application's port for what.
+    pub(crate) fn access(&self, port: u16) -> Option<&Arc<Authorization>> {
+        self.access.get(&port)
     }
 
     /// How connections to a backend are carried.
@@ -129,6 +136,7 @@ impl View {
         }
         let mut inbound = BTreeMap::new();
         let mut speaks = BTreeMap::new();
+        let mut access = BTreeMap::new();
         let listeners = self.listeners_of(mesh);
         for listener in &listeners {
             let port = listener.app.port();
@@ -146,6 +154,9 @@ impl View {
             cell.update(policy, &[self.application(listener)]);
             inbound.insert(port, cell);
             speaks.insert(port, what_speaks(settings));
+            if settings.access != Authorization::default() {
+                access.insert(port, Arc::new(settings.access.clone()));
+            }
         }
         let applications: Vec<Endpoint> = listeners.iter().map(|listener| self.application(listener)).collect();
         self.core.pool.retain(mesh.endpoints.values().flatten().chain(&applications));
@@ -153,7 +164,7 @@ impl View {
         let streams = mesh.destinations.iter().map(|to| (to.backend.clone(), to.stream)).collect();
         let reach = if self.intercepted.is_some() { Reach::new(mesh) } else { Reach::default() };
         let routes = RouteTable::new(mesh);
-        let next = Snapshot { routes, backends, inbound, speaks, streams, reach, hosts, version: version_kept };
+        let next = Snapshot { routes, backends, inbound, access, speaks, streams, reach, hosts, version: version_kept };
         let next = Arc::new(next);
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
         self.core.record(self.core.host.now(), &Record::MeshApplied { version });

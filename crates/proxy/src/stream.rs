@@ -5,13 +5,14 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use squall_net::detect::LOOK_BYTES;
 use squall_net::{BoxFuture, Conn, RelayEnd, RelayLimits, RelayOutcome, relay, timeout};
 use squall_policy::{
-    Answer, Attempt, AttemptNumber, Ended, Failure, Instant, Replay, RequestFacts, RetryOn, RetryPolicy, RouteTimeouts,
-    Step, StreamPolicy,
+    Answer, Asked, Attempt, AttemptNumber, Authorization, Ended, Failure, Instant, Replay, RequestFacts, RetryOn,
+    RetryPolicy, RouteTimeouts, Step, StreamPolicy,
 };
 use tokio::io::{AsyncRead as _, ReadBuf};
 
@@ -19,7 +20,7 @@ use crate::accept::Gate;
 use crate::admit::{Cell, Held, Log};
 use crate::core::Core;
 use crate::identity::Secrets;
-use crate::{HowEnded, Record, Side, judge};
+use crate::{HowEnded, Record, Side, access, judge};
 
 /// A connection that came in, and what is known of it.
 pub(crate) struct Incoming {
@@ -31,12 +32,14 @@ pub(crate) struct Incoming {
     pub(crate) dialed: String,
     /// Who the peer proved to be.
     pub(crate) peer: Option<Arc<str>>,
+    /// Who may connect; `None`: everybody.
+    pub(crate) access: Option<Arc<Authorization>>,
 }
 
 /// Carries the connection to an endpoint of `cell`, to its end.
 pub(crate) async fn carry(gate: &Gate, incoming: Incoming, cell: &Arc<Cell>, route: &str, policy: StreamPolicy) {
     let core = &gate.core;
-    let Incoming { conn, already, side, dialed, peer } = incoming;
+    let Incoming { mut conn, already, side, dialed, peer, access } = incoming;
     let started = core.host.now();
     let log = Log {
         core: Arc::clone(core),
@@ -52,6 +55,20 @@ pub(crate) async fn carry(gate: &Gate, incoming: Incoming, cell: &Arc<Cell>, rou
     };
     let (request, carried) = (log.request, log.carried.clone().unwrap_or_default());
     core.record(started, &Record::Opened { request, side, dialed: &dialed, peer: peer.as_deref() });
+    let asked = Asked { peer: peer.as_deref(), http: None };
+    if access::check(core, access.as_ref(), request, asked).is_err() {
+        conn.abort();
+        let ended = Record::Closed {
+            request,
+            side,
+            attempts: 0,
+            total: Duration::ZERO,
+            bytes_up: 0,
+            bytes_down: 0,
+            how: HowEnded::Local,
+        };
+        return core.record(started, &ended);
+    }
     let facts = RequestFacts { idempotent: true, caller: peer.as_deref(), ..RequestFacts::default() };
     let retry = retry_policy(policy);
     let mut held = Held::begin(cell, log, facts, RouteTimeouts::default(), retry.as_ref());

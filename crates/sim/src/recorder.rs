@@ -145,6 +145,11 @@ impl Listener {
             Record::Injected { request, .. } => {
                 self.shared.tell_once(at, format!("{} the route begins to inject faults", self.edge(*request)));
             }
+            Record::Access { request, allowed, rule } => {
+                let edge = self.edge(*request);
+                let what = if *allowed { "is audited" } else { "is refused" };
+                self.shared.tell_once(at, format!("{edge} {what} by {rule}"));
+            }
             Record::Replied { request, reason, .. } => {
                 let edge = self.edge(*request);
                 self.shared.tell_once(at, format!("{edge} first answered by the sidecar itself: {reason}"));

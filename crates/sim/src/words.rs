@@ -24,6 +24,7 @@ pub(crate) fn request(record: &Record<'_>) -> Option<RequestNumber> {
         | Record::AttemptCancelled { request, .. }
         | Record::Retry { request, .. }
         | Record::Injected { request, .. }
+        | Record::Access { request, .. }
         | Record::Replied { request, .. }
         | Record::Upgraded { request, .. }
         | Record::Opened { request, .. }
@@ -55,6 +56,8 @@ pub(crate) fn kind(record: &Record<'_>) -> &'static str {
         Record::AttemptCancelled { .. } => "attempt-cancelled",
         Record::Retry { .. } => "retry",
         Record::Injected { .. } => "injected",
+        Record::Access { allowed: true, .. } => "audited",
+        Record::Access { allowed: false, .. } => "denied",
         Record::Replied { .. } => "replied",
         Record::Upgraded { .. } => "upgraded",
         Record::Ended { side: Side::Outbound, .. } => "out-ended",
@@ -116,6 +119,9 @@ fn text(at: Instant, record: &Record<'_>) -> String {
         }
         Record::Retry { note, .. } => retry(*note),
         Record::Injected { injected, .. } => injected_words(*injected),
+        Record::Access { allowed: true, rule, .. } => format!("audited by {rule}"),
+        Record::Access { allowed: false, rule: "default", .. } => "refused: no rule allows it".to_owned(),
+        Record::Access { allowed: false, rule, .. } => format!("refused by {rule}"),
         Record::Replied { status, grpc, reason, .. } => {
             format!("sidecar answers {} itself: {reason}", Status(*status, (*grpc != 0).then_some(*grpc)))
         }
@@ -201,6 +207,7 @@ fn fields(at: Instant, record: &Record<'_>) -> Vec<(&'static str, Field)> {
             ("delay_ns", nanos(injected.delay)),
             ("status", number(u64::from(injected.abort.unwrap_or(0)))),
         ],
+        Record::Access { request, rule, .. } => vec![("exchange", number(request.0)), ("rule", text(rule))],
         Record::Replied { request, status, reason, .. } => {
             vec![("exchange", number(request.0)), ("status", number(u64::from(*status))), ("reason", text(reason))]
         }

@@ -277,7 +277,8 @@ fn inbound_port(port: &squall::InboundPort) -> Result<(u16, Inbound), String> {
     let queue_timeout = span(port.queue_timeout)?;
     let mut limits = Limits { in_flight: port.in_flight, pending: port.pending, queue_timeout, ..Limits::default() };
     let rate = overload::decode(port.overload.as_ref(), &mut limits)?;
-    let inbound = Inbound { limits, rate, protocol, detect: port.detect };
+    let access = crate::access::decode(port.access.as_ref())?;
+    let inbound = Inbound { limits, rate, protocol, detect: port.detect, access };
     inbound.check().map_err(|invalid| invalid.to_string())?;
     Ok((number, inbound))
 }

@@ -135,6 +135,7 @@ fn listener(inbound: &BTreeMap<u16, Inbound>, faults: bool) -> Bytes {
         protocol: protocol_number(inbound.protocol),
         detect: inbound.detect,
         overload: overload::encode(&inbound.limits, inbound.rate.as_ref()),
+        access: crate::access::encode(&inbound.access),
     });
     let listener = proto::Listener {
         name: LISTENER.to_owned(),

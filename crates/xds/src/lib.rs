@@ -25,7 +25,7 @@
 //! | weights and bias under least request, slow start, panic threshold | the same; no slow start under peak EWMA alone, whose fallback has it |
 //! | a penalty for failures, own zone first, a subset of the endpoints | nothing: all zones and endpoints alike |
 //! | health checks | the same, but over one connection that stays |
-//! | floor of endpoints never ejected or broken, queue time-out, inbound limits | nothing |
+//! | floor of endpoints never ejected or broken, queue time-out, inbound limits, who may ask for what | nothing |
 //! | destinations of connections, opaque clusters, ports whose protocol nobody declared | nothing: it would need a listener for each address |
 //! | a route's faults hit each try | its fault filter hits each request once, before the tries |
 //! | each endpoint's identity is checked | any identity of the cluster's endpoints will do |
@@ -35,6 +35,7 @@
 //! without `max_retries` and `retry_budget` gets Squall's default budget. A health check's unexpected status counts towards
 //! `unhealthy_threshold` also where Envoy would not wait for it (`retriable_statuses`).
 
+mod access;
 mod balance;
 mod client;
 mod decode;

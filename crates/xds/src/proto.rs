@@ -534,6 +534,33 @@ pub(crate) mod squall {
             /// Nobody said so: each connection tells.
             detect: bool => (bool, tag = "6"),
             overload: Option<Overload> => (message, optional, tag = "20"),
+            access: Option<Access> => (message, optional, tag = "21"),
+        }
+        /// Who may ask for what. Not there: everybody for everything.
+        Access {
+            deny: Vec<AccessRule> => (message, repeated, tag = "1"),
+            /// Who is in no rule of `allow` is refused.
+            allows: bool => (bool, tag = "2"),
+            allow: Vec<AccessRule> => (message, repeated, tag = "3"),
+            audit: Vec<AccessRule> => (message, repeated, tag = "4"),
+        }
+        AccessRule {
+            name: String => (string, tag = "1"),
+            from: Vec<AccessCaller> => (message, repeated, tag = "2"),
+            to: Vec<AccessOperation> => (message, repeated, tag = "3"),
+        }
+        /// Texts are `*` (any), `=` and all of it, `^` and its beginning, or `$` and its end.
+        AccessCaller {
+            principals: Vec<String> => (string, repeated, tag = "1"),
+            not_principals: Vec<String> => (string, repeated, tag = "2"),
+            namespaces: Vec<String> => (string, repeated, tag = "3"),
+            not_namespaces: Vec<String> => (string, repeated, tag = "4"),
+        }
+        AccessOperation {
+            methods: Vec<String> => (string, repeated, tag = "1"),
+            not_methods: Vec<String> => (string, repeated, tag = "2"),
+            paths: Vec<String> => (string, repeated, tag = "3"),
+            not_paths: Vec<String> => (string, repeated, tag = "4"),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Names and numbers are those of Envoy's API as of Envoy 1.40; a number that is in neither list is shown as `field 77`.
 
+mod access;
 mod balance;
 mod client;
 pub(crate) mod fault;
@@ -600,6 +601,7 @@ pub(crate) static INBOUND_PORT: Table = Table {
         (5, "protocol", Leaf),
         (6, "detect", Leaf),
         (20, "overload", Message(&overload::OVERLOAD)),
+        (21, "access", Message(&access::ACCESS)),
     ],
     refused: "",
 };

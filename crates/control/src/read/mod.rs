@@ -1,5 +1,6 @@
 //! Documents of Kubernetes YAML as resources.
 
+mod authorization;
 mod balancing;
 mod client;
 mod fault;
@@ -37,12 +38,13 @@ pub(crate) fn files(files: &[(&str, &str)]) -> Result<Resources, Vec<Mistake>> {
 }
 
 /// The kinds that are read, each with its API version.
-const KINDS: [(&str, &str); 5] = [
+const KINDS: [(&str, &str); 6] = [
     ("Service", "v1"),
     ("EndpointSlice", "discovery.k8s.io/v1"),
     ("HTTPRoute", "gateway.networking.k8s.io/v1"),
     ("TrafficPolicy", "squall.dev/v1alpha1"),
     ("FaultInjection", "squall.dev/v1alpha1"),
+    ("AuthorizationPolicy", "squall.dev/v1alpha1"),
 ];
 
 fn read(document: Value<'_>, resources: &mut Resources, seen: &mut BTreeMap<(String, Id), Place>) -> Option<()> {
@@ -100,6 +102,10 @@ fn read(document: Value<'_>, resources: &mut Resources, seen: &mut BTreeMap<(Str
         "FaultInjection" => {
             let fault = fault::read(metadata, fields.required("spec")?)?;
             resources.faults.insert(fault.id.clone(), fault);
+        }
+        "AuthorizationPolicy" => {
+            let policy = authorization::read(metadata, fields.required("spec")?)?;
+            resources.access.push(policy);
         }
         "HTTPRoute" => resources.routes.push(route::read(metadata, fields.required("spec")?)?),
         _ => resources.policies.push(policy::read(metadata, fields.required("spec")?)?),

@@ -72,7 +72,7 @@ pub(super) fn read(metadata: Metadata, spec: Value<'_>) -> Option<TrafficPolicy>
     })
 }
 
-fn target(value: Value<'_>, namespace: &str) -> Option<ServiceRef> {
+pub(super) fn target(value: Value<'_>, namespace: &str) -> Option<ServiceRef> {
     let why = "a policy is about the whole Service";
     let fields = value.fields_beside("targetRef", &["group", "kind", "name", "namespace"], &[("sectionName", why)])?;
     service_ref(&fields, namespace, ("", "Service"))

@@ -100,7 +100,7 @@ async fn inbound_bytes(
     identity: IdentitySource,
 ) -> (Proxy, SocketAddr, Arc<Story>) {
     let story = Arc::<Story>::default();
-    let treated = Inbound { limits: Limits::default(), rate: None, protocol, detect };
+    let treated = Inbound { limits: Limits::default(), rate: None, protocol, detect, access: Default::default() };
     let mesh = Mesh { inbound: [(app.port(), treated)].into(), ..Mesh::default() };
     let inbound = vec![InboundListener { listen: ANY, mutual_tls: true, app }];
     let proxy = started(host, ProxyConfig { inbound, identity, ..config(&story, mesh) }).await;
@@ -399,7 +399,13 @@ fn intercepted_callers_reach_the_port_that_they_meant_and_prove_themselves() {
         let app = echo_bytes(&host).await;
         let (inner, meant) = redirected(&host);
         *meant.lock().expect("no panic while locked") = Some(SocketAddr::new(CLUSTER, app.port()));
-        let treated = Inbound { limits: Limits::default(), rate: None, protocol: Protocol::Tcp, detect: false };
+        let treated = Inbound {
+            limits: Limits::default(),
+            rate: None,
+            protocol: Protocol::Tcp,
+            detect: false,
+            access: Default::default(),
+        };
         let mesh = Mesh { inbound: [(app.port(), treated)].into(), ..Mesh::default() };
         let in_story = Arc::<Story>::default();
         let interception = Some(Interception { outbound: vec![], inbound: vec![ANY], strangers: Strangers::Pass });

@@ -208,7 +208,10 @@ pub(crate) fn mesh(protocol: Protocol, endpoints: &[SocketAddr]) -> Mesh {
 /// A mesh in which the application at `port` is served.
 pub(crate) fn inbound_mesh(port: u16, protocol: Protocol) -> Mesh {
     Mesh {
-        inbound: BTreeMap::from([(port, Inbound { limits: Limits::default(), rate: None, protocol, detect: false })]),
+        inbound: BTreeMap::from([(
+            port,
+            Inbound { limits: Limits::default(), rate: None, protocol, detect: false, access: Default::default() },
+        )]),
         ..Mesh::default()
     }
 }

@@ -76,7 +76,13 @@ fn two_followers_reach_each_other_by_the_identities_they_were_given() {
         mesh.endpoints.insert(backend(), vec![endpoint]);
         mesh.inbound.insert(
             app.port(),
-            Inbound { limits: Limits::default(), rate: None, protocol: Protocol::Http1, detect: false },
+            Inbound {
+                limits: Limits::default(),
+                rate: None,
+                protocol: Protocol::Http1,
+                detect: false,
+                access: Default::default(),
+            },
         );
         plane.push(&mesh);
         let (caller, proxy_at, _) = follow(&host, &plane, at).await;

@@ -214,7 +214,13 @@ fn a_port_that_the_mesh_does_not_know_is_refused() {
         let app = origin(&host, echo).await;
         let (proxy, at, _) = inbound(&host, app, Protocol::Http1, squall_proxy::IdentitySource::None).await;
         assert_eq!(get(&host, at, "/").await.status(), 200);
-        let other = Inbound { limits: Limits::default(), rate: None, protocol: Protocol::Http1, detect: false };
+        let other = Inbound {
+            limits: Limits::default(),
+            rate: None,
+            protocol: Protocol::Http1,
+            detect: false,
+            access: Default::default(),
+        };
         proxy.update(&Mesh { inbound: [(1, other)].into(), ..Mesh::default() });
         let response = get(&host, at, "/").await;
         assert_eq!((response.status().as_u16(), header(&response, "squall-reason")), (503, "unknown-port"));

@@ -1,5 +1,6 @@
 //! The proxy over real loopback TCP.
 
+mod access;
 mod bytes;
 mod ca;
 mod common;

@@ -1,6 +1,6 @@
 //! What the fast model cannot do, refused by name before a run, so that no setting is taken and ignored.
 
-use squall_policy::{BackendPolicy, Balancing, HashKey, Mesh, Speaks};
+use squall_policy::{Authorization, BackendPolicy, Balancing, HashKey, Mesh, Speaks};
 
 use super::NAME;
 use super::plan::changed;
@@ -50,6 +50,9 @@ pub(crate) fn refuse(scenario: &Scenario) -> Result<(), Unsupported> {
 pub(super) fn refuse_mesh(mesh: &Mesh) -> Result<(), Unsupported> {
     if let Some((name, _)) = mesh.backends.iter().find(|(_, policy)| policy.health.is_some()) {
         return Err(unsupported(format!("the health checks of {name}"), "they take connections of their own"));
+    }
+    if let Some((port, _)) = mesh.inbound.iter().find(|(_, inbound)| inbound.access != Authorization::default()) {
+        return Err(unsupported(format!("an AuthorizationPolicy for port {port}"), "nobody has an identity"));
     }
     if let Some(to) = mesh.destinations.iter().find(|to| to.speaks == Speaks::Tcp) {
         return Err(unsupported(format!("the port of TCP of {}", to.backend), "there are no connections"));

@@ -11,6 +11,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("boutique-rolling-restart", "connections drain by HTTP's rules"),
     ("health-check", "they take connections of their own"),
     ("health-check-grpc", "they take connections of their own"),
+    ("authorization", "nobody has an identity"),
 ];
 
 /// What takes minutes in the full world is asked by a tenth of the load there.

@@ -18,6 +18,7 @@ use squall_policy::{
     PathMatch, Penalty, Probe, Protocol, QueryMatch, RetryOn, RetryPolicy, Route, RouteFault, RouteMatch,
     RouteTimeouts, SlowStart, Speaks, StreamPolicy, VirtualHost, WeightedBackend, WhenDown, Zones,
 };
+use squall_policy::{AccessRule, Authorization, Caller, Operation, TextMatch};
 
 pub fn span(least_ms: u64, most_ms: u64) -> impl Strategy<Value = Duration> {
     (least_ms * 1_000_000..=most_ms * 1_000_000).prop_map(Duration::from_nanos)
@@ -306,17 +307,42 @@ fn destination() -> impl Strategy<Value = Destination> {
     )
 }
 
+fn access() -> impl Strategy<Value = Authorization> {
+    let text = || {
+        prop_oneof![
+            Just(TextMatch::Any),
+            "[ -~]{0,6}".prop_map(TextMatch::Exact),
+            "[ -~]{0,6}".prop_map(TextMatch::Prefix),
+            "[ -~]{0,6}".prop_map(TextMatch::Suffix),
+        ]
+    };
+    let four = move || [vec(text(), 0..3), vec(text(), 0..3), vec(text(), 0..3), vec(text(), 0..3)];
+    let caller = move || {
+        four().prop_map(|[principals, not_principals, namespaces, not_namespaces]| Caller {
+            principals,
+            not_principals,
+            namespaces,
+            not_namespaces,
+        })
+    };
+    let operation = move || {
+        four().prop_map(|[methods, not_methods, paths, not_paths]| Operation { methods, not_methods, paths, not_paths })
+    };
+    let rule = move || {
+        (word(), vec(caller(), 0..3), vec(operation(), 0..3)).prop_map(|(name, from, to)| AccessRule { name, from, to })
+    };
+    let rules = move || vec(rule(), 0..2);
+    (rules(), option::of(rules()), rules()).prop_map(|(deny, allow, audit)| Authorization { deny, allow, audit })
+}
+
 /// Any mesh in normal form.
 pub fn mesh() -> impl Strategy<Value = Mesh> {
     let name = (word(), word(), 1_u16..).prop_map(|(namespace, name, port)| BackendName::new(&namespace, &name, port));
     let backends = btree_map(name, (backend_policy(), endpoints()), 0..4);
     let inbound = btree_map(
         any::<u16>(),
-        (limits(), option::of(overload::rate()), protocol()).prop_map(|(limits, rate, protocol)| Inbound {
-            limits,
-            rate,
-            protocol,
-            detect: protocol == Protocol::Http1,
+        (limits(), option::of(overload::rate()), protocol(), access()).prop_map(|(limits, rate, protocol, access)| {
+            Inbound { access, limits, rate, protocol, detect: protocol == Protocol::Http1 }
         }),
         0..3,
     );
