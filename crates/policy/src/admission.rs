@@ -244,6 +244,7 @@ impl Admission {
     }
 
     /// Next one to wake: it got its place, or was sent away. Those that gave up meanwhile are skipped.
+    #[inline]
     pub(crate) fn poll_granted(&mut self) -> Option<Ticket> {
         while let Some(ticket) = self.to_wake.pop_front() {
             if self.granted.contains(&ticket) || self.shed.contains_key(&ticket) {

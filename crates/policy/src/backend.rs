@@ -330,20 +330,24 @@ impl Backend {
 
     /// The policy in force.
     #[must_use]
+    #[inline]
     pub fn policy(&self) -> &BackendPolicy {
         &self.policy
     }
 
     /// What changed since it was last asked: breaker transitions, ejections and returns. Drained by the shell after
     /// every call on this backend, and recorded.
+    #[inline]
     pub fn poll_event(&mut self) -> Option<BackendEvent> {
+        let event = self.events.pop_front()?;
         // Whatever it is, it may change who can be picked.
         self.picks.steady = None;
-        self.events.pop_front()
+        Some(event)
     }
 
     /// A request in the queue that got its place, or was sent away, and must be woken: the shell calls its [`Exchange::step`](crate::Exchange::step)
     /// again. Drained by the shell after every call on this backend.
+    #[inline]
     pub fn poll_granted(&mut self) -> Option<Ticket> {
         self.admission.poll_granted()
     }
@@ -351,6 +355,7 @@ impl Backend {
     /// When to call [`Backend::on_deadline`], and why. Breakers need no timer (they half-open at the next pick), but for
     /// calls that become slow; outliers are found and return at the interval.
     #[must_use]
+    #[inline]
     pub fn poll_deadline(&self) -> Option<(Instant, &'static str)> {
         let guard = self.guard_deadline();
         guard.into_iter().chain(self.picks.next_check.map(|at| (at, "health check"))).min_by_key(|(at, _)| *at)

@@ -140,6 +140,7 @@ impl Backend {
     }
 
     /// Whether the breaker of the whole refuses requests.
+    #[inline]
     pub(crate) fn is_shut(&self, now: Instant) -> bool {
         let config = self.policy.service_breaker.as_ref();
         config.is_some_and(|config| self.guard.service.admits(now, config) == Admits::No)

@@ -128,12 +128,14 @@ impl Exchange {
 
     /// Its ticket in the backend's queue.
     #[must_use]
+    #[inline]
     pub fn ticket(&self) -> Ticket {
         self.ticket
     }
 
     /// When the whole request must have been answered, to the end of the answer's head.
     #[must_use]
+    #[inline]
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
@@ -144,7 +146,8 @@ impl Exchange {
             return Step::Cancel(self.cancels.remove(0));
         }
         loop {
-            match std::mem::replace(&mut self.state, State::Done) {
+            // States are large, and most steps leave them as they are: looked at where they stand.
+            match &self.state {
                 State::Arrived if self.is_late(now) => self.reply(Reason::DeadlineExceeded),
                 State::Arrived if backend.is_shut(now) => self.reply(Reason::BreakerOpen),
                 State::Arrived => match backend.enter(now, self.asker()) {
@@ -152,7 +155,7 @@ impl Exchange {
                     Entry::Queued => self.state = self.queued(now, backend),
                     Entry::Refused(reason) => self.reply(reason),
                 },
-                State::Queued { until, then } => {
+                &State::Queued { until, then } => {
                     match backend.claim(self.ticket) {
                         Claim::Waits => {}
                         Claim::Placed => {
@@ -165,14 +168,12 @@ impl Exchange {
                         }
                     }
                     if until.is_none_or(|until| now < until) {
-                        self.state = State::Queued { until, then };
                         return Step::Wait { until, why: "queue" };
                     }
                     backend.withdraw_from_queue(now, self.ticket);
                     self.reply(then);
                 }
-                State::BackingOff { until } if now < until => {
-                    self.state = State::BackingOff { until };
+                &State::BackingOff { until } if now < until => {
                     return Step::Wait { until: Some(until), why: "back-off" };
                 }
                 State::BackingOff { .. } | State::Ready => {
@@ -181,22 +182,24 @@ impl Exchange {
                         return step;
                     }
                 }
-                State::Trying(first) => {
-                    self.state = State::Trying(first);
+                State::Trying(_) => {
                     if let Some(step) = self.step_tries(now, backend) {
                         return step;
                     }
                 }
-                State::Deciding(chosen) => {
+                State::Deciding(_) => {
+                    let State::Deciding(chosen) = std::mem::replace(&mut self.state, State::Done) else {
+                        unreachable!("it was just looked at")
+                    };
                     let number = chosen.number;
                     self.state = State::Answering(chosen);
                     return Step::Forward(number);
                 }
-                State::Answering(chosen) => {
-                    self.state = State::Answering(chosen);
-                    return Step::Wait { until: None, why: "answer" };
+                State::Answering(_) => return Step::Wait { until: None, why: "answer" },
+                &State::Replying(reply) => {
+                    self.state = State::Done;
+                    return Step::Reply(reply);
                 }
-                State::Replying(reply) => return Step::Reply(reply),
                 State::Done => return Step::Done,
             }
         }
@@ -369,13 +372,22 @@ impl Exchange {
         }
     }
 
+    /// Whether [`Exchange::poll_note`] or [`Exchange::poll_injected`] has something to tell.
+    #[must_use]
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        !self.notes.is_empty() || !self.injected.is_empty()
+    }
+
     /// What became of a failed try, or of one that takes long: `retry 1 of 2, waits 31 ms, budget 4.2`; for history. Ask
     /// until there is no more.
+    #[inline]
     pub fn poll_note(&mut self) -> Option<RetryNote> {
         if self.notes.is_empty() { None } else { Some(self.notes.remove(0)) }
     }
 
     /// What a fault of the route does to a try; for history. Ask until there is no more.
+    #[inline]
     pub fn poll_injected(&mut self) -> Option<Injected> {
         if self.injected.is_empty() { None } else { Some(self.injected.remove(0)) }
     }
@@ -411,6 +423,12 @@ impl Exchange {
             self.hedges += 1;
             return self.begin_try(now, backend, Kind::Hedge);
         }
+        let hedge_at = self.hedge_at.map(|(at, _)| at);
+        if let State::Trying(Try { phase: Phase::Sent(_), until, .. }) = &self.state
+            && self.rivals.is_empty()
+        {
+            return Some(Step::Wait { until: earlier(hedge_at, *until), why: "try" });
+        }
         if let Some(held) = self.take(|one| one.is_due(now)) {
             return match held.phase {
                 Phase::Held { abort: Some(with), .. } => {
@@ -422,7 +440,6 @@ impl Exchange {
                 }
             };
         }
-        let hedge_at = self.hedge_at.map(|(at, _)| at);
         let until = self.tries().map(Try::wakes).fold(hedge_at, earlier);
         let why = if self.tries().any(Try::is_sent) { "try" } else { "fault" };
         Some(Step::Wait { until, why })
@@ -707,6 +724,17 @@ impl Exchange {
     /// Takes out a try that the shell reports about.
     fn take_sent(&mut self, backend: &mut Backend, number: AttemptNumber) -> Option<(Kind, Permit)> {
         self.forget_hedge(backend);
+        if let State::Trying(Try { number: own, phase: Phase::Sent(_), .. }) = &self.state
+            && *own == number
+            && self.rivals.is_empty()
+        {
+            let State::Trying(Try { kind, phase: Phase::Sent(permit), .. }) =
+                std::mem::replace(&mut self.state, State::Done)
+            else {
+                unreachable!("it was just looked at")
+            };
+            return Some((kind, permit));
+        }
         let Try { kind, phase, .. } = self.take(|one| one.number == number && one.is_sent())?;
         match phase {
             Phase::Sent(permit) => Some((kind, permit)),
@@ -716,6 +744,9 @@ impl Exchange {
 
     /// Ends every try under way.
     fn end_tries(&mut self, now: Instant, backend: &mut Backend, how: End) {
+        if !self.is_trying() {
+            return;
+        }
         while let Some(one) = self.take(|_| true) {
             let running = one.end(now, backend, how);
             self.cancels.extend(mutant!("loser-is-not-cancelled", running, running.filter(|_| how != End::Lost)));
