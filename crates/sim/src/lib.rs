@@ -1,5 +1,6 @@
 //! The simulated world: engines, faults, workload, checks.
 
+mod agenda;
 mod arrivals;
 #[cfg(test)]
 mod bare;

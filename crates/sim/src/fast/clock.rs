@@ -1,14 +1,14 @@
-//! What happens next: a heap of (time, sequence), and beside it lanes of timers that all wait equally long.
+//! What happens next: an agenda of (time, sequence), and beside it lanes of timers that all wait equally long.
 //!
 //! Most timers of a mesh are limits that are never reached, and there are few different ones: 250 ms per try, 10 s per
 //! request. Timers of one span expire in the order in which they were set, so each span has a queue of its own, and only
-//! its first one stands in the heap. A timer that no longer matters is dropped when it gets to the front. Each timer keeps
+//! its first one stands in the agenda. A timer that no longer matters is dropped when it gets to the front. Each timer keeps
 //! the sequence number it was given, so lanes change nothing about the order in which things happen.
 
-use std::cmp::Ordering;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 
 use super::slab::Key;
+use crate::agenda::{Agenda, Entry};
 
 /// Something that will happen. A stale key makes it happen to nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,45 +55,17 @@ pub(super) enum Event {
     Lane(u32),
 }
 
-struct Entry {
-    at: u64,
-    sequence: u64,
-    event: Event,
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Entry {
-    /// The earliest is the greatest, since `BinaryHeap` gives the greatest first.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.sequence).cmp(&(self.at, self.sequence))
-    }
-}
-
 struct Lane {
     span: u64,
-    queue: VecDeque<Entry>,
+    queue: VecDeque<Entry<Event>>,
     armed: bool,
 }
 
 /// The events to come.
 #[derive(Default)]
 pub(super) struct Clock {
-    heap: BinaryHeap<Entry>,
+    agenda: Agenda<Event>,
     lanes: Vec<Lane>,
-    sequence: u64,
 }
 
 impl Clock {
@@ -105,8 +77,7 @@ impl Clock {
     }
 
     pub(super) fn push(&mut self, at: u64, event: Event) {
-        self.sequence += 1;
-        self.heap.push(Entry { at, sequence: self.sequence, event });
+        self.agenda.push(at, event);
     }
 
     /// Sets a timer that is likely not to matter when it expires; `is_live`: whether a timer that was set for this time
@@ -117,20 +88,17 @@ impl Clock {
             self.push(at, event);
             return;
         };
-        self.sequence += 1;
+        let sequence = self.agenda.take_number();
         let lane = &mut self.lanes[number];
         lane.prune(is_live);
-        lane.queue.push_back(Entry { at, sequence: self.sequence, event });
+        lane.queue.push_back(Entry { at, sequence, event });
         self.re_arm(number);
     }
 
     /// The time of the next event, if it is before `until`, and the event.
     pub(super) fn pop(&mut self, until: u64, is_live: impl Fn(u64, Event) -> bool) -> Option<(u64, Event)> {
         loop {
-            if self.heap.peek()?.at >= until {
-                return None;
-            }
-            let Entry { at, sequence, event } = self.heap.pop()?;
+            let Entry { at, sequence, event } = self.agenda.pop(until)?;
             let Event::Lane(number) = event else { return Some((at, event)) };
             let number = number as usize;
             let lane = &mut self.lanes[number];
@@ -154,7 +122,7 @@ impl Clock {
             let (at, sequence) = (*at, *sequence);
             lane.armed = true;
             let event = Event::Lane(u32::try_from(number).expect("there are few lanes"));
-            self.heap.push(Entry { at, sequence, event });
+            self.agenda.put(Entry { at, sequence, event });
         }
     }
 }
@@ -176,13 +144,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lane_holds_what_is_alive_and_one_place_in_the_heap() {
+    fn a_lane_holds_what_is_alive_and_one_place_in_the_agenda() {
         let mut clock = Clock::default();
         clock.add_lane(1000);
         for now in 0..100_000 {
             clock.arm(now, now + 1000, Event::Arrival(now as u32), |at, _| at + 10 > now + 1000);
         }
-        assert!(clock.lanes[0].queue.len() < 20 && clock.heap.len() == 1);
+        assert!(clock.lanes[0].queue.len() < 20 && clock.agenda.len() == 1);
     }
 
     proptest! {

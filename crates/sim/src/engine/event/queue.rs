@@ -1,8 +1,8 @@
-//! What happens next: a binary heap of (time, sequence), and the timers in it.
+//! What happens next: an agenda of (time, sequence), and the timers in it.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 use std::task::Waker;
+
+use crate::agenda::Agenda;
 
 /// A place in a slab and how often it was used before; an old key finds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,33 +40,6 @@ pub(super) enum Event {
     Core(Key),
 }
 
-struct Entry {
-    at: u64,
-    sequence: u64,
-    event: Event,
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Entry {
-    /// The earliest is the greatest, since `BinaryHeap` gives the greatest first.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.sequence).cmp(&(self.at, self.sequence))
-    }
-}
-
 struct Timer {
     generation: u32,
     host: u32,
@@ -76,27 +49,22 @@ struct Timer {
 /// The events to come.
 #[derive(Default)]
 pub(super) struct Queue {
-    heap: BinaryHeap<Entry>,
-    sequence: u64,
+    agenda: Agenda<Event>,
     timers: Vec<Timer>,
     free: Vec<u32>,
-    /// Entries of timers that were cancelled. They are swept when they are most of the heap, so that it stays bounded by
+    /// Entries of timers that were cancelled. They are swept when they are most of the agenda, so that it stays bounded by
     /// what is alive.
     dead: usize,
 }
 
 impl Queue {
     pub(super) fn push(&mut self, at: u64, event: Event) {
-        self.sequence += 1;
-        self.heap.push(Entry { at, sequence: self.sequence, event });
+        self.agenda.push(at, event);
     }
 
     /// The next event before `until`.
     pub(super) fn pop(&mut self, until: u64) -> Option<(u64, Event)> {
-        if self.heap.peek()?.at >= until {
-            return None;
-        }
-        self.heap.pop().map(|entry| (entry.at, entry.event))
+        self.agenda.pop(until).map(|entry| (entry.at, entry.event))
     }
 
     pub(super) fn add_timer(&mut self, at: u64, host: u32, waker: Waker) -> Key {
@@ -152,9 +120,9 @@ impl Queue {
     pub(super) fn cancel(&mut self, key: Key) -> Option<Waker> {
         let (_, waker) = self.end(key)?;
         self.dead += 1;
-        if self.dead > 1024 && self.dead * 2 > self.heap.len() {
+        if self.dead > 1024 && self.dead * 2 > self.agenda.len() {
             let timers = &self.timers;
-            self.heap.retain(|entry| match entry.event {
+            self.agenda.retain(|event| match *event {
                 Event::Timer(key) => timers[key.index as usize].generation == key.generation,
                 Event::Syn(_)
                 | Event::SynAck(_)
@@ -187,7 +155,7 @@ mod tests {
             assert!(queue.cancel(key).is_some());
             assert!(queue.cancel(key).is_none(), "cancelled twice");
         }
-        assert!(queue.heap.len() < 2500, "{} entries for 100 timers", queue.heap.len());
+        assert!(queue.agenda.len() < 2500, "{} entries for 100 timers", queue.agenda.len());
         assert!(queue.timers.len() <= 101);
         let mut fired = Vec::new();
         while let Some((_, event)) = queue.pop(u64::MAX) {
