@@ -43,7 +43,7 @@ use self::slab::Slab;
 use self::state::{Asked, Asker, Client, Hold, Next, Node, State, Strand, Stream, Try, Work};
 use self::tell::{Pen, Told};
 use crate::engine::{Action, Engine, EngineError, HostId, HostSpec, Interrupt, LinkCount, Stopped, Unsupported};
-use crate::ledger::{Book, Change, Gauge, Party};
+use crate::ledger::{Book, Gauge, Party};
 use crate::pod::PodPlan;
 use crate::scenario::{Pod, Scenario};
 use crate::shared::Shared;
@@ -106,8 +106,6 @@ struct World {
     /// Routes that were found for one request only.
     forget: Vec<(u32, u32)>,
     told: Told,
-    /// The place of each of the loads' requests among its equals; number 0 is nobody's.
-    rank_keys: Vec<u32>,
     book: Book,
     pen: Pen,
 }
@@ -194,7 +192,6 @@ impl FastEngine {
             strands: Slab::default(),
             forget: Vec::new(),
             told: BTreeSet::new(),
-            rank_keys: vec![0],
             book: Book::default(),
             pen: Pen(self.trace.take()),
             shared: Arc::clone(shared),
@@ -416,7 +413,7 @@ impl World {
             Gauge::Asked | Gauge::Between(..) => self.gauges_all,
         };
         if is_wanted {
-            self.book.changes.push(Change { at: Instant::from_nanos(self.now), gauge, up });
+            self.book.gauges.step(Instant::from_nanos(self.now), gauge, up);
         }
     }
 

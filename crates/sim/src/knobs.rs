@@ -1,6 +1,7 @@
 //! What faults turn inside hosts while they run: slow and failing applications, graceful ends. Outlive a crash.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -11,7 +12,14 @@ use crate::scenario::{OutageArrivals, Strike};
 
 /// The knobs of one pod.
 #[derive(Clone, Default)]
-pub(crate) struct Knobs(Arc<Mutex<Turned>>);
+pub(crate) struct Knobs(Arc<Panel>);
+
+#[derive(Default)]
+struct Panel {
+    /// Some knob is turned. Each request asks three times, and mostly none is: that answer needs no lock.
+    is_touched: AtomicBool,
+    turned: Mutex<Turned>,
+}
 
 #[derive(Default)]
 struct Turned {
@@ -32,12 +40,12 @@ pub(crate) enum Shut {
 impl Knobs {
     /// Fault number `fault` makes it slow.
     pub(crate) fn slow(&self, fault: usize, strike: Strike) {
-        self.turned(|turned| turned.slow.push((fault, strike)));
+        self.turn(|turned| turned.slow.push((fault, strike)));
     }
 
     /// Fault number `fault` fails so many millionths of the requests with this status.
     pub(crate) fn fail(&self, fault: usize, ppm: u32, status: u16) {
-        self.turned(|turned| turned.errors.push((fault, ppm, status)));
+        self.turn(|turned| turned.errors.push((fault, ppm, status)));
     }
 
     /// Fault number `fault` shuts its door.
@@ -46,7 +54,7 @@ impl Knobs {
             OutageArrivals::Held | OutageArrivals::Lost => Shut::Held(Gate::default()),
             OutageArrivals::Refused(status) => Shut::Refused(status),
         };
-        self.turned(|turned| turned.shut.push((fault, shut)));
+        self.turn(|turned| turned.shut.push((fault, shut)));
     }
 
     /// What the latest outage at work does to a request that arrives now; `touch` counts it for that fault.
@@ -55,12 +63,12 @@ impl Knobs {
             let (fault, shut) = turned.shut.last()?;
             touch(*fault);
             Some(shut.clone())
-        })
+        })?
     }
 
     /// Fault number `fault` is over. What it held up goes on; what it lost stays lost.
     pub(crate) fn lift(&self, fault: usize, lost: bool) {
-        let shut = self.turned(|turned| {
+        let shut = self.turn(|turned| {
             turned.slow.retain(|(of, _)| *of != fault);
             turned.errors.retain(|(of, _, _)| *of != fault);
             turned.shut.extract_if(.., |(of, _)| *of == fault).collect::<Vec<_>>()
@@ -75,7 +83,7 @@ impl Knobs {
 
     /// What a request that would take `time` takes now; `touch` counts it for each fault at work.
     pub(crate) fn stretch(&self, time: Duration, mut touch: impl FnMut(usize)) -> Duration {
-        self.turned(|turned| {
+        let stretched = self.turned(|turned| {
             turned.slow.iter().fold(time, |time, (fault, strike)| {
                 touch(*fault);
                 match strike {
@@ -87,7 +95,8 @@ impl Knobs {
                     Strike::To(span) => *span,
                 }
             })
-        })
+        });
+        stretched.unwrap_or(time)
     }
 
     /// The status a fault fails this request with, if one does; `touch` counts it for that fault.
@@ -96,11 +105,25 @@ impl Knobs {
             let (fault, _, status) = turned.errors.iter().find(|(_, ppm, _)| rng.below(1_000_000) < u64::from(*ppm))?;
             touch(*fault);
             Some(*status)
-        })
+        })?
     }
 
-    fn turned<T>(&self, act: impl FnOnce(&mut Turned) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn turn<T>(&self, act: impl FnOnce(&mut Turned) -> T) -> T {
+        let mut turned = self.0.turned.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = act(&mut turned);
+        let Turned { slow, errors, shut } = &*turned;
+        let is_touched = !(slow.is_empty() && errors.is_empty() && shut.is_empty());
+        self.0.is_touched.store(is_touched, Ordering::Release);
+        result
+    }
+
+    /// What the turned knobs do; `None`: none is turned.
+    #[inline]
+    fn turned<T>(&self, look: impl FnOnce(&Turned) -> T) -> Option<T> {
+        if !self.0.is_touched.load(Ordering::Acquire) {
+            return None;
+        }
+        Some(look(&self.0.turned.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 

@@ -177,15 +177,65 @@ pub(crate) enum Gauge {
     Between(Party, Party),
 }
 
-/// One step of a gauge.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Change {
-    /// When.
-    pub(crate) at: Instant,
-    /// Which.
-    pub(crate) gauge: Gauge,
-    /// Up, or down.
-    pub(crate) up: bool,
+/// From then on a gauge has this value.
+type Step = (Instant, i64);
+
+/// Every step of every gauge, in order of time.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges {
+    asked: Vec<Step>,
+    /// By party.
+    inside: Vec<Vec<Step>>,
+    queued: Vec<Vec<Step>>,
+    between: BTreeMap<(Party, Party), Vec<Step>>,
+}
+
+impl Gauges {
+    /// A gauge goes up or down by one.
+    pub(crate) fn step(&mut self, at: Instant, gauge: Gauge, up: bool) {
+        let steps = match gauge {
+            Gauge::Asked => &mut self.asked,
+            Gauge::Inside(party) => place(&mut self.inside, party),
+            Gauge::Queued(party) => place(&mut self.queued, party),
+            Gauge::Between(from, to) => self.between.entry((from, to)).or_default(),
+        };
+        let by = if up { 1 } else { -1 };
+        match steps.last_mut() {
+            // Of several steps at one instant the last counts, for values at that instant; a peak within it is no peak.
+            Some((last, value)) if *last == at => *value += by,
+            last => {
+                let before = last.map_or(0, |(_, value)| *value);
+                steps.push((at, before + by));
+            }
+        }
+    }
+
+    /// The steps of a gauge.
+    pub(crate) fn steps(&self, gauge: Gauge) -> &[Step] {
+        match gauge {
+            Gauge::Asked => &self.asked,
+            Gauge::Inside(party) => of(&self.inside, party),
+            Gauge::Queued(party) => of(&self.queued, party),
+            Gauge::Between(from, to) => self.between.get(&(from, to)).map(Vec::as_slice).unwrap_or_default(),
+        }
+    }
+
+    /// The pairs between whom something went.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (Party, Party)> {
+        self.between.keys().copied()
+    }
+}
+
+fn of(steps: &[Vec<Step>], party: Party) -> &[Step] {
+    steps.get(usize::from(party.0)).map(Vec::as_slice).unwrap_or_default()
+}
+
+fn place(steps: &mut Vec<Vec<Step>>, party: Party) -> &mut Vec<Step> {
+    let index = usize::from(party.0);
+    if index >= steps.len() {
+        steps.resize_with(index + 1, Vec::new);
+    }
+    &mut steps[index]
 }
 
 /// Everything counted in a run.
@@ -203,8 +253,7 @@ pub(crate) struct Book {
     pub(crate) app_calls: Vec<AppCall>,
     /// In order of arrival.
     pub(crate) served: Vec<Served>,
-    /// In order of time.
-    pub(crate) changes: Vec<Change>,
+    pub(crate) gauges: Gauges,
     /// In order of time.
     pub(crate) breakers: Vec<BreakerLine>,
     /// In order of time.
@@ -249,7 +298,7 @@ pub(crate) struct Held {
 impl Held {
     fn change(&self, up: bool) {
         let at = self.clock.now() - self.ahead;
-        self.ledger.book().changes.push(Change { at, gauge: self.gauge, up });
+        self.ledger.book().gauges.step(at, self.gauge, up);
     }
 }
 

@@ -9,7 +9,7 @@ use squall_policy::{BackendEvent, BackendName, Instant, Reason, RetryNote};
 use squall_proxy::{HowEnded, Record, Recorder, RequestNumber, Side};
 
 use crate::journal::Words;
-use crate::ledger::{Book, BreakerLine, BreakerTurn, Call, Change, Gauge, LimitLine, Maybe, Party};
+use crate::ledger::{Book, BreakerLine, BreakerTurn, Call, Gauge, LimitLine, Maybe, Party};
 use crate::shared::Shared;
 use crate::words;
 
@@ -70,7 +70,7 @@ impl Listener {
             let to = self.shared.targets.find(&self.namespace, authority);
             let mut book = self.shared.ledger.book();
             if let Some(to) = to {
-                book.changes.push(Change { at, gauge: Gauge::Between(self.party, to), up: true });
+                book.gauges.step(at, Gauge::Between(self.party, to), true);
             }
             book.calls.push(Call {
                 from: self.party,
@@ -116,7 +116,7 @@ impl Listener {
             self.line(*request, |line| meant = line.meant);
             if let Some(to) = meant {
                 let gauge = Gauge::Between(self.party, to);
-                self.shared.ledger.book().changes.push(Change { at, gauge, up: false });
+                self.shared.ledger.book().gauges.step(at, gauge, false);
             }
         } else if let Record::Backend { backend, event } = record {
             let book = &mut *self.shared.ledger.book();

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use squall_policy::{BackendName, Instant};
@@ -142,25 +143,36 @@ impl Targets {
 
 /// Stops the world when so many requests have been answered, before the next is sent.
 #[derive(Default)]
-pub(crate) struct Triggers(Mutex<Vec<(u64, Gate<()>)>>);
+pub(crate) struct Triggers {
+    /// Something is armed. Every answer asks.
+    any: AtomicBool,
+    armed: Mutex<Vec<(u64, Gate<()>)>>,
+}
 
 impl Triggers {
     /// Stops at `answers`; whoever got the last of them waits until the returned gate opens.
     pub(crate) fn arm(&self, answers: u64) -> Gate<()> {
         let gate = Gate::default();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((answers, gate.clone()));
+        self.armed.lock().unwrap_or_else(PoisonError::into_inner).push((answers, gate.clone()));
+        self.any.store(true, Ordering::Release);
         gate
     }
 
     /// Whether something waits for just so many answers.
     pub(crate) fn is_armed_for(&self, answers: u64) -> bool {
-        let armed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.any.load(Ordering::Acquire) {
+            return false;
+        }
+        let armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
         armed.iter().any(|(at, _)| *at == answers)
     }
 
     /// The gates to wait at now that there are so many answers.
     fn due(&self, answers: u64) -> Vec<Gate<()>> {
-        let armed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.any.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
         armed.iter().filter(|(at, _)| *at == answers).map(|(_, gate)| gate.clone()).collect()
     }
 }

@@ -61,7 +61,9 @@ impl Recording {
         self.state.note(self.mode, at, host, kind, a, b);
     }
 
-    /// Adds an event at a lower price: of `kind`, only the first eight bytes and the length count.
+    /// Adds an event at a lower price: of `kind`, only the first eight bytes and the length count. Inlined, so that both are
+    /// constants.
+    #[inline]
     pub(crate) fn note_short(&mut self, at: Instant, host: u32, kind: &'static str, a: u64, b: u64) {
         let mut word = [0; 8];
         let length = kind.len().min(8);
@@ -117,6 +119,7 @@ impl State {
         self.add(mode, hash, Event { index: 0, at, host, kind, a, b });
     }
 
+    #[inline]
     fn add(&mut self, mode: Mode, hash: u64, event: Event) {
         let index = self.events;
         self.hash = hash;
@@ -202,6 +205,7 @@ pub fn first_difference(a: &[Event], b: &[Event]) -> Option<(Option<Event>, Opti
 }
 
 /// One round of a multiply-rotate hash; every bit of `word` reaches every bit of the result within two rounds.
+#[inline]
 fn mix(hash: u64, word: u64) -> u64 {
     let mixed = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed ^ mixed >> 32

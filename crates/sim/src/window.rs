@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use squall_policy::Instant;
 
-use crate::ledger::{AppCall, Asked, Book, BreakerLine, Call, Change, Gauge, LimitLine, Number, Party, Served};
+use crate::ledger::{AppCall, Asked, Book, BreakerLine, Call, Gauge, Gauges, LimitLine, Number, Party, Served};
 use crate::measure::{EdgeSummary, Latency, Recovery, ServiceSummary, Summary};
 
 /// From the first (included) to the second, in world time.
@@ -29,13 +29,12 @@ impl Span {
 pub(crate) struct Measures {
     /// The requests of the loads, in order of arrival.
     asked: Vec<Asked>,
-    /// What sidecars and applications did, each with the moment by which it belongs to a window: the arrival of the load's
-    /// request it was done for, or its own. In order of that.
-    calls: Vec<(Instant, Call)>,
-    app_calls: Vec<(Instant, AppCall)>,
-    served: Vec<(Instant, Served)>,
-    /// Each gauge's steps: from then on it has this value.
-    gauges: BTreeMap<Gauge, Vec<(Instant, i64)>>,
+    /// What sidecars and applications did, in order of the moment by which it belongs to a window: the arrival of the load's
+    /// request it was done for, or its own.
+    calls: Vec<Call>,
+    app_calls: Vec<AppCall>,
+    served: Vec<Served>,
+    gauges: Gauges,
     /// What breakers did, in order of time.
     breakers: Vec<BreakerLine>,
     /// How adaptive limits moved, in order of time.
@@ -51,16 +50,12 @@ pub(crate) struct Measures {
 impl Measures {
     /// The measures of `book` over `whole`. `parties`: the names of services, then loads.
     pub(crate) fn new(book: Book, whole: Span, faults: Option<Span>, parties: Vec<String>) -> Self {
-        let Book { asked, calls, app_calls, served, changes, breakers, limits, .. } = book;
-        let root = |request: Number, own: Instant| {
-            let number = request.get().and_then(|number| usize::try_from(number).ok()?.checked_sub(1));
-            number.and_then(|number| asked.get(number)).map_or(own, |asked| asked.arrived)
-        };
+        let Book { asked, calls, app_calls, served, gauges, breakers, limits, .. } = book;
         Self {
-            calls: by(calls, |call| root(call.request, call.arrived)),
-            app_calls: by(app_calls, |call| root(call.request, call.arrived)),
-            served: by(served, |line| root(line.request, line.arrived)),
-            gauges: steps(&changes),
+            calls: by(calls, |call| moment(&asked, call.request, call.arrived)),
+            app_calls: by(app_calls, |call| moment(&asked, call.request, call.arrived)),
+            served: by(served, |line| moment(&asked, line.request, line.arrived)),
+            gauges,
             breakers,
             limits,
             asked,
@@ -83,9 +78,8 @@ impl Measures {
 
     /// The sidecars' requests that belong to `span`, from one (`None`: from all) to another (`None`: to all).
     pub(crate) fn calls(&self, span: Span, from: Option<Party>, to: Option<Party>) -> impl Iterator<Item = &Call> {
-        within(&self.calls, span, |(at, _)| *at)
+        within(&self.calls, span, |call| moment(&self.asked, call.request, call.arrived))
             .iter()
-            .map(|(_, call)| call)
             .filter(move |call| from.is_none_or(|from| call.from == from) && (to.is_none() || call.to == to))
     }
 
@@ -107,20 +101,19 @@ impl Measures {
 
     /// (calls, failed for good) of one application to another.
     pub(crate) fn app_calls(&self, span: Span, from: Party, to: Party) -> (u64, u64) {
-        let mine = within(&self.app_calls, span, |(at, _)| *at).iter().map(|(_, call)| call);
+        let mine = within(&self.app_calls, span, |call| moment(&self.asked, call.request, call.arrived)).iter();
         let mine = mine.filter(|call| call.from == from && call.to == Some(to));
         mine.fold((0, 0), |(calls, failed), call| (calls + 1, failed + u64::from(call.failed)))
     }
 
     /// Requests that a full queue of `service` refused.
     pub(crate) fn overflowed(&self, span: Span, service: Party) -> u64 {
-        let served = within(&self.served, span, |(at, _)| *at).iter();
-        served.filter(|(_, line)| line.service == service && line.overflowed).count() as u64
+        self.served(span, service).filter(|line| line.overflowed).count() as u64
     }
 
     /// The value of a gauge at an instant, after what happened then.
     pub(crate) fn gauge_at(&self, gauge: Gauge, at: Instant) -> i64 {
-        let Some(steps) = self.gauges.get(&gauge) else { return 0 };
+        let steps = self.gauges.steps(gauge);
         let next = steps.partition_point(|(since, _)| *since <= at);
         if next == 0 { 0 } else { steps[next - 1].1 }
     }
@@ -128,13 +121,13 @@ impl Measures {
     /// Every step of a gauge: from then on it has this value.
     #[cfg(test)]
     pub(crate) fn gauge_steps(&self, gauge: Gauge) -> &[(Instant, i64)] {
-        self.gauges.get(&gauge).map_or(&[], Vec::as_slice)
+        self.gauges.steps(gauge)
     }
 
     /// The largest value of a gauge in `span`.
     pub(crate) fn gauge_max(&self, gauge: Gauge, span: Span) -> i64 {
         let before = self.gauge_at(gauge, span.from);
-        let Some(steps) = self.gauges.get(&gauge) else { return 0 };
+        let steps = self.gauges.steps(gauge);
         let first = steps.partition_point(|(since, _)| *since < span.from);
         steps[first..].iter().take_while(|(since, _)| *since < span.to).map(|(_, value)| *value).fold(before, i64::max)
     }
@@ -191,9 +184,7 @@ impl Measures {
         let party = Party(u16::try_from(service).expect("scenarios have fewer services"));
         let mut row = ServiceSummary { name: self.parties[service].clone(), ..ServiceSummary::default() };
         let mut spans = Vec::new();
-        for (_, line) in
-            within(&self.served, self.whole, |(at, _)| *at).iter().filter(|(_, line)| line.service == party)
-        {
+        for line in self.served(self.whole, party) {
             row.requests += 1;
             row.succeeded += u64::from(line.success);
             row.refused += u64::from(line.overflowed);
@@ -229,10 +220,17 @@ impl Measures {
     }
 }
 
-/// These, each with its moment, in order of that.
-fn by<T>(lines: Vec<T>, at: impl Fn(&T) -> Instant) -> Vec<(Instant, T)> {
-    let mut lines: Vec<(Instant, T)> = lines.into_iter().map(|line| (at(&line), line)).collect();
-    lines.sort_by_key(|(at, _)| *at);
+/// The moment by which what was done for a request of the loads belongs to a window; what was done for none has its own.
+fn moment(asked: &[Asked], request: Number, own: Instant) -> Instant {
+    let number = request.get().and_then(|number| usize::try_from(number).ok()?.checked_sub(1));
+    number.and_then(|number| asked.get(number)).map_or(own, |asked| asked.arrived)
+}
+
+/// These in order of their moments. Where requests make no calls of their own, they are already.
+fn by<T>(mut lines: Vec<T>, at: impl Fn(&T) -> Instant) -> Vec<T> {
+    if !lines.is_sorted_by_key(&at) {
+        lines.sort_by_cached_key(at);
+    }
     lines
 }
 
@@ -279,36 +277,6 @@ fn ranks_of<const N: usize>(values: &mut [u64], ranks: [usize; N]) -> [Duration;
         }
         Duration::from_nanos(values[rank])
     })
-}
-
-fn steps(changes: &[Change]) -> BTreeMap<Gauge, Vec<(Instant, i64)>> {
-    // Few gauges step often: one that stepped lately is found sooner than in the map.
-    let mut known: Vec<(Gauge, Vec<(Instant, i64)>)> = Vec::new();
-    let mut numbers: BTreeMap<Gauge, usize> = BTreeMap::new();
-    let mut lately = [usize::MAX; 4];
-    for (nth, change) in changes.iter().enumerate() {
-        let same = |number: &usize| known.get(*number).is_some_and(|(gauge, _)| *gauge == change.gauge);
-        let number = match lately.iter().copied().find(|number| same(number)) {
-            Some(number) => number,
-            None => {
-                let number = *numbers.entry(change.gauge).or_insert(known.len());
-                if number == known.len() {
-                    known.push((change.gauge, Vec::new()));
-                }
-                lately[nth % lately.len()] = number;
-                number
-            }
-        };
-        let steps = &mut known[number].1;
-        let before = steps.last().map_or(0, |(_, value)| *value);
-        let value = if change.up { before + 1 } else { before - 1 };
-        match steps.last_mut() {
-            // Of several changes at one instant the last counts, for values at that instant; a peak within it is no peak.
-            Some((at, last)) if *at == change.at => *last = value,
-            Some(_) | None => steps.push((change.at, value)),
-        }
-    }
-    known.into_iter().collect()
 }
 
 #[cfg(test)]
@@ -394,9 +362,10 @@ mod tests {
 
     #[test]
     fn gauges_step_and_peak() {
-        let change = |ms, up| Change { at: at(ms), gauge: Gauge::Asked, up };
-        let changes = vec![change(1, true), change(2, true), change(5, false), change(5, true), change(9, false)];
-        let book = Book { changes, ..Book::default() };
+        let mut book = Book::default();
+        for (ms, up) in [(1, true), (2, true), (5, false), (5, true), (9, false)] {
+            book.gauges.step(at(ms), Gauge::Asked, up);
+        }
         let all = Measures::new(book, Span { from: at(0), to: at(10) }, None, Vec::new());
         assert_eq!([0, 1, 4, 5, 9].map(|ms| all.gauge_at(Gauge::Asked, at(ms))), [0, 1, 2, 2, 1]);
         assert_eq!(all.gauge_max(Gauge::Asked, Span { from: at(3), to: at(9) }), 2);

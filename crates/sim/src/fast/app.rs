@@ -193,12 +193,12 @@ impl World {
             self.answer(key, status, Why::Fault, 0);
             return;
         }
-        let scenario = std::sync::Arc::clone(&self.shared.scenario);
         let version = app.version;
-        let script = &scenario.services[usize::from(party.0)].versions[version].routes[route];
+        let script = &self.shared.scenario.services[usize::from(party.0)].versions[version].routes[route];
         let error_ppm = script.work.error_ppm;
         if error_ppm > 0 && app.errors.below(1_000_000) < u64::from(error_ppm) {
-            self.answer(key, script.work.error_status, Why::OwnErrors, 0);
+            let status = script.work.error_status;
+            self.answer(key, status, Why::OwnErrors, 0);
             return;
         }
         if script.steps.is_empty() {

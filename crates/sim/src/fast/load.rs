@@ -127,8 +127,6 @@ impl World {
         });
         let request = u32::try_from(self.book.asked.len()).expect("a run has fewer than 2^32 requests");
         let question = self.plan.mixes[load] + u32::try_from(kind).expect("a mix is short");
-        let key = rank_key(request);
-        self.rank_keys.push(key);
         self.pen.note(self.now, host, "asked", u64::from(question), u64::from(request));
         if self.keeps {
             let asked = &self.plan.questions[question as usize];
@@ -217,7 +215,7 @@ impl World {
 }
 
 /// The key of the rank of the request with this number, whose `x-request-id` is the number in decimal digits.
-fn rank_key(request: u32) -> u32 {
+pub(super) fn rank_key(request: u32) -> u32 {
     let mut digits = [0_u8; 10];
     let (mut left, mut first) = (request, digits.len());
     loop {

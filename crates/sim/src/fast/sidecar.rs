@@ -12,8 +12,9 @@ use squall_proxy::{HowEnded, Record, RequestNumber, Side};
 
 use super::World;
 use super::clock::Event;
+use super::load::rank_key;
 use super::slab::Key;
-use super::state::{Asker, Hold, NEVER, Next, Reply, Routed, Target, Tries, judged};
+use super::state::{Asker, Hold, NEVER, Next, Node, Reply, Routed, Target, Tries, judged};
 use crate::ledger::{Call, Gauge, Maybe};
 
 /// A request that enters a sidecar.
@@ -66,10 +67,9 @@ impl World {
             }
         };
         let routed = node.ways[question as usize].as_ref().expect("it was just found");
-        let (route, is_hit) = (Arc::clone(&routed.route), routed.is_hit);
         // Its key may be drawn for it, and is not passed on then.
         let brought = passed;
-        let passed = self.plan.pass_on(question, passed, &route.request_headers);
+        let passed = self.plan.pass_on(question, passed, &routed.route.request_headers);
         // The dice that continue a trace.
         for _ in 0..if traced { 1 } else { 3 } {
             node.dice.bits();
@@ -79,20 +79,23 @@ impl World {
         let facts = RequestFacts {
             idempotent: asked.idempotent,
             deadline: left.map(|left| now + left),
-            rank: self.rank(request, passed),
+            rank: self.rank(host, cell, request, passed),
             hash: self.hash(host, cell, question, brought),
             ..RequestFacts::default()
         };
-        let hedging = self.nodes[host as usize].cells[cell as usize].backend.policy().hedging;
+        let Node { ways, cells, .. } = &mut self.nodes[host as usize];
+        let Routed { route, is_hit, .. } = ways[question as usize].as_ref().expect("it was just found");
+        let backend = &mut cells[cell as usize].backend;
+        let hedging = backend.policy().hedging;
         let kept = route.retry.as_ref().map(|retry| retry.buffer_bytes).or(hedging.map(|hedging| hedging.buffer_bytes));
         let keeps_body = asked.bytes == 0 || kept.is_some_and(|kept| asked.bytes <= u64::from(kept));
-        let backend = &mut self.nodes[host as usize].cells[cell as usize].backend;
         let mut exchange = Exchange::begin(now, backend, facts, route.timeouts, route.retry.as_ref());
-        if let Some(fault) = route.fault.as_ref().filter(|_| is_hit) {
+        if let Some(fault) = route.fault.as_ref().filter(|_| *is_hit) {
             exchange.inject(fault);
         }
         if self.keeps {
-            self.keep_routed(host, cell, request, number, &route.name, exchange.deadline());
+            let name = Arc::clone(&route.name);
+            self.keep_routed(host, cell, request, number, &name, exchange.deadline());
         }
         let key = self.holds.insert(Hold {
             exchange,
@@ -139,7 +142,7 @@ impl World {
         let facts = RequestFacts {
             idempotent: asked.idempotent,
             deadline: left.map(|left| now + left),
-            rank: self.rank(request, passed),
+            rank: self.rank(host, cell, request, passed),
             caller: peer.map(|peer| self.identities[peer as usize].as_str()),
             ..RequestFacts::default()
         };
@@ -171,9 +174,11 @@ impl World {
         key
     }
 
-    /// How much a request matters: by its class, then by the load's request it is made for.
-    fn rank(&self, request: u32, passed: u32) -> Rank {
-        let key = self.rank_keys.get(request as usize).copied().unwrap_or_default();
+    /// How much a request matters: by its class, then by the load's request it is made for. Where no queue asks for it, the latter
+    /// is not worked out.
+    fn rank(&self, host: u32, cell: u32, request: u32, passed: u32) -> Rank {
+        let asks = self.nodes[host as usize].cells[cell as usize].backend.policy().limits.queue.priorities;
+        let key = if asks && request > 0 { rank_key(request) } else { 0 };
         Rank { class: self.plan.brought(passed).class, key }
     }
 
@@ -262,15 +267,8 @@ impl World {
             let now = Instant::from_nanos(self.now + self.nodes[host as usize].ahead);
             let backend = &mut self.nodes[host as usize].cells[cell as usize].backend;
             let step = hold.exchange.step(now, backend);
-            let (mut note, mut injected) = (hold.exchange.poll_note(), hold.exchange.poll_injected());
-            let (number, request) = (hold.number, hold.request);
-            while let Some(told) = note {
-                self.tell_retry(key, told);
-                note = self.holds.get_mut(key).and_then(|hold| hold.exchange.poll_note());
-            }
-            while let Some(told) = injected {
-                self.tell_injected(key, told);
-                injected = self.holds.get_mut(key).and_then(|hold| hold.exchange.poll_injected());
+            if hold.exchange.has_news() {
+                self.tell_news(key);
             }
             match step {
                 Step::Try(attempt) => self.begin_try(key, now, &attempt),
@@ -286,6 +284,7 @@ impl World {
                 }
                 Step::Reply(reply) => {
                     let Some(hold) = self.holds.get(key) else { return };
+                    let (number, request) = (hold.number, hold.request);
                     let (grpc, line, side) =
                         (self.plan.questions[hold.question as usize].grpc, hold.line, hold.is_inbound);
                     let line_told = (!side).then_some(line);
@@ -298,6 +297,17 @@ impl World {
                     return;
                 }
             }
+        }
+    }
+
+    /// Tells what the policy did to a request since it was last asked: retries and hedges, then faults.
+    #[cold]
+    fn tell_news(&mut self, key: Key) {
+        while let Some(note) = self.holds.get_mut(key).and_then(|hold| hold.exchange.poll_note()) {
+            self.tell_retry(key, note);
+        }
+        while let Some(injected) = self.holds.get_mut(key).and_then(|hold| hold.exchange.poll_injected()) {
+            self.tell_injected(key, injected);
         }
     }
 

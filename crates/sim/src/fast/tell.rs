@@ -23,6 +23,7 @@ pub(super) struct Pen(pub(super) Recording);
 
 impl Pen {
     /// An event of a host; `kind` as in the history.
+    #[inline]
     pub(super) fn note(&mut self, now: u64, host: u32, kind: &'static str, a: u64, b: u64) {
         self.0.note_short(Instant::from_nanos(now), host, kind, a, b);
     }

@@ -5,28 +5,24 @@ use std::time::Duration;
 
 use squall_policy::Instant;
 
-use super::{Measures, Span, within};
+use super::{Measures, Span, moment, within};
 use crate::ledger::{BreakerTurn, Gauge, Party, Served};
 
 impl Measures {
     /// The requests inside the applications of `service` that belong to `span`.
     pub(crate) fn served(&self, span: Span, service: Party) -> impl Iterator<Item = &Served> {
-        let lines = within(&self.served, span, |(at, _)| *at).iter();
-        lines.map(|(_, line)| line).filter(move |line| line.service == service)
+        let lines = within(&self.served, span, |line| moment(&self.asked, line.request, line.arrived)).iter();
+        lines.filter(move |line| line.service == service)
     }
 
     /// All requests inside the applications of `service`, in order of the moments by which they belong to windows.
     pub(crate) fn served_ever(&self, service: Party) -> impl Iterator<Item = &Served> {
-        self.served.iter().map(|(_, line)| line).filter(move |line| line.service == service)
+        self.served.iter().filter(move |line| line.service == service)
     }
 
     /// The pairs between whom something went, as it was meant.
     pub(crate) fn links(&self) -> Vec<(Party, Party)> {
-        let between = |gauge: &Gauge| match gauge {
-            Gauge::Between(from, to) => Some((*from, *to)),
-            Gauge::Asked | Gauge::Inside(_) | Gauge::Queued(_) => None,
-        };
-        self.gauges.keys().filter_map(between).collect()
+        self.gauges.pairs().collect()
     }
 
     /// How long each of them waited for its slot. Those without one (lost, or still waiting) have no wait.
@@ -48,7 +44,7 @@ impl Measures {
 
     /// The integral of a gauge over the time of `span`, in nanoseconds.
     pub(crate) fn gauge_area(&self, gauge: Gauge, span: Span) -> i128 {
-        let Some(steps) = self.gauges.get(&gauge) else { return 0 };
+        let steps = self.gauges.steps(gauge);
         let first = steps.partition_point(|(since, _)| *since <= span.from);
         let mut value = if first == 0 { 0 } else { steps[first - 1].1 };
         let (mut since, mut area) = (span.from, 0_i128);
@@ -90,7 +86,7 @@ impl Measures {
         match to {
             None => self.asked.iter().for_each(|line| count(line.arrived, line.ended.get().filter(|_| line.success))),
             Some(to) => {
-                let lines = self.calls.iter().map(|(_, line)| line).filter(|line| line.to == Some(to));
+                let lines = self.calls.iter().filter(|line| line.to == Some(to));
                 lines.for_each(|line| count(line.arrived, line.ended.get().filter(|_| line.success)));
             }
         }
@@ -143,7 +139,7 @@ impl Measures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Asked, Book, BreakerLine, Call, Change, LimitLine};
+    use crate::ledger::{Asked, Book, BreakerLine, Call, LimitLine};
 
     fn at(ms: u64) -> Instant {
         Instant::from_nanos(ms * 1_000_000)
@@ -159,9 +155,11 @@ mod tests {
 
     #[test]
     fn a_gauge_is_averaged_over_the_time_it_had_each_value() {
-        let change = |ms, up| Change { at: at(ms), gauge: Gauge::Inside(Party(0)), up };
-        let changes = vec![change(10, true), change(20, true), change(40, false), change(70, false)];
-        let all = measures(Book { changes, ..Book::default() }, None);
+        let mut book = Book::default();
+        for (ms, up) in [(10, true), (20, true), (40, false), (70, false)] {
+            book.gauges.step(at(ms), Gauge::Inside(Party(0)), up);
+        }
+        let all = measures(book, None);
         let mean = |from, to| all.gauge_mean(Gauge::Inside(Party(0)), span(from, to));
         assert!((mean(0, 100) - 0.8).abs() < 1e-12, "10 ms of one, 20 of two, 30 of one");
         assert!((mean(20, 40) - 2.0).abs() < 1e-12 && mean(70, 100) == 0.0);
