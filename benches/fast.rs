@@ -1,5 +1,8 @@
 //! What a request costs the fast model, next to the full world: `cargo bench --bench fast -- [--only fast|full] [FILE.csv]`.
 //!
+//! `-- --once NUMBER SECONDS` runs the fast model once on the case with this number, from 0, for as long, and measures nothing: for
+//! profilers. The instructions of a request are the difference of two such runs under `valgrind --tool=callgrind`.
+//!
 //! CPU time of one thread. Each row is the difference of two runs of which one is longer, so that starting the world is not
 //! part of it; measures and checks are. The requests of the load are counted; in Online Boutique each makes some thirteen
 //! calls, every one of which goes through two sidecars like the requests of the other rows.
@@ -28,9 +31,18 @@ const CASES: [Case; 4] = [
 ];
 
 fn main() {
+    let after = |name: &str| std::env::args().skip_while(|argument| argument != name).skip(1).collect::<Vec<_>>();
+    if let [number, seconds, ..] = &after("--once")[..] {
+        let whole = |text: &String| text.parse::<u64>().unwrap_or_else(|error| panic!("{text}: {error}"));
+        let scenario = (CASES[whole(number) as usize].scenario)(whole(seconds));
+        let options = RunOptions { model: Model::Fast, ..RunOptions::default() };
+        let outcome = run(&scenario, 1, options).unwrap_or_else(|error| panic!("{error}"));
+        println!("{} requests, digest {:?}", outcome.summary.requests, outcome.digest);
+        return;
+    }
     let mut csv = String::from("case,model,requests,calls,cpu_us_per_request,cpu_us_per_call,requests_per_cpu_s\n");
     print!("{csv}");
-    let only = std::env::args().skip_while(|argument| argument != "--only").nth(1);
+    let only = after("--only").first().cloned();
     for case in &CASES {
         for (model, seconds) in [(Model::Fast, case.fast_s), (Model::Full, case.full_s)] {
             if only.as_ref().is_some_and(|only| only != model.name()) {

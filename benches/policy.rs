@@ -1,11 +1,15 @@
-//! What one request costs the policy core: `cargo bench --bench policy`.
+//! What one request costs the policy core: `cargo bench --bench policy`. In CPU time, not by the clock on the wall.
+//!
+//! `-- --count ROW REQUESTS` makes so many requests with everything on and measures nothing, for `valgrind --tool=callgrind`: the
+//! difference of two such runs tells the instructions of a request. The rows are those of `everything`, from 0.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
+use criterion::{BatchSize, BenchmarkId, Criterion};
 use squall_policy::{
     Adaptive, Answer, Backend, BackendName, BackendPolicy, Backoff, Balancing, BreakerConfig, Candidates, Class,
     ClientThrottle, Codel, Ended, Endpoint, Exchange, Gradient, HashKey, HashTable, Hashing, HedgeAfter, Hedging, Here,
@@ -14,6 +18,41 @@ use squall_policy::{
     RouteMatch, RouteTable, RouteTimeouts, SlowCalls, SlowStart, Step, SuccessRate, Ticket, Vegas, VirtualHost,
     WhenDown, Zones,
 };
+
+/// CPU time of this thread: on a shared machine the clock on the wall tells how busy the others are. The kernel brings it up to
+/// date at each tick, so samples want to be much longer than one.
+struct Cpu;
+
+impl Measurement for Cpu {
+    type Intermediate = Duration;
+    type Value = Duration;
+
+    fn start(&self) -> Duration {
+        let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells a thread's CPU time");
+        let nanos = stat.split(' ').next().and_then(|field| field.parse().ok());
+        Duration::from_nanos(nanos.expect("its first field is nanoseconds"))
+    }
+
+    fn end(&self, start: Duration) -> Duration {
+        self.start().saturating_sub(start)
+    }
+
+    fn add(&self, a: &Duration, b: &Duration) -> Duration {
+        *a + *b
+    }
+
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn to_f64(&self, value: &Duration) -> f64 {
+        value.as_nanos() as f64
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        WallTime.formatter()
+    }
+}
 
 fn endpoints(count: u16) -> Vec<Endpoint> {
     (0..count)
@@ -76,12 +115,14 @@ fn request(backend: &mut Backend, now: &mut Instant, retry: &RetryPolicy, status
             Step::Forward(_) => exchange.on_body_end(*now, backend, Ended::Complete { grpc: None }),
             Step::Wait { until, .. } => *now = until.expect("only back-offs wait here"),
             Step::Cancel(_) | Step::Reply(_) => {}
-            Step::Done => return,
+            Step::Done => break,
         }
     }
+    // As a shell does: events that wait to be told keep zones and panic from being remembered.
+    while black_box(backend.poll_event()).is_some() {}
 }
 
-fn exchange(c: &mut Criterion) {
+fn exchange(c: &mut Criterion<Cpu>) {
     let mut group = c.benchmark_group("exchange");
     let retry = retry();
     for count in [3, 100, 1000] {
@@ -103,7 +144,7 @@ fn exchange(c: &mut Criterion) {
 }
 
 /// What the other ways to pick cost a request: by key, by weight, by zone, while endpoints are new.
-fn balancing(c: &mut Criterion) {
+fn balancing(c: &mut Criterion<Cpu>) {
     let mut group = c.benchmark_group("balancing");
     let retry = retry();
     let hash = |table, bound_percent| {
@@ -147,7 +188,7 @@ fn balancing(c: &mut Criterion) {
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// What budgets, throttle and hedging cost a request that needs none of them, and what a hedge costs.
-fn client(c: &mut Criterion) {
+fn client(c: &mut Criterion<Cpu>) {
     let mut group = c.benchmark_group("client");
     let limits = RetryLimits {
         share: Some(RetryShare::default()),
@@ -199,7 +240,7 @@ fn client(c: &mut Criterion) {
 }
 
 /// What limits cost a request that they let in.
-fn overload(c: &mut Criterion) {
+fn overload(c: &mut Criterion<Cpu>) {
     let mut group = c.benchmark_group("overload");
     let rate = Rate { requests: u32::MAX, per: Duration::from_secs(1), burst: u32::MAX };
     let rates = RateLimit { total: Some(rate), per_caller: Some(rate), overrides: Vec::new() };
@@ -219,10 +260,7 @@ fn overload(c: &mut Criterion) {
         backend.set_policy(Instant::ZERO, policy);
         let (mut now, retry) = (Instant::from_nanos(1), retry());
         group.bench_function(name, |b| {
-            b.iter(|| {
-                request(&mut backend, &mut now, &retry, &[200]);
-                while black_box(backend.poll_event()).is_some() {}
-            });
+            b.iter(|| request(&mut backend, &mut now, &retry, &[200]));
         });
     }
     // A full queue: each newcomer takes the place of the worst, or is refused.
@@ -251,7 +289,7 @@ fn overload(c: &mut Criterion) {
 }
 
 /// One request with one kind of protection each, and with all: what a setting costs where all is well.
-fn protection(c: &mut Criterion) {
+fn protection(c: &mut Criterion<Cpu>) {
     let mut group = c.benchmark_group("protection");
     let rate = BreakerConfig { success_rate: Some(SuccessRate::default()), ..BreakerConfig::default() };
     let slow = SlowCalls::slower_than(Duration::from_secs(1));
@@ -288,7 +326,7 @@ fn protection(c: &mut Criterion) {
     group.finish();
 }
 
-fn endpoints_change(c: &mut Criterion) {
+fn endpoints_change(c: &mut Criterion<Cpu>) {
     let list = endpoints(1000);
     c.bench_function("set 1000 endpoints", |b| {
         b.iter_batched_ref(
@@ -299,7 +337,7 @@ fn endpoints_change(c: &mut Criterion) {
     });
 }
 
-fn routes(c: &mut Criterion) {
+fn routes(c: &mut Criterion<Cpu>) {
     let route = |name: &str, prefix: &str| Route {
         name: name.into(),
         matches: RouteMatch {
@@ -333,5 +371,89 @@ fn routes(c: &mut Criterion) {
     c.bench_function("route of 1000 services", |b| b.iter(|| table.find(black_box(&request)).is_some()));
 }
 
-criterion_group!(benches, exchange, client, balancing, overload, endpoints_change, routes, protection);
-criterion_main!(benches);
+/// Everything that can be on at once, on ten endpoints in two zones.
+fn all_on(balancing: Balancing, adaptive: Adaptive) -> Backend {
+    let breaker = BreakerConfig {
+        success_rate: Some(SuccessRate::default()),
+        slow_calls: Some(SlowCalls::slower_than(Duration::from_secs(1))),
+        ..BreakerConfig::default()
+    };
+    let rate = Rate { requests: u32::MAX, per: Duration::from_secs(1), burst: u32::MAX };
+    let queue = Queue { priorities: true, codel: Some(Codel::default()), deadline_aware: true, ..Queue::default() };
+    let policy = BackendPolicy {
+        balancing,
+        candidates: Candidates { zones: Some(Zones::default()), panic_percent: 50, ..Candidates::default() },
+        breaker: Some(BreakerConfig { floor: 1, ..breaker }),
+        service_breaker: Some(breaker),
+        outliers: Some(OutlierConfig { split_local_origin: true, ..OutlierConfig::default() }),
+        limits: Limits { adaptive: Some(adaptive), queue, ..Limits::default() },
+        rate: Some(RateLimit { total: Some(rate), per_caller: None, overrides: Vec::new() }),
+        retry_limits: RetryLimits {
+            share: Some(RetryShare::default()),
+            bucket: Some(RetryBucket::default()),
+            throttling: Some(RetryThrottling::default()),
+            breaker: Some(RetryBreaker { window: Some(Duration::from_secs(10)), ..RetryBreaker::default() }),
+        },
+        throttle: Some(ClientThrottle::default()),
+        hedging: Some(Hedging::default()),
+        ..BackendPolicy::default()
+    };
+    let here = Here { zone: "a".into(), proxy: "shop/web-0".into() };
+    let mut backend = Backend::new(BackendName::new("shop", "cart", 80), policy, Rng::from_seed(1)).at(here);
+    let zoned = endpoints(10).into_iter().enumerate();
+    let zoned = zoned.map(|(n, endpoint)| Endpoint { zone: ["a", "b"][n % 2].into(), ..endpoint });
+    backend.set_endpoints(Instant::ZERO, &zoned.collect::<Vec<_>>());
+    backend
+}
+
+fn rows() -> [(&'static str, Backend); 5] {
+    let hash = |table, bound_percent| {
+        let keys = vec![HashKey::Path];
+        Balancing::Hash(Hashing { table, keys, bound_percent, when_down: WhenDown::Next })
+    };
+    let gradient = || Adaptive::Gradient(Gradient::default());
+    [
+        ("peak-ewma, gradient", all_on(Balancing::default(), gradient())),
+        ("peak-ewma, vegas", all_on(Balancing::default(), Adaptive::Vegas(Vegas::default()))),
+        ("least-request, gradient", all_on(Balancing::LeastRequest { choices: 2 }, gradient())),
+        ("ring with bounded loads, gradient", all_on(hash(HashTable::RING, Some(125)), gradient())),
+        ("maglev with bounded loads, gradient", all_on(hash(HashTable::MAGLEV, Some(125)), gradient())),
+    ]
+}
+
+/// A request as a shell makes it: with what the shell asks for after each.
+fn whole_request(backend: &mut Backend, now: &mut Instant, retry: &RetryPolicy) {
+    request(backend, now, retry, &[200]);
+    while backend.poll_granted().is_some() {}
+    if backend.poll_deadline().is_some_and(|(at, _)| at <= *now) {
+        backend.on_deadline(*now);
+    }
+}
+
+/// A request that goes well where every policy is on: three breakers' worth of samples, outliers, budgets, throttle, rate, an
+/// adaptive limit, a hedge armed and not sent.
+fn everything(c: &mut Criterion<Cpu>) {
+    let mut group = c.benchmark_group("everything");
+    for (name, mut backend) in rows() {
+        let (retry, mut now) = (retry(), Instant::from_nanos(1));
+        group.bench_function(name, |b| b.iter(|| whole_request(&mut backend, &mut now, &retry)));
+    }
+    group.finish();
+}
+
+fn main() {
+    let after: Vec<String> = std::env::args().skip_while(|argument| argument != "--count").skip(1).collect();
+    if let [row, requests, ..] = &after[..] {
+        let whole = |text: &String| text.parse::<usize>().unwrap_or_else(|error| panic!("{text}: {error}"));
+        let (name, mut backend) = rows().into_iter().nth(whole(row)).expect("there are five rows");
+        let (retry, mut now) = (retry(), Instant::from_nanos(1));
+        (0..whole(requests)).for_each(|_| whole_request(&mut backend, &mut now, &retry));
+        println!("{name}: {requests} requests");
+        return;
+    }
+    let mut c = Criterion::default().with_measurement(Cpu).sample_size(10).configure_from_args();
+    for bench in [exchange, client, balancing, overload, endpoints_change, routes, protection, everything] {
+        bench(&mut c);
+    }
+    c.final_summary();
+}
