@@ -1,10 +1,11 @@
 //! Whether the resources fit together: references, duplicates, conflicts. Every mistake shows both ends.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use squall_policy::{Probe, Protocol, RouteMatch};
 
-use crate::resources::{HttpRoute, Id, Resources, Rule, ServiceRef, Slice};
+use crate::resources::{HttpRoute, Id, Resources, Rule, Service, ServiceRef, Slice};
 use crate::{Mistake, Mistakes, Place, stream, units};
 
 /// Checks what was read, and settles which policy holds for which Service.
@@ -34,6 +35,7 @@ pub(crate) fn resources(mut resources: Resources) -> Result<Resources, Vec<Mista
     }
     faults_are_used(&resources, &mistakes);
     one_account_each(&resources, &mistakes);
+    own_cluster_ips(&resources, &mistakes);
     resources.policy_of = policies(&resources, &mistakes);
     for route in &resources.routes {
         for rule in &route.rules {
@@ -57,6 +59,20 @@ fn one_account_each(resources: &Resources, mistakes: &Mistakes) {
                 let (one, other) = (&first.service_account, &slice.service_account);
                 let message = format!("pod `{pod}` cannot run as `{other}` and as `{one}`");
                 mistakes.push(Mistake::new(&slice.place, message).label(&first.place, format!("`{one}` here")));
+            }
+        }
+    }
+}
+
+/// An address leads to one Service.
+fn own_cluster_ips(resources: &Resources, mistakes: &Mistakes) {
+    let mut seen: BTreeMap<IpAddr, &Service> = BTreeMap::new();
+    for service in resources.services.values() {
+        for address in &service.addresses {
+            if let Some(first) = seen.insert(*address, service) {
+                let message = format!("`{address}` is the cluster IP of two Services");
+                let first = (&first.place, format!("`{}` has it", first.id.1));
+                mistakes.push(Mistake::new(&service.place, message).label(first.0, first.1));
             }
         }
     }

@@ -111,7 +111,10 @@ fn host_names(service: &Service, from: &str) -> Vec<String> {
 }
 
 fn domains(service: &Service, port: u16, from: &str) -> Vec<String> {
-    let names = host_names(service, from);
+    let mut names = host_names(service, from);
+    // As an authority writes them (RFC 3986 §3.2.2).
+    let addresses = service.addresses.iter();
+    names.extend(addresses.map(|ip| if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() }));
     // A host without a port means 80; a Service with only one port can mean no other.
     let bare = if service.port(80).is_some() { port == 80 } else { service.ports.len() == 1 };
     let with_port: Vec<String> = names.iter().map(|name| format!("{name}:{port}")).collect();

@@ -40,9 +40,13 @@ impl Pod {
     }
 }
 
-/// The identity of a service account: `spiffe://cluster.local/ns/NS/sa/SA`.
+/// The identity of a service account: `spiffe://cluster.local/ns/NS/sa/SA`. An account that is a whole SPIFFE id, of another trust
+/// domain, is that id.
 #[must_use]
 pub fn spiffe_id(namespace: &str, service_account: &str) -> String {
+    if service_account.starts_with("spiffe://") {
+        return service_account.to_owned();
+    }
     format!("spiffe://cluster.local/ns/{namespace}/sa/{service_account}")
 }
 

@@ -94,6 +94,20 @@ fn domains<'m>(mesh: &'m Mesh, host: &str) -> Vec<&'m str> {
     host.domains.iter().map(String::as_str).collect()
 }
 
+#[test]
+fn a_service_is_reached_by_its_cluster_ip_too() {
+    let service = |ip: &str| {
+        format!("apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {{clusterIP: '{ip}', ports: [{{port: 8080}}]}}\n")
+    };
+    let of = |ip: &str| {
+        let mesh = mesh(&service(ip), Vec::new(), "other/x");
+        mesh.hosts[0].domains.iter().filter(|domain| !domain.starts_with("web")).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(of("10.0.0.1"), ["10.0.0.1", "10.0.0.1:8080"]);
+    assert_eq!(of("fd00::1"), ["[fd00::1]", "[fd00::1]:8080"]);
+    assert_eq!(of("None"), [""; 0]);
+}
+
 /// A route of `catalog` with these rules.
 fn routed(rules: &str) -> Vec<Route> {
     let service =

@@ -413,6 +413,23 @@ in.yaml:7:65: Service `cart` has no port 8080
 }
 
 #[test]
+fn a_cluster_ip_leads_to_one_service() {
+    let service = |name: &str, ip: &str| {
+        format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{clusterIP: {ip}, ports: [{{port: 80}}]}}\n")
+    };
+    let found = |a: &str, b: &str| match Resources::read(&[("a.yaml", &service("a", a)), ("b.yaml", &service("b", b))]) {
+        Ok(_) => Vec::new(),
+        Err(mistakes) => mistakes.iter().map(ToString::to_string).collect(),
+    };
+    assert_eq!(found("10.0.0.1", "10.0.0.2"), [""; 0]);
+    assert_eq!(found("None", "None"), [""; 0]);
+    let [twice] = found("10.0.0.1", "10.0.0.1").try_into().expect("one mistake");
+    assert!(twice.contains("`10.0.0.1` is the cluster IP of two Services"), "{twice}");
+    let [odd] = found("10.0.0.1", "web").try_into().expect("one mistake");
+    assert!(odd.contains("`web` is not an IP address, and not `None`"), "{odd}");
+}
+
+#[test]
 fn a_service_that_cannot_be_is_refused() {
     check(
         "\
@@ -490,6 +507,9 @@ fn an_annotation_of_ours_that_is_misspelt_is_not_taken_for_nothing() {
     assert!(misspelt.contains("did you mean `squall.dev/service-account`?"), "{misspelt}");
     let [odd] = of_slices(&["squall.dev/service-account: shop/cart"]).try_into().expect("one mistake");
     assert!(odd.contains("`shop/cart` is not the name of a service account"), "{odd}");
+    assert_eq!(of_slices(&["squall.dev/service-account: 'spiffe://other.mesh/ns/shop/sa/cart'"]), [""; 0]);
+    let [bare] = of_slices(&["squall.dev/service-account: 'spiffe://other.mesh'"]).try_into().expect("one mistake");
+    assert!(bare.contains("nor a SPIFFE id"), "{bare}");
 }
 
 #[test]

@@ -32,6 +32,11 @@ pub trait Tasks: Send + Sync + 'static {
     /// Runs `future` until it ends or is aborted. A panic in it is caught, reported as an error of the host, and ends only this
     /// task. `name` is for reports: `proxy accept`.
     fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>) -> Task;
+
+    /// As [`Tasks::spawn`], for a task that nobody will abort.
+    fn detach(&self, name: &'static str, future: BoxFuture<'static, ()>) {
+        drop(self.spawn(name, future));
+    }
 }
 
 /// A running task. Dropping it lets the task run on; [`Task::abort`] ends it.

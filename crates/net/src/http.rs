@@ -17,7 +17,7 @@ use hyper::server::conn as server;
 use hyper::service::service_fn;
 use tokio::io::AsyncReadExt;
 
-use crate::hyper_rt::{HeadTimer, HostExecutor, HostTimer, HyperIo};
+use crate::hyper_rt::{Activity, HeadTimer, HostExecutor, HostTimer, HyperIo};
 use crate::{BoxFuture, Conn, Host, after};
 
 pub use crate::interim::Interim;
@@ -40,6 +40,10 @@ const RESET_STREAM_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A request body as it streams in from the wire.
 pub use hyper::body::Incoming;
+
+/// How long an HTTP/1.1 connection is at rest before its buffers are given up; up to twice that, as one timer serves many
+/// requests. Shorter costs those that come again, longer keeps memory.
+const REST: Duration = Duration::from_millis(100);
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,34 +161,54 @@ where
                         Answering { answer: service(request), answered: None, interim, _counted: counted }
                     })
                 };
-                let connection = server::http1::Builder::new()
+                let activity = io.activity();
+                let mut builder = server::http1::Builder::new();
+                builder
                     .auto_date_header(false)
                     .half_close(false)
-                    .timer(HeadTimer::new(host, io.reads()))
+                    .timer(HeadTimer::new(host, Arc::clone(&activity)))
                     .header_read_timeout(limits.head_timeout)
-                    .max_header_size(limits.head_bytes as usize)
-                    .serve_connection(io.with_interim(interim.clone()), service)
-                    .with_upgrades();
-                let mut connection = pin!(connection);
-                std::future::poll_fn(|cx| {
-                    // Before the connection and after it: a request that it has just read is told to be the last one too.
-                    for _ in 0..2 {
-                        let is_asked = unanswered.load(Ordering::Relaxed) > 0;
-                        if !asked && (end.poll_drain(cx) && is_asked || end.poll_grace(cx).is_ready()) {
-                            asked = true;
-                            connection.as_mut().graceful_shutdown();
+                    .max_header_size(limits.head_bytes as usize);
+                let (mut io, mut service) = (io.with_interim(interim.clone()), service);
+                loop {
+                    // Boxed: an idle connection has none.
+                    let mut connection = Box::new(builder.serve_connection(io, service).with_upgrades());
+                    let mut rest = Rest { host, activity: &activity, reads: activity.reads(), alarm: None };
+                    let ended = std::future::poll_fn(|cx| {
+                        // Before the connection and after it: a request that it has just read is told to be the last one too.
+                        for _ in 0..2 {
+                            let is_asked = unanswered.load(Ordering::Relaxed) > 0;
+                            if !asked && (end.poll_drain(cx) && is_asked || end.poll_grace(cx).is_ready()) {
+                                asked = true;
+                                Pin::new(&mut *connection).graceful_shutdown();
+                            }
+                            if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(cx) {
+                                return Poll::Ready(Some(ended));
+                            }
+                            interim.register(cx);
+                            if asked || !end.drained {
+                                break;
+                            }
                         }
-                        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                            return Poll::Ready(ended);
-                        }
-                        interim.register(cx);
-                        if asked || !end.drained {
-                            break;
-                        }
+                        if asked { Poll::Pending } else { rest.poll(cx).map(|()| None) }
+                    })
+                    .await;
+                    if let Some(ended) = ended {
+                        return ended;
                     }
-                    Poll::Pending
-                })
-                .await
+                    // Taken apart between two requests: hyper's buffers would be most of what an idle connection costs.
+                    let Some(parts) = connection.into_parts() else { return Ok(()) };
+                    (io, service) = (parts.io.again(parts.read_buf), parts.service);
+                    let is_over = std::future::poll_fn(|cx| {
+                        if io.poll_readable(cx).is_ready() {
+                            return Poll::Ready(false);
+                        }
+                        end.poll_grace(cx).map(|()| true)
+                    });
+                    if is_over.await {
+                        return Ok(());
+                    }
+                }
             }
             Version::Http2 => {
                 let executor = HostExecutor { host: host.clone(), name: "http stream" };
@@ -198,7 +222,8 @@ where
                     .max_concurrent_streams(limits.streams)
                     .max_header_list_size(limits.head_bytes)
                     .enable_connect_protocol()
-                    .serve_connection(io, service_fn(service));
+                    // Boxed at once: it is large, and moved several times before its task runs.
+                    .serve_connection(io, service_fn(move |request| Box::pin(service(request))));
                 let mut connection = pin!(connection);
                 std::future::poll_fn(|cx| {
                     if !asked && end.poll_drain(cx) {
@@ -208,6 +233,37 @@ where
                     connection.as_mut().poll(cx)
                 })
                 .await
+            }
+        }
+    }
+}
+
+/// When a connection has rested long enough to be taken apart.
+struct Rest<'c> {
+    host: &'c Host,
+    activity: &'c Activity,
+    /// What was read when the alarm was set.
+    reads: u64,
+    /// One for many requests: set when the connection comes to rest, not again before it has rung.
+    alarm: Option<BoxFuture<'static, ()>>,
+}
+
+impl Rest<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let is_idle = self.activity.is_idle();
+            let Some(alarm) = &mut self.alarm else {
+                if !is_idle {
+                    return Poll::Pending;
+                }
+                self.reads = self.activity.reads();
+                self.alarm = Some(after(self.host.clock().as_ref(), REST));
+                continue;
+            };
+            ready!(alarm.as_mut().poll(cx));
+            self.alarm = None;
+            if is_idle && self.reads == self.activity.reads() {
+                return Poll::Ready(());
             }
         }
     }

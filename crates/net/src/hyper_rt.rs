@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -21,14 +21,40 @@ pub(crate) struct HyperIo {
     /// Read before hyper came; hyper gets it first.
     already: Bytes,
     conn: Conn,
-    reads: Arc<AtomicU64>,
+    activity: Arc<Activity>,
     /// Written past hyper.
     interim: Option<Interim>,
 }
 
+/// What can be seen of a connection that hyper serves.
+#[derive(Debug, Default)]
+pub(crate) struct Activity {
+    /// How often hyper has read something.
+    reads: AtomicU64,
+    /// hyper waits for the next head, and for nothing else.
+    awaits_head: AtomicBool,
+    /// `reads` when it began to.
+    reads_before: AtomicU64,
+    /// Something was written that is not known to be flushed.
+    unflushed: AtomicBool,
+}
+
+impl Activity {
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    /// Whether the connection is between two requests: all was answered and sent, and nothing of the next has come.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.awaits_head.load(Ordering::Relaxed)
+            && !self.unflushed.load(Ordering::Relaxed)
+            && self.reads() == self.reads_before.load(Ordering::Relaxed)
+    }
+}
+
 impl HyperIo {
     pub(crate) fn new(already: Bytes, conn: Conn) -> Self {
-        Self { already, conn, reads: Arc::default(), interim: None }
+        Self { already, conn, activity: Arc::default(), interim: None }
     }
 
     /// Sends what `interim` is given, whenever hyper has nothing to write.
@@ -41,9 +67,24 @@ impl HyperIo {
         prefixed(self.already, self.conn)
     }
 
-    /// How often hyper has read something.
-    pub(crate) fn reads(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.reads)
+    pub(crate) fn activity(&self) -> Arc<Activity> {
+        Arc::clone(&self.activity)
+    }
+
+    /// The same, with what hyper had read when it was given up.
+    pub(crate) fn again(self, already: Bytes) -> Self {
+        // Even an empty part of a buffer keeps all of it.
+        let already = if already.is_empty() { Bytes::new() } else { already };
+        Self { already, ..self }
+    }
+
+    /// Ready when there is something to read, EOF or an error.
+    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.already.has_remaining() {
+            return Poll::Ready(());
+        }
+        // An error is the next reader's.
+        self.conn.poll_readable(cx).map(drop)
     }
 }
 
@@ -57,7 +98,7 @@ impl Read for HyperIo {
         if this.already.has_remaining() {
             let count = this.already.len().min(cursor.remaining());
             cursor.put_slice(&this.already.split_to(count));
-            this.reads.fetch_add(1, Ordering::Relaxed);
+            this.activity.reads.fetch_add(1, Ordering::Relaxed);
             return Poll::Ready(Ok(()));
         }
         #[expect(unsafe_code, reason = "hyper's cursor only lends its memory this way")]
@@ -66,7 +107,7 @@ impl Read for HyperIo {
         ready!(Pin::new(&mut this.conn).poll_read(cx, &mut buf))?;
         let filled = buf.filled().len();
         if filled > 0 {
-            this.reads.fetch_add(1, Ordering::Relaxed);
+            this.activity.reads.fetch_add(1, Ordering::Relaxed);
         }
         #[expect(unsafe_code, reason = "hyper's cursor only takes its memory back this way")]
         // SAFETY: `filled` bytes at the start of that memory have just been initialised by `poll_read`.
@@ -79,6 +120,7 @@ impl Read for HyperIo {
 
 impl Write for HyperIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.activity.unflushed.store(true, Ordering::Relaxed);
         Pin::new(&mut self.conn).poll_write(cx, buf)
     }
 
@@ -88,7 +130,9 @@ impl Write for HyperIo {
         if let Some(interim) = &this.interim {
             ready!(interim.poll_write(cx, &mut this.conn))?;
         }
-        Pin::new(&mut this.conn).poll_flush(cx)
+        ready!(Pin::new(&mut this.conn).poll_flush(cx))?;
+        this.activity.unflushed.store(false, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -104,6 +148,7 @@ impl Write for HyperIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.activity.unflushed.store(true, Ordering::Relaxed);
         Pin::new(&mut self.conn).poll_write_vectored(cx, bufs)
     }
 }
@@ -117,7 +162,7 @@ pub(crate) struct HostExecutor {
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for HostExecutor {
     fn execute(&self, future: F) {
-        self.host.spawn(self.name, future);
+        self.host.tasks().detach(self.name, Box::pin(future));
     }
 }
 
@@ -184,25 +229,22 @@ impl Sleep for HostSleep {}
 /// done, which would close idle connections.
 pub(crate) struct HeadTimer {
     time: HostTime,
-    reads: Arc<AtomicU64>,
+    activity: Arc<Activity>,
 }
 
 impl HeadTimer {
-    /// `reads` counts what was read of the connection, from [`HyperIo::reads`].
-    pub(crate) fn new(host: &Host, reads: Arc<AtomicU64>) -> Self {
-        Self { time: HostTime::new(host), reads }
+    /// For the connection of this [`HyperIo::activity`].
+    pub(crate) fn new(host: &Host, activity: Arc<Activity>) -> Self {
+        Self { time: HostTime::new(host), activity }
     }
 }
 
 impl Timer for HeadTimer {
     fn sleep(&self, span: Duration) -> Pin<Box<dyn Sleep>> {
-        Box::pin(HeadSleep {
-            clock: Arc::clone(&self.time.clock),
-            span,
-            reads: Arc::clone(&self.reads),
-            reads_before: self.reads.load(Ordering::Relaxed),
-            sleep: None,
-        })
+        let activity = &self.activity;
+        activity.reads_before.store(activity.reads(), Ordering::Relaxed);
+        activity.awaits_head.store(true, Ordering::Relaxed);
+        Box::pin(HeadSleep { clock: Arc::clone(&self.time.clock), span, activity: Arc::clone(activity), sleep: None })
     }
 
     fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn Sleep>> {
@@ -218,9 +260,15 @@ impl Timer for HeadTimer {
 struct HeadSleep {
     clock: Arc<dyn Clock>,
     span: Duration,
-    reads: Arc<AtomicU64>,
-    reads_before: u64,
+    activity: Arc<Activity>,
     sleep: Option<HostSleep>,
+}
+
+/// hyper has the head, or is gone.
+impl Drop for HeadSleep {
+    fn drop(&mut self) {
+        self.activity.awaits_head.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Future for HeadSleep {
@@ -228,7 +276,7 @@ impl Future for HeadSleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if this.reads.load(Ordering::Relaxed) == this.reads_before {
+        if this.activity.reads() == this.activity.reads_before.load(Ordering::Relaxed) {
             return Poll::Pending;
         }
         let (clock, span) = (&this.clock, this.span);

@@ -309,13 +309,19 @@ impl Wall for OsWall {
 
 struct TokioTasks;
 
+async fn watched(name: &'static str, future: BoxFuture<'static, ()>) {
+    if let Err(panic) = catch_panic(future).await {
+        tracing::error!(task = name, panic, "a task panicked");
+    }
+}
+
 impl Tasks for TokioTasks {
     fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>) -> Task {
-        let task = tokio::spawn(async move {
-            if let Err(panic) = catch_panic(future).await {
-                tracing::error!(task = name, panic, "a task panicked");
-            }
-        });
+        let task = tokio::spawn(watched(name, future));
         Task::new(move || task.abort())
+    }
+
+    fn detach(&self, name: &'static str, future: BoxFuture<'static, ()>) {
+        tokio::spawn(watched(name, future));
     }
 }

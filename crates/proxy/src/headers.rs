@@ -29,6 +29,10 @@ const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-aut
 /// Removes what concerns only the connection it came on: `Connection` and every field it names, and the fields that are
 /// hop-by-hop whether named or not. `TE: trailers` stays, for trailers do pass through (RFC 9110 §10.1.4).
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // Most heads have none: one look at each name is cheaper than a look-up for each of these.
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     let trailers = headers.contains_key(TE) && wants_trailers(headers);
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = headers
@@ -66,6 +70,22 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "te"
+            | "transfer-encoding"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-authentication-info"
+            | "upgrade"
+            | "http2-settings"
+    )
 }
 
 /// Removes from trailers what may not be there: fields of one connection, and those that frame or route a message (RFC 9110
@@ -150,12 +170,13 @@ pub(crate) fn ensure_request_id(headers: &mut HeaderMap, rng: impl FnOnce() -> [
     // RFC 9562 §5.4: version 4, variant 10.
     let high = high & !0xf000 | 0x4000;
     let low = low & (u64::MAX >> 2) | 1 << 63;
-    let mut id = [0_u8; 36];
-    let mut digits = (0..16).map(|n| hex(high, n)).chain((0..16).map(|n| hex(low, n)));
-    for (place, byte) in id.iter_mut().enumerate() {
-        *byte = if matches!(place, 8 | 13 | 18 | 23) { b'-' } else { digits.next().unwrap_or(b'0') };
-    }
-    headers.insert(REQUEST_ID, HeaderValue::from_bytes(&id).expect("hexadecimal digits and dashes"));
+    let mut id = [b'-'; 36];
+    write_hex(high >> 32, &mut id[..8]);
+    write_hex(high >> 16, &mut id[9..13]);
+    write_hex(high, &mut id[14..18]);
+    write_hex(low >> 48, &mut id[19..23]);
+    write_hex(low, &mut id[24..]);
+    headers.insert(REQUEST_ID, unique(&id));
 }
 
 /// How much the request matters, by `squall-priority` and `x-request-id`. What is no class is the default one.
@@ -165,9 +186,20 @@ pub(crate) fn rank(headers: &HeaderMap) -> Rank {
     Rank::new(class, text(&REQUEST_ID).unwrap_or_default())
 }
 
-/// The `nth` hexadecimal digit of `word`, from the highest.
-fn hex(word: u64, nth: u32) -> u8 {
-    b"0123456789abcdef"[(word >> (60 - 4 * nth) & 15) as usize]
+/// The lowest digits of `word`, as many as there is room for.
+fn write_hex(mut word: u64, room: &mut [u8]) {
+    for place in room.iter_mut().rev() {
+        *place = b"0123456789abcdef"[(word & 15) as usize];
+        word >>= 4;
+    }
+}
+
+/// A value that never comes again. HTTP/2 does not take it into its table of headers (RFC 7541 §6.2.3), where it would cost both
+/// sides work and push out what does come again.
+fn unique(text: &[u8]) -> HeaderValue {
+    let mut value = HeaderValue::from_bytes(text).expect("hexadecimal digits and dashes");
+    value.set_sensitive(true);
+    value
 }
 
 /// Continues the caller's trace with a parent id of its own, or begins one that is sampled (an unsampled one would silence
@@ -186,18 +218,14 @@ pub(crate) fn continue_trace(headers: &mut HeaderMap, rng: &mut Rng) {
     } else {
         let [high, low] = [rng.bits(), rng.bits() | 1];
         line[..3].copy_from_slice(b"00-");
-        for nth in 0..16 {
-            line[3 + nth as usize] = hex(high, nth);
-            line[19 + nth as usize] = hex(low, nth);
-        }
+        write_hex(high, &mut line[3..19]);
+        write_hex(low, &mut line[19..35]);
         line[35] = b'-';
         line[52..].copy_from_slice(b"-01");
         headers.remove(TRACESTATE);
     }
-    for nth in 0..16 {
-        line[36 + nth as usize] = hex(parent, nth);
-    }
-    headers.insert(TRACEPARENT, HeaderValue::from_bytes(&line).expect("hexadecimal digits and dashes"));
+    write_hex(parent, &mut line[36..52]);
+    headers.insert(TRACEPARENT, unique(&line));
 }
 
 fn is_traceparent(value: &[u8]) -> bool {

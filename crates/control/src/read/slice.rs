@@ -20,8 +20,8 @@ pub(super) fn read(metadata: &Metadata, fields: &Fields<'_>) -> Option<Slice> {
         return fields.required("metadata")?.refuse(format!("an EndpointSlice needs the label `{SERVICE_LABEL}`"));
     };
     let account = match metadata.annotations.get(ACCOUNT_ANNOTATION) {
-        Some((account, place)) if account.is_empty() || account.contains(|c: char| c.is_whitespace() || c == '/') => {
-            let message = format!("`{account}` is not the name of a service account");
+        Some((account, place)) if !is_account(account) => {
+            let message = format!("`{account}` is not the name of a service account, nor a SPIFFE id");
             fields.whole().mistakes().push(Mistake::new(place, message));
             return None;
         }
@@ -49,6 +49,15 @@ pub(super) fn read(metadata: &Metadata, fields: &Fields<'_>) -> Option<Slice> {
         ports: ports.unwrap_or_default(),
         endpoints: endpoints?.unwrap_or_default().into_iter().flatten().collect(),
     })
+}
+
+/// A name, or the whole id of somebody in another trust domain.
+fn is_account(text: &str) -> bool {
+    let spaced = text.contains(char::is_whitespace);
+    match text.strip_prefix("spiffe://") {
+        Some(id) => !spaced && id.split_once('/').is_some_and(|(domain, path)| !domain.is_empty() && !path.is_empty()),
+        None => !spaced && !text.is_empty() && !text.contains('/'),
+    }
 }
 
 fn slice_port(value: Value<'_>) -> Option<(String, u16)> {
