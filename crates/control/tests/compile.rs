@@ -97,7 +97,9 @@ fn domains<'m>(mesh: &'m Mesh, host: &str) -> Vec<&'m str> {
 #[test]
 fn a_service_is_reached_by_its_cluster_ip_too() {
     let service = |ip: &str| {
-        format!("apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {{clusterIP: '{ip}', ports: [{{port: 8080}}]}}\n")
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {{clusterIP: '{ip}', ports: [{{port: 8080}}]}}\n"
+        )
     };
     let of = |ip: &str| {
         let mesh = mesh(&service(ip), Vec::new(), "other/x");

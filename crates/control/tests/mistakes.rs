@@ -415,9 +415,12 @@ in.yaml:7:65: Service `cart` has no port 8080
 #[test]
 fn a_cluster_ip_leads_to_one_service() {
     let service = |name: &str, ip: &str| {
-        format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{clusterIP: {ip}, ports: [{{port: 80}}]}}\n")
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{clusterIP: {ip}, ports: [{{port: 80}}]}}\n"
+        )
     };
-    let found = |a: &str, b: &str| match Resources::read(&[("a.yaml", &service("a", a)), ("b.yaml", &service("b", b))]) {
+    let found = |a: &str, b: &str| match Resources::read(&[("a.yaml", &service("a", a)), ("b.yaml", &service("b", b))])
+    {
         Ok(_) => Vec::new(),
         Err(mistakes) => mistakes.iter().map(ToString::to_string).collect(),
     };
