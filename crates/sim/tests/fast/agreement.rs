@@ -12,6 +12,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("health-check", "they take connections of their own"),
     ("health-check-grpc", "they take connections of their own"),
     ("authorization", "nobody has an identity"),
+    ("tcp-connections", "there are no connections"),
 ];
 
 /// What takes minutes in the full world is asked by a tenth of the load there.
