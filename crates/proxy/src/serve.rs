@@ -214,7 +214,8 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
     let kept = way.retry().map(|retry| retry.buffer_bytes).or(hedging);
     let source = Source::new(body, kept.unwrap_or(0), clock);
     let held = begin(&cell, log, &way, facts, &source);
-    Drive { site: &site, way: &way, grpc, head: Some(head), repeats: kept.is_some(), source, ask }.run(held).await
+    let mut drive = Drive { site: &site, way: &way, grpc, head: Some(head), repeats: kept.is_some(), source, ask };
+    drive.run(held).await
 }
 
 fn begin(cell: &Arc<Cell>, mut log: Log, way: &Way, facts: RequestFacts<'_>, source: &Source) -> Held {
@@ -293,8 +294,8 @@ struct Current {
 type Beside = (Current, BoxFuture<'static, Result<Got, Failure>>);
 
 impl Drive<'_> {
-    /// Does what the policy says until there is an answer.
-    async fn run(mut self, mut held: Held) -> Result<Response<AnswerBody>, BodyError> {
+    /// Does what the policy says until there is an answer. By reference: a future keeps what it takes by value twice.
+    async fn run(&mut self, mut held: Held) -> Result<Response<AnswerBody>, BodyError> {
         let core = Arc::clone(&self.site.core);
         let request = held.log.request;
         let mut trying = pin!(None);
