@@ -281,7 +281,7 @@ s.yaml:17:5: `back` speaks HTTP/2, its Service says HTTP/1.1
 17 |     back:
          ^^^^
   mesh.yaml:8:18: the Service
-help: set `protocol` here, or `appProtocol` (http, http2, grpc) of the Service's port
+help: set `protocol` here, or `appProtocol` (http, http2, grpc, tcp) of the Service's port
 "#,
     );
     check(
