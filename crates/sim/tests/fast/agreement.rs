@@ -80,7 +80,7 @@ fn the_verdicts_agree_check_by_check() {
     }
 }
 
-/// A tenth of the load.
+/// A fifth of the load.
 fn thin(scenario: &mut Scenario) {
     for load in &mut scenario.load {
         match &mut load.arrivals {
