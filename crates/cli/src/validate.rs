@@ -316,4 +316,20 @@ mod tests {
                     \"M/M/1, rho 0.8: W\",fast,Kleinrock,5,5.01235,0.03,1.06,pass,,20\n";
         assert_eq!(text, want);
     }
+
+    /// The table in the reports is the one that the CSV beside it gives.
+    #[test]
+    fn the_table_in_the_reports_is_that_of_the_csv() {
+        let reports = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../reports");
+        let read = |name: &str| std::fs::read_to_string(reports.join(name)).expect("it is in the repository");
+        let text = read("known_answers.csv");
+        let mut csv = csv::Reader::from_reader(text.as_bytes());
+        assert_eq!(csv.headers().expect("it has a head"), &COLUMNS[..]);
+        let rows = csv.records().map(|record| {
+            let cells: Vec<String> = record.expect("it is CSV").iter().map(str::to_owned).collect();
+            <[String; 10]>::try_from(cells).expect("every row has every column")
+        });
+        assert_eq!(read("known_answers.md"), format!("{HEAD}{}", table(rows)));
+        assert!(!text.contains(",fail,") && !text.contains(",imprecise,"), "what is reported is as known");
+    }
 }
