@@ -24,7 +24,7 @@ use crate::world::{Board, Case, Party, Speech};
 /// Each case in each speech it is about.
 pub fn cases() -> Vec<Case> {
     const BOTH: &[Version] = &[Version::Http1, Version::Http2];
-    let told: [(Case, &[Version]); 7] = [
+    let told: [(Case, &[Version]); 8] = [
         (Case::new("one_connection_carries_many_requests", &[serves_echo, asks_many]), BOTH),
         (Case::new("bodies_stream_both_ways", &[serves_echo, streams]), BOTH),
         (Case::new("trailers_go_both_ways", &[serves_trailers, sends_trailers]), BOTH),
@@ -32,6 +32,7 @@ pub fn cases() -> Vec<Case> {
         (Case::new("a_dropped_response_ends_its_body", &[serves_an_endless_body, drops_a_response]), BOTH),
         (Case::new("a_drain_lets_requests_finish", &[serves_until_drained, asks_while_draining]), BOTH),
         (Case::new("only_an_unfinished_head_times_out", &[serves_briefly, idles_and_dawdles]), &[Version::Http1]),
+        (Case::new("a_drain_takes_one_more_from_a_connection_at_rest", &[serves_patiently, rests]), &[Version::Http1]),
     ];
     let mut cases = Vec::new();
     for (case, versions) in told {
@@ -328,7 +329,7 @@ fn asks_while_draining(party: Party) -> BoxFuture<'static, ()> {
         });
         let response = response.expect("it was under way");
         if party.speech.version == Version::Http1 {
-            assert_eq!(response.headers()["connection"], "close");
+            assert_eq!(response.headers().get_all("connection").iter().collect::<Vec<_>>(), ["close"]);
         }
         assert_eq!(response.into_body().collect().await.expect("a whole body").to_bytes(), b"finished"[..]);
         party.board.raised("drained").await;
@@ -351,18 +352,46 @@ fn serves_briefly(party: Party) -> BoxFuture<'static, ()> {
     })
 }
 
+/// The head of the answer to a request.
+async fn answered(conn: &mut Conn) -> String {
+    conn.write_all(b"GET / HTTP/1.1\r\nhost: server\r\n\r\n").await.expect("idle connections stay");
+    conn.flush().await.expect("idle connections stay");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(conn.read_u8().await.expect("an answer"));
+    }
+    String::from_utf8(head).expect("it is ASCII")
+}
+
+fn serves_patiently(party: Party) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let limits = ServeLimits { drain_grace: Duration::from_secs(10), ..ServeLimits::default() };
+        let service = |_| async { Ok(Response::new(Empty::<Bytes>::new())) };
+        serve_one(&party, None, limits, service).await.expect("nothing is wrong with the connection");
+    })
+}
+
+/// Long enough at rest for the server to have given up its buffers.
+fn rests(party: Party) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let mut conn = dial(&party).await;
+        assert!(!answered(&mut conn).await.contains("connection: close"));
+        party.pause(Duration::from_secs(1)).await;
+        party.board.raise("drain");
+        party.pause(Duration::from_millis(50)).await;
+        assert_eq!(answered(&mut conn).await.matches("connection: close").count(), 1);
+        let mut rest = Vec::new();
+        conn.read_to_end(&mut rest).await.expect("a good end");
+        assert_eq!(rest, b"");
+    })
+}
+
 fn idles_and_dawdles(party: Party) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         let mut conn = dial(&party).await;
         for _ in 0..2 {
             party.pause(3 * HEAD_TIMEOUT).await;
-            conn.write_all(b"GET / HTTP/1.1\r\nhost: server\r\n\r\n").await.expect("idle connections stay");
-            conn.flush().await.expect("idle connections stay");
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                head.push(conn.read_u8().await.expect("an answer"));
-            }
-            assert!(head.starts_with(b"HTTP/1.1 200 OK\r\n"));
+            assert!(answered(&mut conn).await.starts_with("HTTP/1.1 200 OK\r\n"));
         }
         conn.write_all(b"GET / HT").await.expect("the server reads");
         conn.flush().await.expect("the server reads");

@@ -110,16 +110,16 @@ async fn serve(args: &ControlArgs, shown: Shown) -> Exit {
         Ok(signals) => signals,
         Err(error) => return fail(&format!("cannot take signals: {error}"), Exit::Infrastructure),
     };
-    let authority = match state::authority(&args.state, &host, args.certificate_life) {
-        Ok(authority) => Arc::new(authority),
-        Err(why) => return fail(&why, Exit::BadInput),
-    };
     if args.root_life.is_some_and(|life| life < args.certificate_life * 4) {
         return fail(
             "--root-life must be at least four times --certificate-life: changing a root takes two",
             Exit::BadInput,
         );
     }
+    let authority = match state::authority(&args.state, &host, args.certificate_life) {
+        Ok(authority) => Arc::new(authority),
+        Err(why) => return fail(&why, Exit::BadInput),
+    };
     let report = Arc::new(Report::new());
     let config = ControlConfig {
         listen: args.listen,

@@ -4,11 +4,12 @@ use std::error::Error as _;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -152,13 +153,13 @@ where
         let mut asked = false;
         match version {
             Version::Http1 => {
-                let unanswered = Arc::<AtomicU32>::default();
+                let serving = Arc::<Serving>::default();
                 let service = {
-                    let (interim, unanswered) = (interim.clone(), Arc::clone(&unanswered));
+                    let (interim, serving) = (interim.clone(), Arc::clone(&serving));
                     service_fn(move |request: Request<Incoming>| {
                         interim.begin(request.version() == http::Version::HTTP_11);
-                        let (interim, counted) = (interim.clone(), Counted::new(&unanswered));
-                        Answering { answer: service(request), answered: None, interim, _counted: counted }
+                        let (interim, counted) = (interim.clone(), Counted::new(&serving));
+                        Answering { answer: service(request), answered: None, interim, counted }
                     })
                 };
                 let activity = io.activity();
@@ -175,21 +176,18 @@ where
                     let mut connection = Box::new(builder.serve_connection(io, service).with_upgrades());
                     let mut rest = Rest { host, activity: &activity, reads: activity.reads(), alarm: None };
                     let ended = std::future::poll_fn(|cx| {
-                        // Before the connection and after it: a request that it has just read is told to be the last one too.
-                        for _ in 0..2 {
-                            let is_asked = unanswered.load(Ordering::Relaxed) > 0;
-                            if !asked && (end.poll_drain(cx) && is_asked || end.poll_grace(cx).is_ready()) {
-                                asked = true;
-                                Pin::new(&mut *connection).graceful_shutdown();
-                            }
-                            if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(cx) {
-                                return Poll::Ready(Some(ended));
-                            }
-                            interim.register(cx);
-                            if asked || !end.drained {
-                                break;
-                            }
+                        if end.poll_drain(cx) {
+                            serving.ends.store(true, Ordering::Relaxed);
                         }
+                        let is_asked = serving.unanswered.load(Ordering::Relaxed) > 0;
+                        if !asked && (end.drained && is_asked || end.poll_grace(cx).is_ready()) {
+                            asked = true;
+                            Pin::new(&mut *connection).graceful_shutdown();
+                        }
+                        if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(cx) {
+                            return Poll::Ready(Some(ended));
+                        }
+                        interim.register(cx);
                         if asked { Poll::Pending } else { rest.poll(cx).map(|()| None) }
                     })
                     .await;
@@ -298,15 +296,23 @@ impl<D: Future<Output = ()>> End<'_, D> {
     }
 }
 
+/// What the requests of an HTTP/1.1 connection and the connection know of each other.
+#[derive(Default)]
+struct Serving {
+    unanswered: AtomicU32,
+    /// It drains: whichever request is answered from now on is the last one.
+    ends: AtomicBool,
+}
+
 /// A service's future, which gives its answer when the interim ones are written. Not an `async` block, for the reason above.
 struct Answering<F: Future> {
     answer: F,
     answered: Option<F::Output>,
     interim: Interim,
-    _counted: Counted,
+    counted: Counted,
 }
 
-impl<F: Future> Future for Answering<F> {
+impl<F: Future<Output = Result<Response<B>, E>>, B, E> Future for Answering<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
@@ -314,30 +320,38 @@ impl<F: Future> Future for Answering<F> {
         // SAFETY: `answer` is not moved out of `self` and has no other way to be reached; `Answering` has no `Drop`.
         let (answer, this) = unsafe {
             let this = self.get_unchecked_mut();
-            (Pin::new_unchecked(&mut this.answer), (&mut this.answered, &this.interim))
+            (Pin::new_unchecked(&mut this.answer), (&mut this.answered, &this.interim, &this.counted))
         };
-        let (answered, interim) = this;
+        let (answered, interim, counted) = this;
         if answered.is_none() {
             *answered = Some(ready!(answer.poll(cx)));
         }
         ready!(interim.poll_end(cx));
-        Poll::Ready(answered.take().expect("it has just been put there, or waited there"))
+        let mut answered = answered.take().expect("it has just been put there, or waited there");
+        // Said here too: hyper is told before it reads a request, and may have read and answered this one since.
+        if let Ok(answer) = &mut answered
+            && counted.0.ends.load(Ordering::Relaxed)
+            && answer.status() != StatusCode::SWITCHING_PROTOCOLS
+        {
+            answer.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Poll::Ready(answered)
     }
 }
 
 /// One more, until it is dropped.
-struct Counted(Arc<AtomicU32>);
+struct Counted(Arc<Serving>);
 
 impl Counted {
-    fn new(count: &Arc<AtomicU32>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
+    fn new(serving: &Arc<Serving>) -> Self {
+        serving.unanswered.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(serving))
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.unanswered.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
