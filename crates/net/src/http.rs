@@ -178,11 +178,11 @@ where
                     let ended = std::future::poll_fn(|cx| {
                         if end.poll_drain(cx) {
                             serving.ends.store(true, Ordering::Relaxed);
-                        }
-                        let is_asked = serving.unanswered.load(Ordering::Relaxed) > 0;
-                        if !asked && (end.drained && is_asked || end.poll_grace(cx).is_ready()) {
-                            asked = true;
-                            Pin::new(&mut *connection).graceful_shutdown();
+                            let is_asked = serving.unanswered.load(Ordering::Relaxed) > 0;
+                            if !asked && (is_asked || end.poll_grace(cx).is_ready()) {
+                                asked = true;
+                                Pin::new(&mut *connection).graceful_shutdown();
+                            }
                         }
                         if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(cx) {
                             return Poll::Ready(Some(ended));

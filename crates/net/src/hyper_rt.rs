@@ -228,14 +228,17 @@ impl Sleep for HostSleep {}
 /// The timer of request heads: it starts with the first byte of a head. hyper starts it as soon as the last request is
 /// done, which would close idle connections.
 pub(crate) struct HeadTimer {
-    time: HostTime,
+    clock: Arc<dyn Clock>,
+    /// Stands for now, whenever that is: hyper only ever asks for a time this much later.
+    origin: std::time::Instant,
     activity: Arc<Activity>,
 }
 
 impl HeadTimer {
     /// For the connection of this [`HyperIo::activity`].
     pub(crate) fn new(host: &Host, activity: Arc<Activity>) -> Self {
-        Self { time: HostTime::new(host), activity }
+        let HostTime { clock, origin } = HostTime::new(host);
+        Self { clock, origin, activity }
     }
 }
 
@@ -244,15 +247,15 @@ impl Timer for HeadTimer {
         let activity = &self.activity;
         activity.reads_before.store(activity.reads(), Ordering::Relaxed);
         activity.awaits_head.store(true, Ordering::Relaxed);
-        Box::pin(HeadSleep { clock: Arc::clone(&self.time.clock), span, activity: Arc::clone(activity), sleep: None })
+        Box::pin(HeadSleep { clock: Arc::clone(&self.clock), span, activity: Arc::clone(activity), sleep: None })
     }
 
     fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn Sleep>> {
-        self.sleep(self.time.span_to(deadline))
+        self.sleep(deadline.saturating_duration_since(self.origin))
     }
 
     fn now(&self) -> std::time::Instant {
-        self.time.now()
+        self.origin
     }
 }
 

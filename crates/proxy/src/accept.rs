@@ -13,6 +13,7 @@ use squall_net::tls::Secured;
 use squall_net::{Accepted, Conn, Listener, prefixed, timeout};
 use squall_policy::{BackendName, Speaks, StreamPolicy};
 
+use crate::alarm::Alarms;
 use crate::core::Core;
 use crate::drain::{Running, Signal};
 use crate::identity::{H2, Keyring, TCP};
@@ -223,6 +224,7 @@ pub(crate) async fn http(
 ) {
     let (interim, peer) = (Interim::default(), conn.peer());
     let site = Arc::new(Site {
+        alarms: Alarms::default(),
         core: Arc::clone(&gate.core),
         keyring: Arc::clone(&gate.keyring),
         view: Arc::clone(&gate.view),

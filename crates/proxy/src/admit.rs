@@ -67,8 +67,12 @@ impl Cell {
 
     fn with<T>(self: &Arc<Self>, act: impl FnOnce(Instant, &mut State) -> T) -> T {
         let now = self.core.host.now();
+        self.with_at(now, |state| act(now, state))
+    }
+
+    fn with_at<T>(self: &Arc<Self>, now: Instant, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
-        let result = act(now, &mut state);
+        let result = act(&mut state);
         self.settle(now, &mut state);
         result
     }
@@ -189,7 +193,8 @@ impl Held {
         timeouts: RouteTimeouts,
         retry: Option<&RetryPolicy>,
     ) -> Self {
-        let exchange = cell.with(|now, state| Exchange::begin(now, &mut state.backend, facts, timeouts, retry));
+        let now = log.core.host.now();
+        let exchange = cell.with_at(now, |state| Exchange::begin(now, &mut state.backend, facts, timeouts, retry));
         Self { cell: Arc::clone(cell), exchange, over: false, queued_at: None, log }
     }
 
@@ -207,19 +212,24 @@ impl Held {
     }
 
     fn with<T>(&mut self, act: impl FnOnce(Instant, &mut Exchange, &mut State) -> T) -> T {
-        let Self { cell, exchange, .. } = self;
-        cell.with(|now, state| act(now, exchange, state))
+        let now = self.log.core.host.now();
+        self.with_at(now, |exchange, state| act(now, exchange, state))
     }
 
-    /// What to do next. `trying`: a try is on its way, so that no place in the queue can be waited for.
-    pub(crate) fn step(&mut self, trying: bool) -> Step {
-        let (now, step) = self.with(|now, exchange, state| {
+    fn with_at<T>(&mut self, now: Instant, act: impl FnOnce(&mut Exchange, &mut State) -> T) -> T {
+        let Self { cell, exchange, .. } = self;
+        cell.with_at(now, |state| act(exchange, state))
+    }
+
+    /// What to do next, now. `trying`: a try is on its way, so that no place in the queue can be waited for.
+    pub(crate) fn step(&mut self, now: Instant, trying: bool) -> Step {
+        let step = self.with_at(now, |exchange, state| {
             let step = exchange.step(now, &mut state.backend);
             if !trying && matches!(step, Step::Wait { .. }) {
                 // In the same lock as the step: a grant in between is not missed.
                 state.waiting.entry(exchange.ticket()).or_insert(None);
             }
-            (now, step)
+            step
         });
         while let Some(note) = self.exchange.poll_note() {
             self.log.core.record(now, &Record::Retry { request: self.log.request, note });
@@ -262,8 +272,8 @@ impl Held {
         self.cell.lock().waiting.remove(&self.exchange.ticket());
     }
 
-    pub(crate) fn on_head(&mut self, number: AttemptNumber, answer: Answer) {
-        self.with(|now, exchange, state| exchange.on_head(now, &mut state.backend, number, answer));
+    pub(crate) fn on_head(&mut self, now: Instant, number: AttemptNumber, answer: Answer) {
+        self.with_at(now, |exchange, state| exchange.on_head(now, &mut state.backend, number, answer));
     }
 
     pub(crate) fn on_failure(&mut self, number: AttemptNumber, failure: Failure, replayable: bool) {
@@ -280,12 +290,17 @@ impl Held {
     }
 
     /// The answer's body ended, and the request with it.
-    pub(crate) fn finish(mut self, ended: Ended, how: HowEnded) {
-        let now = self.with(|now, exchange, state| {
+    pub(crate) fn finish(self, ended: Ended, how: HowEnded) {
+        let now = self.log.core.host.now();
+        self.finish_at(now, ended, how);
+    }
+
+    /// The same, for who has just looked at the clock.
+    pub(crate) fn finish_at(mut self, now: Instant, ended: Ended, how: HowEnded) {
+        self.with_at(now, |exchange, state| {
             exchange.on_body_end(now, &mut state.backend, ended);
             let step = exchange.step(now, &mut state.backend);
             assert!(step == Step::Done, "an answered request is over");
-            now
         });
         self.over = true;
         self.log.ended(now, how);

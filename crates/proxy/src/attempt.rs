@@ -15,6 +15,7 @@ use crate::headers;
 use crate::identity::Secrets;
 use crate::judge;
 use crate::pool::{Found, Key, Lease};
+use crate::seen::Seen;
 use crate::{Record, RequestNumber};
 
 /// What a try needs.
@@ -25,6 +26,7 @@ pub(crate) struct Order {
     pub(crate) connect_timeout: Duration,
     /// How long its connection may stay unused afterwards.
     pub(crate) pool_idle: Option<Duration>,
+    pub(crate) started: Instant,
     pub(crate) request: RequestNumber,
     pub(crate) attempt: AttemptNumber,
     /// The caller's body, to tell whose fault a break is.
@@ -36,24 +38,29 @@ pub(crate) struct Got {
     pub(crate) response: Response<Incoming>,
     pub(crate) lease: Lease,
     pub(crate) pool_idle: Option<Duration>,
+    /// The fields of the head.
+    pub(crate) seen: Seen,
 }
 
 /// Makes the try. Dropping it cancels the try: an HTTP/1.1 connection is closed, an HTTP/2 stream reset.
 pub(crate) async fn run(order: Order, mut request: Request<RequestBody>) -> Result<Got, Failure> {
-    let started = order.core.host.now();
+    let started = order.started;
+    let mut asked_at = started;
     loop {
-        let (mut lease, reused) = lease(&order, started).await?;
-        let now = order.core.host.now();
+        let (mut lease, reused, now) = lease(&order, asked_at).await?;
         order.core.record(
             now,
             &Record::Connected { request: order.request, attempt: order.attempt, reused, took: now.since(started) },
         );
         match lease.sender.try_send(request).await {
-            Ok(response) => return Ok(Got { response, lease, pool_idle: order.pool_idle }),
+            Ok(response) => {
+                let seen = Seen::of(response.headers());
+                return Ok(Got { response, lease, pool_idle: order.pool_idle, seen });
+            }
             Err(unsent) => match unsent.request {
                 // A pooled connection was closed by its peer before a byte of this request was written: not a failed
                 // try, and not worth a retry of the policy's. The next one is another connection, at last a new one.
-                Some(back) if reused => request = back,
+                Some(back) if reused => (request, asked_at) = (back, order.core.host.now()),
                 Some(_) | None => {
                     let caller_broke = order.meter.as_ref().is_some_and(|meter| meter.is_broken());
                     return Err(judge::send_failure(was_not_sent(&unsent.error), caller_broke));
@@ -69,19 +76,21 @@ pub(crate) fn relay_interim(request: &mut Request<RequestBody>, protocol: Protoc
         let interim = interim.clone();
         on_interim(request, move |status, headers| {
             let mut headers = headers.clone();
-            headers::strip_hop_by_hop(&mut headers);
+            let seen = Seen::of(&headers);
+            headers::strip_hop_by_hop(&mut headers, seen);
             interim.send(status, &headers);
         });
     }
 }
 
-/// A connection, and whether it was there before.
-async fn lease(order: &Order, started: Instant) -> Result<(Lease, bool), Failure> {
+/// A connection, whether it was there before, and when it was.
+async fn lease(order: &Order, asked_at: Instant) -> Result<(Lease, bool, Instant), Failure> {
     let core = &order.core;
-    let until = started + order.connect_timeout;
+    let until = order.started + order.connect_timeout;
+    let mut now = asked_at;
     loop {
-        match core.pool.find(&order.key, core.host.now()) {
-            Found::Ready(lease) => return Ok((lease, true)),
+        match core.pool.find(&order.key, now) {
+            Found::Ready(lease) => return Ok((lease, true, now)),
             Found::Make(making) => {
                 // Boxed: it is large and seldom.
                 let opening = Box::pin(connect::open(core, order.secrets.clone(), &order.key));
@@ -90,14 +99,14 @@ async fn lease(order: &Order, started: Instant) -> Result<(Lease, bool), Failure
                         if let Some(idle) = order.pool_idle {
                             core.pool.sweep_at(&core.host, core.host.now() + idle);
                         }
-                        Ok((making.made(sender, &core.host, order.pool_idle), false))
+                        Ok((making.made(sender, &core.host, order.pool_idle), false, core.host.now()))
                     }
                     Some(Err(failure)) => Err(making.failed(failure)),
                     None => Err(making.failed(Failure::ConnectTimeout)),
                 };
             }
             Found::Soon(connecting) => match timeout(core.host.clock().as_ref(), until, connecting.wait()).await {
-                Some(Ok(())) => {}
+                Some(Ok(())) => now = core.host.now(),
                 Some(Err(failure)) => return Err(failure),
                 None => return Err(Failure::ConnectTimeout),
             },

@@ -10,12 +10,16 @@ use http::header::{HeaderName, HeaderValue};
 use squall_policy::Instant;
 
 use crate::headers;
+use crate::seen::Seen;
 
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-const EXPECTED: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+pub(crate) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+pub(crate) const EXPECTED: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 
 /// When the caller wants its answer, the earlier of what both headers say.
-pub(crate) fn read(headers: &HeaderMap, now: Instant) -> Option<Instant> {
+pub(crate) fn read(headers: &HeaderMap, seen: Seen, now: Instant) -> Option<Instant> {
+    if !seen.any(Seen::TIMEOUT) {
+        return None;
+    }
     let grpc = headers.get(GRPC_TIMEOUT).and_then(|value| parse_grpc(value.as_bytes()));
     // Envoy sends 0 for "no limit".
     let expected = headers::number(headers, EXPECTED).filter(|ms| *ms > 0).map(Duration::from_millis);
@@ -27,20 +31,18 @@ pub(crate) fn read(headers: &HeaderMap, now: Instant) -> Option<Instant> {
 }
 
 /// Tells the next hop how much of `until` is left. `None` removes what the caller said: it is not limited here.
-pub(crate) fn write(headers: &mut HeaderMap, now: Instant, until: Option<Instant>, grpc: bool) {
-    let Some(until) = until else {
+pub(crate) fn write(headers: &mut HeaderMap, seen: Seen, now: Instant, until: Option<Instant>, grpc: bool) {
+    if seen.any(Seen::TIMEOUT) {
         headers.remove(EXPECTED);
         headers.remove(GRPC_TIMEOUT);
-        return;
-    };
+    }
+    let Some(until) = until else { return };
     let left = until.since(now);
     // Less than a millisecond is still some time; 0 would mean no limit.
     let ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
-    headers.insert(EXPECTED, HeaderValue::from(ms));
+    headers.insert(EXPECTED, headers::decimal(ms));
     if grpc {
         headers.insert(GRPC_TIMEOUT, format_grpc(left));
-    } else {
-        headers.remove(GRPC_TIMEOUT);
     }
 }
 
@@ -87,7 +89,11 @@ mod tests {
             headers.insert(*name, HeaderValue::from_str(value).expect("a test's value"));
         }
         let now = Instant::from_nanos(5);
-        assert_eq!(read(&headers, now), want.map(|nanos| now + Duration::from_nanos(nanos)), "{lines:?}");
+        assert_eq!(
+            read(&headers, Seen::of(&headers), now),
+            want.map(|nanos| now + Duration::from_nanos(nanos)),
+            "{lines:?}"
+        );
     }
 
     #[test]
@@ -122,7 +128,8 @@ mod tests {
         let check = |left: u64, grpc, want_ms: &str, want_grpc: Option<&str>| {
             let mut headers = HeaderMap::new();
             let now = Instant::from_nanos(17);
-            write(&mut headers, now, Some(now + Duration::from_nanos(left)), grpc);
+            let seen = Seen::of(&headers);
+            write(&mut headers, seen, now, Some(now + Duration::from_nanos(left)), grpc);
             assert_eq!(headers[EXPECTED], want_ms);
             assert_eq!(headers.get(GRPC_TIMEOUT).map(HeaderValue::as_bytes), want_grpc.map(str::as_bytes));
         };
@@ -145,8 +152,10 @@ mod tests {
     #[test]
     fn no_deadline_leaves_no_header() {
         let mut headers = HeaderMap::new();
-        write(&mut headers, Instant::ZERO, Some(Instant::MAX), true);
-        write(&mut headers, Instant::ZERO, None, true);
+        let seen = Seen::of(&headers);
+        write(&mut headers, seen, Instant::ZERO, Some(Instant::MAX), true);
+        let seen = Seen::of(&headers);
+        write(&mut headers, seen, Instant::ZERO, None, true);
         assert!(headers.is_empty());
     }
 }

@@ -11,6 +11,8 @@ use http::header::{
 use http::{HeaderMap, Method};
 use squall_policy::{Class, HeaderChange, Rank, Rng};
 
+use crate::seen::Seen;
+
 pub(crate) const REASON: HeaderName = HeaderName::from_static("squall-reason");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
@@ -19,79 +21,69 @@ pub(crate) const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-
 pub(crate) const PRIORITY: HeaderName = HeaderName::from_static("squall-priority");
 pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub(crate) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
 
+/// What belongs to one connection whether `Connection` names it or not, besides `Connection`, `TE` and `Transfer-Encoding`.
+pub(crate) const OF_ONE_CONNECTION: [HeaderName; 7] = [
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    PROXY_AUTHENTICATION_INFO,
+    UPGRADE,
+    HTTP2_SETTINGS,
+];
+
 /// Removes what concerns only the connection it came on: `Connection` and every field it names, and the fields that are
-/// hop-by-hop whether named or not. `TE: trailers` stays, for trailers do pass through (RFC 9110 §10.1.4).
-pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    // Most heads have none: one look at each name is cheaper than a look-up for each of these.
-    if !headers.keys().any(is_hop_by_hop) {
-        return;
+/// hop-by-hop whether named or not. `TE: trailers` stays, for trailers do pass through (RFC 9110 §10.1.4). `seen` are the fields
+/// of `headers`, at least.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap, seen: Seen) {
+    let trailers = seen.any(Seen::TE) && wants_trailers(headers);
+    if seen.any(Seen::CONNECTION) {
+        strip_named(headers);
     }
-    let trailers = headers.contains_key(TE) && wants_trailers(headers);
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-            .collect();
-        for name in named {
-            // `Host` is not the connection's, whatever a peer says: without it the request has no destination.
-            if name != HOST {
-                headers.remove(name);
-            }
-        }
-        headers.remove(CONNECTION);
-    }
-    if headers.contains_key(TRANSFER_ENCODING) {
+    if seen.any(Seen::TRANSFER_ENCODING) && headers.remove(TRANSFER_ENCODING).is_some() {
         // It overrides a length, which must not be passed on with it (RFC 9112 §6.3).
         headers.remove(CONTENT_LENGTH);
     }
-    for name in [
-        &KEEP_ALIVE,
-        &PROXY_CONNECTION,
-        &PROXY_AUTHENTICATE,
-        &PROXY_AUTHORIZATION,
-        &PROXY_AUTHENTICATION_INFO,
-        &TE,
-        &TRANSFER_ENCODING,
-        &UPGRADE,
-        &HTTP2_SETTINGS,
-    ] {
-        headers.remove(name);
+    if seen.any(Seen::HOP) {
+        for name in &OF_ONE_CONNECTION {
+            headers.remove(name);
+        }
+    }
+    if seen.any(Seen::TE) {
+        headers.remove(TE);
     }
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "te"
-            | "transfer-encoding"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "proxy-authentication-info"
-            | "upgrade"
-            | "http2-settings"
-    )
+/// Removes `Connection` and the fields it names.
+fn strip_named(headers: &mut HeaderMap) {
+    let is_usual = |word: &str| word.eq_ignore_ascii_case("keep-alive") || word.eq_ignore_ascii_case("close");
+    let lines = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let words = lines.flat_map(|value| value.split(',')).map(str::trim);
+    // Most connections name no field: `close` is none, and `Keep-Alive` is removed anyway.
+    let names = words.filter(|word| !is_usual(word)).filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
+    for name in names.collect::<Vec<_>>() {
+        // `Host` is not the connection's, whatever a peer says: without it the request has no destination.
+        if name != HOST {
+            headers.remove(name);
+        }
+    }
+    headers.remove(CONNECTION);
 }
 
 /// Removes from trailers what may not be there: fields of one connection, and those that frame or route a message (RFC 9110
 /// §6.5.1). An HTTP/2 peer would take them for a malformed message.
 pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
-    strip_hop_by_hop(trailers);
+    strip_hop_by_hop(trailers, Seen::of(trailers));
     for name in [&CONTENT_LENGTH, &HOST, &TE, &TRAILER] {
         trailers.remove(name);
     }
@@ -107,8 +99,10 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
 }
 
 /// Removes `Expect: 100-continue`: the server side of this proxy answers it itself, by reading the body.
-pub(crate) fn strip_expect(headers: &mut HeaderMap) {
-    if headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+pub(crate) fn strip_expect(headers: &mut HeaderMap, seen: Seen) {
+    if seen.any(Seen::EXPECT)
+        && headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    {
         headers.remove(EXPECT);
     }
 }
@@ -127,7 +121,10 @@ pub(crate) fn count_forward(method: &Method, headers: &mut HeaderMap) {
 
 /// Whether the codings of a message are ones that this proxy undoes: `chunked`, once, or none. What else there is would be passed
 /// on without its name, for `Transfer-Encoding` is one hop's.
-pub(crate) fn is_plainly_coded(headers: &HeaderMap) -> bool {
+pub(crate) fn is_plainly_coded(headers: &HeaderMap, seen: Seen) -> bool {
+    if !seen.any(Seen::TRANSFER_ENCODING) {
+        return true;
+    }
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => true,
@@ -154,16 +151,17 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// Whether a request speaks gRPC, so that a local reply must too.
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| {
-        let value = value.as_bytes();
-        value.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
-    })
+pub(crate) fn is_grpc(headers: &HeaderMap, seen: Seen) -> bool {
+    seen.any(Seen::CONTENT_TYPE)
+        && headers.get(CONTENT_TYPE).is_some_and(|value| {
+            let value = value.as_bytes();
+            value.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+        })
 }
 
 /// Makes up an `x-request-id` (a random UUID) if there is none.
-pub(crate) fn ensure_request_id(headers: &mut HeaderMap, rng: impl FnOnce() -> [u64; 2]) {
-    if headers.contains_key(REQUEST_ID) {
+pub(crate) fn ensure_request_id(headers: &mut HeaderMap, seen: Seen, rng: impl FnOnce() -> [u64; 2]) {
+    if seen.any(Seen::REQUEST_ID) {
         return;
     }
     let [high, low] = rng();
@@ -180,10 +178,26 @@ pub(crate) fn ensure_request_id(headers: &mut HeaderMap, rng: impl FnOnce() -> [
 }
 
 /// How much the request matters, by `squall-priority` and `x-request-id`. What is no class is the default one.
-pub(crate) fn rank(headers: &HeaderMap) -> Rank {
+pub(crate) fn rank(headers: &HeaderMap, seen: Seen) -> Rank {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let class = text(&PRIORITY).and_then(Class::parse).unwrap_or_default();
+    let class = if seen.any(Seen::PRIORITY) { text(&PRIORITY).and_then(Class::parse) } else { None };
+    let class = class.unwrap_or_default();
     Rank::new(class, text(&REQUEST_ID).unwrap_or_default())
+}
+
+/// A number as a value. Small ones cost nothing.
+pub(crate) fn decimal(number: u64) -> HeaderValue {
+    const FEW: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+    if let Some(text) = usize::try_from(number).ok().and_then(|place| FEW.get(place)) {
+        return HeaderValue::from_static(text);
+    }
+    let (mut room, mut left, mut place) = ([0; 20], number, 20);
+    while left > 0 {
+        place -= 1;
+        room[place] = b'0' + (left % 10) as u8;
+        left /= 10;
+    }
+    HeaderValue::from_bytes(&room[place..]).expect("digits")
 }
 
 /// The lowest digits of `word`, as many as there is room for.
@@ -204,13 +218,14 @@ fn unique(text: &[u8]) -> HeaderValue {
 
 /// Continues the caller's trace with a parent id of its own, or begins one that is sampled (an unsampled one would silence
 /// the tracing of every application behind it).
-pub(crate) fn continue_trace(headers: &mut HeaderMap, rng: &mut Rng) {
+pub(crate) fn continue_trace(headers: &mut HeaderMap, seen: Seen, rng: &mut Rng) {
     let mut line = [0_u8; 55];
     let mut parent = rng.bits();
     if parent == 0 {
         parent = 1; // All zeroes means "invalid".
     }
-    let caller = headers.get(TRACEPARENT).map(HeaderValue::as_bytes).filter(|value| is_traceparent(value));
+    let caller = if seen.any(Seen::TRACE) { headers.get(TRACEPARENT).map(HeaderValue::as_bytes) } else { None };
+    let caller = caller.filter(|value| is_traceparent(value));
     if let Some(caller) = caller {
         line.copy_from_slice(&caller[..55]);
         // A later version is answered in ours, which is what §4.3 asks of one who cannot speak it.
@@ -222,7 +237,9 @@ pub(crate) fn continue_trace(headers: &mut HeaderMap, rng: &mut Rng) {
         write_hex(low, &mut line[19..35]);
         line[35] = b'-';
         line[52..].copy_from_slice(b"-01");
-        headers.remove(TRACESTATE);
+        if seen.any(Seen::TRACE) {
+            headers.remove(TRACESTATE);
+        }
     }
     write_hex(parent, &mut line[36..52]);
     headers.insert(TRACEPARENT, unique(&line));
@@ -245,8 +262,10 @@ fn is_traceparent(value: &[u8]) -> bool {
 }
 
 /// Says who the caller proved to be, in Envoy's form, whatever came from outside.
-pub(crate) fn set_client_cert(headers: &mut HeaderMap, identity: Option<&str>) {
-    headers.remove(CLIENT_CERT);
+pub(crate) fn set_client_cert(headers: &mut HeaderMap, seen: Seen, identity: Option<&str>) {
+    if seen.any(Seen::CLIENT_CERT) {
+        headers.remove(CLIENT_CERT);
+    }
     let Some(identity) = identity else { return };
     let mut text = String::with_capacity(4 + identity.len());
     // Cannot fail: it is a string.
@@ -332,14 +351,14 @@ mod tests {
             ("upgrade", "websocket"),
             ("connection", "close"),
         ] {
-            check(strip_hop_by_hop, &[keep, gone], &[keep]);
+            check(|headers| strip_hop_by_hop(headers, Seen::of(headers)), &[keep, gone], &[keep]);
         }
     }
 
     #[test]
     fn what_connection_names_does_not_pass_but_host_does() {
         check(
-            strip_hop_by_hop,
+            |headers| strip_hop_by_hop(headers, Seen::of(headers)),
             &[("host", "a"), ("connection", "X-One, host"), ("connection", "x-two"), ("x-one", "1"), ("x-two", "2")],
             &[("host", "a")],
         );
@@ -347,12 +366,20 @@ mod tests {
 
     #[test]
     fn te_trailers_passes_and_the_rest_of_te_does_not() {
-        check(strip_hop_by_hop, &[("te", "gzip;q=0.5, Trailers"), ("connection", "te")], &[("te", "trailers")]);
+        check(
+            |headers| strip_hop_by_hop(headers, Seen::of(headers)),
+            &[("te", "gzip;q=0.5, Trailers"), ("connection", "te")],
+            &[("te", "trailers")],
+        );
     }
 
     #[test]
     fn a_length_does_not_pass_with_a_coding() {
-        check(strip_hop_by_hop, &[("content-length", "3"), ("transfer-encoding", "chunked")], &[]);
+        check(
+            |headers| strip_hop_by_hop(headers, Seen::of(headers)),
+            &[("content-length", "3"), ("transfer-encoding", "chunked")],
+            &[],
+        );
     }
 
     #[test]
@@ -378,9 +405,13 @@ mod tests {
 
     #[test]
     fn a_request_keeps_its_id_or_gets_a_uuid() {
-        check(|h| ensure_request_id(h, || [1, 2]), &[("x-request-id", "mine")], &[("x-request-id", "mine")]);
         check(
-            |h| ensure_request_id(h, || [u64::MAX, 0]),
+            |h| ensure_request_id(h, Seen::of(h), || [1, 2]),
+            &[("x-request-id", "mine")],
+            &[("x-request-id", "mine")],
+        );
+        check(
+            |h| ensure_request_id(h, Seen::of(h), || [u64::MAX, 0]),
             &[],
             &[("x-request-id", "ffffffff-ffff-4fff-8000-000000000000")],
         );
@@ -388,7 +419,10 @@ mod tests {
 
     #[test]
     fn a_request_ranks_by_its_class_and_then_by_its_id() {
-        let of = |lines: &[(&str, &str)]| rank(&map(lines));
+        let of = |lines: &[(&str, &str)]| {
+            let headers = map(lines);
+            rank(&headers, Seen::of(&headers))
+        };
         let plain = of(&[("x-request-id", "7")]);
         assert_eq!(plain, Rank::new(Class::Default, "7"));
         for (value, class) in [("critical", Class::Critical), ("Sheddable", Class::Sheddable), ("u=0", Class::Default)]
@@ -401,7 +435,7 @@ mod tests {
     fn a_trace_goes_on_with_a_new_parent() {
         let caller = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
         let mut headers = map(&[("traceparent", caller), ("tracestate", "x=1")]);
-        continue_trace(&mut headers, &mut Rng::from_seed(1));
+        continue_trace(&mut headers, Seen::TRACE, &mut Rng::from_seed(1));
         let line = headers["traceparent"].to_str().expect("ascii");
         assert_eq!((&line[..36], &line[52..]), (&caller[..36], "-00"));
         assert_ne!(line[36..52], caller[36..52]);
@@ -420,7 +454,7 @@ mod tests {
             "",
         ] {
             let mut headers = map(&[("traceparent", broken), ("tracestate", "x=1")]);
-            continue_trace(&mut headers, &mut Rng::from_seed(1));
+            continue_trace(&mut headers, Seen::TRACE, &mut Rng::from_seed(1));
             assert!(is_traceparent(headers["traceparent"].as_bytes()), "{broken}");
             assert_ne!(headers["traceparent"], broken);
             assert!(!headers.contains_key("tracestate"));
@@ -429,9 +463,9 @@ mod tests {
 
     #[test]
     fn the_callers_certificate_is_never_taken_from_outside() {
-        check(|h| set_client_cert(h, None), &[("x-forwarded-client-cert", "URI=spiffe://evil")], &[]);
+        check(|h| set_client_cert(h, Seen::of(h), None), &[("x-forwarded-client-cert", "URI=spiffe://evil")], &[]);
         check(
-            |h| set_client_cert(h, Some("spiffe://m/ns/a/sa/b")),
+            |h| set_client_cert(h, Seen::of(h), Some("spiffe://m/ns/a/sa/b")),
             &[("x-forwarded-client-cert", "URI=spiffe://evil")],
             &[("x-forwarded-client-cert", "URI=spiffe://m/ns/a/sa/b")],
         );
@@ -446,7 +480,8 @@ mod tests {
             ("application/grpc-web", false),
             ("application/json", false),
         ] {
-            assert_eq!(is_grpc(&map(&[("content-type", content_type)])), want, "{content_type}");
+            let headers = map(&[("content-type", content_type)]);
+            assert_eq!(is_grpc(&headers, Seen::of(&headers)), want, "{content_type}");
         }
     }
 

@@ -317,8 +317,8 @@ impl Lease {
     }
 
     /// The answer is whole: others may have the connection, for `idle` at most (`None`: for ever).
-    pub(crate) fn give_back(self, pool: &Arc<Pool>, host: &Host, idle: Option<Duration>) {
-        let expires = idle.map(|idle| host.now() + idle);
+    pub(crate) fn give_back(self, pool: &Arc<Pool>, host: &Host, now: Instant, idle: Option<Duration>) {
+        let expires = idle.map(|idle| now + idle);
         {
             let mut state = lock(&self.target.state);
             if state.retired || self.sender.is_closed() {

@@ -22,6 +22,7 @@ use crate::headers::{self, GRPC_MESSAGE, GRPC_STATUS, REASON};
 use crate::judge;
 use crate::pool::Lease;
 use crate::route::Unfit;
+use crate::seen::Seen;
 
 /// How often an answer whose time is over is looked at again while its caller waits for more.
 const UNREAD_LOOK: Duration = Duration::from_secs(1);
@@ -145,12 +146,12 @@ pub(crate) fn forward(
     changes: &[HeaderChange],
     timeouts: RouteTimeouts,
 ) -> Response<AnswerBody> {
-    let Got { response, lease, pool_idle } = got;
+    let Got { response, lease, pool_idle, seen } = got;
     let (mut head, body) = response.into_parts();
     held.log.status = head.status.as_u16();
-    held.log.grpc = judge::grpc_status(&head.headers);
+    held.log.grpc = judge::grpc_status(&head.headers, seen);
     let offer = (head.status == StatusCode::UPGRADE_REQUIRED).then(|| head.headers.remove(UPGRADE)).flatten();
-    headers::strip_hop_by_hop(&mut head.headers);
+    headers::strip_hop_by_hop(&mut head.headers, seen);
     if let Some(offer) = offer {
         // The server's word on what it wants instead (RFC 9110 §15.5.22); upgrades do pass through here.
         head.headers.insert(UPGRADE, offer);
@@ -158,7 +159,8 @@ pub(crate) fn forward(
     }
     headers::apply(changes, &mut head.headers);
     let core = Arc::clone(&held.log.core);
-    if !head.headers.contains_key(DATE) {
+    let is_dated = if changes.is_empty() { seen.any(Seen::DATE) } else { head.headers.contains_key(DATE) };
+    if !is_dated {
         head.headers.insert(DATE, core.date());
     }
     // The connection to the caller has its own version.
@@ -207,13 +209,14 @@ impl Rest {
     /// The answer is whole.
     fn complete(self) {
         let Self { held, lease, pool_idle } = self;
+        let now = held.log.core.host.now();
         // An HTTP/1.1 connection that still takes the caller's body is not free; it ends with it.
         if held.log.meter.as_ref().is_none_or(|meter| meter.is_ended()) {
             let core = &held.log.core;
-            lease.give_back(&core.pool, &core.host, pool_idle);
+            lease.give_back(&core.pool, &core.host, now, pool_idle);
         }
         let grpc = held.log.grpc;
-        held.finish(Ended::Complete { grpc }, HowEnded::Complete);
+        held.finish_at(now, Ended::Complete { grpc }, HowEnded::Complete);
     }
 
     /// The answer broke off.
@@ -236,7 +239,7 @@ impl Streaming {
         if let Some(data) = frame.data_ref() {
             rest.held.log.bytes_down += data.len() as u64;
         } else if let Some(trailers) = frame.trailers_ref() {
-            rest.held.log.grpc = judge::grpc_status(trailers).or(rest.held.log.grpc);
+            rest.held.log.grpc = judge::grpc_status(trailers, Seen::GRPC_STATUS).or(rest.held.log.grpc);
         }
         if let Some(idle) = &mut self.idle {
             idle.moved_at = rest.held.log.core.host.now();

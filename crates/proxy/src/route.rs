@@ -8,6 +8,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Uri, Version};
 use squall_policy::{Instant, Protocol, RequestFacts, RequestLine};
 
+use crate::seen::Seen;
 use crate::{deadline, headers, tunnel};
 
 /// Why a head cannot be served.
@@ -26,7 +27,7 @@ pub(crate) enum Unfit {
 }
 
 /// The destination as the caller named it: the target's authority, else `Host` (RFC 9112 §3.2.2, RFC 9113 §8.3.1).
-pub(crate) fn authority(head: &Parts) -> Result<&str, Unfit> {
+pub(crate) fn authority(head: &Parts, seen: Seen) -> Result<&str, Unfit> {
     let mut hosts = head.headers.get_all(HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() || host.is_none() && head.version == Version::HTTP_11 {
@@ -43,7 +44,7 @@ pub(crate) fn authority(head: &Parts) -> Result<&str, Unfit> {
         }
         None => {
             let host = host.and_then(|host| host.to_str().ok()).ok_or(Unfit::NoAuthority)?;
-            if host.is_empty() || host.parse::<Authority>().is_err() {
+            if !is_plain_authority(host) && (host.is_empty() || host.parse::<Authority>().is_err()) {
                 return Err(Unfit::NoAuthority);
             }
             host
@@ -53,12 +54,22 @@ pub(crate) fn authority(head: &Parts) -> Result<&str, Unfit> {
     if authority.contains('@') {
         return Err(Unfit::NoAuthority);
     }
-    check_form(head)?;
+    check_form(head, seen)?;
     Ok(authority)
 }
 
+/// Whether it is a name or an address, perhaps with a port, and nothing that takes a parser.
+fn is_plain_authority(host: &str) -> bool {
+    let (name, port) = host.split_once(':').unwrap_or((host, "0"));
+    let is_of_names = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    !name.is_empty()
+        && name.bytes().all(is_of_names)
+        && (1..=5).contains(&port.len())
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// Whether the request can be served as far as its own form is concerned.
-fn check_form(head: &Parts) -> Result<(), Unfit> {
+fn check_form(head: &Parts, seen: Seen) -> Result<(), Unfit> {
     if head.method == Method::CONNECT {
         // Somewhere to go, and nothing else (RFC 9112 §3.2.3, RFC 9110 §9.3.6).
         let names_a_port =
@@ -71,7 +82,7 @@ fn check_form(head: &Parts) -> Result<(), Unfit> {
     if !is_of_its_method {
         return Err(Unfit::BadTarget);
     }
-    if !headers::is_plainly_coded(&head.headers) {
+    if !headers::is_plainly_coded(&head.headers, seen) {
         return Err(Unfit::TransferCoding);
     }
     match headers::forwards_left(&head.method, &head.headers) {
@@ -95,23 +106,28 @@ pub(crate) fn with_line<T>(head: &Parts, authority: &str, look: impl FnOnce(&Req
 }
 
 /// When the caller wants its answer.
-pub(crate) fn deadline(head: &Parts, now: Instant) -> Option<Instant> {
-    deadline::read(&head.headers, now)
+pub(crate) fn deadline(head: &Parts, seen: Seen, now: Instant) -> Option<Instant> {
+    deadline::read(&head.headers, seen, now)
 }
 
 /// What the policy must know of a head.
-pub(crate) fn facts<'p>(head: &Parts, deadline: Option<Instant>, caller: Option<&'p str>) -> RequestFacts<'p> {
+pub(crate) fn facts<'p>(
+    head: &Parts,
+    seen: Seen,
+    deadline: Option<Instant>,
+    caller: Option<&'p str>,
+) -> RequestFacts<'p> {
     RequestFacts {
         idempotent: head.method.is_idempotent(),
         deadline,
-        rank: headers::rank(&head.headers),
+        rank: headers::rank(&head.headers, seen),
         caller,
         hash: None,
     }
 }
 
 /// Makes the head one that can be sent to a peer of `protocol`: target and `Host` in the form it needs.
-pub(crate) fn address(head: &mut Parts, protocol: Protocol, tls: bool) {
+pub(crate) fn address(head: &mut Parts, seen: Seen, protocol: Protocol, tls: bool) {
     match protocol {
         Protocol::Http1 | Protocol::Tcp if head.method == Method::CONNECT => tunnel::address_connect(head),
         Protocol::Http1 | Protocol::Tcp => {
@@ -121,8 +137,10 @@ pub(crate) fn address(head: &mut Parts, protocol: Protocol, tls: bool) {
                 head.headers.insert(HOST, host);
                 head.uri = head.uri.path_and_query().map_or_else(|| Uri::from_static("/"), |path| path.clone().into());
             }
-            headers::join_cookies(&mut head.headers);
-            if head.headers.contains_key(TE) {
+            if seen.any(Seen::COOKIE) {
+                headers::join_cookies(&mut head.headers);
+            }
+            if seen.any(Seen::TE) && head.headers.contains_key(TE) {
                 head.headers.insert(CONNECTION, HeaderValue::from_static("te"));
             }
         }
@@ -155,6 +173,10 @@ mod tests {
         request.body(()).expect("a test's request").into_parts().0
     }
 
+    fn authority_of(head: &Parts) -> Result<&str, Unfit> {
+        authority(head, Seen::of(&head.headers))
+    }
+
     #[test]
     fn the_destination_is_the_targets_or_the_host() {
         for (uri, hosts, want) in [
@@ -169,11 +191,12 @@ mod tests {
             ("/a", &["a b"], Err(Unfit::NoAuthority)),
             ("/a", &["shop", "cart"], Err(Unfit::NoAuthority)),
         ] {
-            assert_eq!(authority(&head("GET", uri, hosts)), want, "{uri} {hosts:?}");
+            let head = head("GET", uri, hosts);
+            assert_eq!(authority_of(&head), want, "{uri} {hosts:?}");
         }
-        assert_eq!(authority(&head("CONNECT", "shop:80", &["shop:80"])), Ok("shop:80"));
-        assert_eq!(authority(&head("CONNECT", "shop", &["shop"])), Err(Unfit::BadTarget));
-        assert_eq!(authority(&head("OPTIONS", "*", &["shop"])), Ok("shop"));
+        assert_eq!(authority_of(&head("CONNECT", "shop:80", &["shop:80"])), Ok("shop:80"));
+        assert_eq!(authority_of(&head("CONNECT", "shop", &["shop"])), Err(Unfit::BadTarget));
+        assert_eq!(authority_of(&head("OPTIONS", "*", &["shop"])), Ok("shop"));
     }
 
     #[test]
@@ -181,7 +204,7 @@ mod tests {
         for (hosts, want) in [(&[][..], Ok("cart")), (&["Cart"], Ok("cart")), (&["shop"], Err(Unfit::NoAuthority))] {
             let mut head = head("GET", "http://cart/a", hosts);
             head.version = Version::HTTP_2;
-            assert_eq!(authority(&head), want, "{hosts:?}");
+            assert_eq!(authority_of(&head), want, "{hosts:?}");
         }
     }
 
@@ -197,14 +220,15 @@ mod tests {
         ] {
             let mut head = head(method, "/", &["shop"]);
             head.headers.insert(name, HeaderValue::from_static(value));
-            assert_eq!(authority(&head), want, "{method} {name}: {value}");
+            assert_eq!(authority_of(&head), want, "{method} {name}: {value}");
         }
     }
 
     #[track_caller]
     fn check(uri: &str, hosts: &[&str], protocol: Protocol, want: (&str, Option<&str>)) {
         let mut head = head("GET", uri, hosts);
-        address(&mut head, protocol, true);
+        let seen = Seen::of(&head.headers);
+        address(&mut head, seen, protocol, true);
         let host = head.headers.get(HOST).map(|host| host.to_str().expect("ascii"));
         assert_eq!((head.uri.to_string().as_str(), host), want);
     }

@@ -17,6 +17,7 @@ use squall_policy::{
 
 use crate::accept::Gate;
 use crate::admit::{Cell, Held, Log};
+use crate::alarm::Alarms;
 use crate::attempt::{self, Got, Order};
 use crate::body::Source;
 use crate::core::Core;
@@ -25,6 +26,7 @@ use crate::identity::Keyring;
 use crate::pool::Key;
 use crate::reach::Fallback;
 use crate::respond::{self, AnswerBody, Reply};
+use crate::seen::Seen;
 use crate::snapshot::View;
 use crate::tunnel::{self, Ask};
 use crate::{HowEnded, Record, RequestNumber, Side, access, deadline, headers, judge, route};
@@ -42,6 +44,8 @@ pub(crate) struct Site {
     pub(crate) door: Door,
     /// What a tunnel ends with.
     pub(crate) gate: Arc<Gate>,
+    /// What wakes its requests.
+    pub(crate) alarms: Alarms,
     /// Takes 1xx responses to the caller.
     pub(crate) interim: Interim,
     /// Where requests go that no route is for, if the connection was intercepted.
@@ -166,7 +170,8 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
     let core = &site.core;
     let started = core.host.now();
     let (mut head, body) = request.into_parts();
-    headers::ensure_request_id(&mut head.headers, || core.roll(|dice| [dice.bits(), dice.bits()]));
+    let seen = Seen::of(&head.headers);
+    headers::ensure_request_id(&mut head.headers, seen, || core.roll(|dice| [dice.bits(), dice.bits()]));
     let log = Log {
         core: Arc::clone(core),
         request: core.next_request(),
@@ -179,9 +184,9 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
         bytes_down: 0,
         carried: None,
     };
-    let grpc = headers::is_grpc(&head.headers);
+    let grpc = headers::is_grpc(&head.headers, seen);
     let ask = tunnel::ask(&mut head, body.is_end_stream(), || core.roll(|dice| [dice.bits(), dice.bits()]));
-    let authority = route::authority(&head);
+    let authority = route::authority(&head, seen);
     core.record(
         started,
         &Record::Started {
@@ -200,13 +205,13 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
         Ok(found) => found,
         Err(reply) => return Ok(refuse(log, grpc, reply)),
     };
-    let deadline = route::deadline(&head, started);
-    prepare(&site, &mut head, &way);
+    let deadline = route::deadline(&head, seen, started);
+    let seen = prepare(&site, &mut head, seen, &way);
     if let Some(ask) = &ask {
         ask.wanted().write(&mut head.headers);
     }
     // After the route's changes, so that a route can set the class.
-    let mut facts = route::facts(&head, deadline, site.peer());
+    let mut facts = route::facts(&head, seen, deadline, site.peer());
     facts.hash = site.hash(&head, &cell);
     let timeouts = way.timeouts();
     let clock = timeouts.idle.map(|_| Arc::clone(core.host.clock()));
@@ -214,7 +219,8 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
     let kept = way.retry().map(|retry| retry.buffer_bytes).or(hedging);
     let source = Source::new(body, kept.unwrap_or(0), clock);
     let held = begin(&cell, log, &way, facts, &source);
-    let mut drive = Drive { site: &site, way: &way, grpc, head: Some(head), repeats: kept.is_some(), source, ask };
+    let mut drive =
+        Drive { site: &site, way: &way, grpc, head: Some(head), seen, repeats: kept.is_some(), source, ask };
     drive.run(held).await
 }
 
@@ -232,17 +238,20 @@ fn begin(cell: &Arc<Cell>, mut log: Log, way: &Way, facts: RequestFacts<'_>, sou
     held
 }
 
-/// Changes of the head that hold for every try.
-fn prepare(site: &Site, head: &mut Parts, way: &Way) {
+/// Changes of the head that hold for every try. The fields that it has then, at least.
+fn prepare(site: &Site, head: &mut Parts, seen: Seen, way: &Way) -> Seen {
     head.extensions = http::Extensions::new();
-    headers::strip_hop_by_hop(&mut head.headers);
-    headers::strip_expect(&mut head.headers);
+    headers::strip_hop_by_hop(&mut head.headers, seen);
+    headers::strip_expect(&mut head.headers, seen);
     headers::count_forward(&head.method, &mut head.headers);
-    site.core.roll(|dice| headers::continue_trace(&mut head.headers, dice));
-    headers::set_client_cert(&mut head.headers, site.peer());
+    site.core.roll(|dice| headers::continue_trace(&mut head.headers, seen, dice));
+    headers::set_client_cert(&mut head.headers, seen, site.peer());
     match way {
-        Way::Route(route, _) => headers::apply(&route.request_headers, &mut head.headers),
-        Way::Application => {}
+        Way::Route(route, _) if !route.request_headers.is_empty() => {
+            headers::apply(&route.request_headers, &mut head.headers);
+            Seen::of(&head.headers)
+        }
+        Way::Route(..) | Way::Application => seen,
     }
 }
 
@@ -268,6 +277,8 @@ struct Drive<'r> {
     grpc: bool,
     /// `None` once the only try has it.
     head: Option<Parts>,
+    /// The fields of `head`, at least.
+    seen: Seen,
     /// Another try may come.
     repeats: bool,
     source: Source,
@@ -302,16 +313,16 @@ impl Drive<'_> {
         let mut current: Option<Current> = None;
         let mut beside: Vec<Beside> = Vec::new();
         let mut got: Option<(u32, Got)> = None;
-        let mut alarm: Option<(Instant, BoxFuture<'static, ()>)> = None;
+        let mut alarm = self.site.alarms.alarm(core.host.clock().as_ref());
         loop {
             let is_trying = current.is_some() || !beside.is_empty();
-            let until = match held.step(is_trying) {
+            let now = core.host.now();
+            let until = match held.step(now, is_trying) {
                 Step::Try(attempt) => {
-                    let now = core.host.now();
                     held.log.attempts = attempt.number;
                     core.record(now, &Record::Picked { request, attempt: &attempt });
                     let this = Current { number: attempt.number, started: now };
-                    match self.order(&held, &attempt, is_trying) {
+                    match self.order(&held, now, &attempt, is_trying) {
                         Some((order, request)) if current.is_none() => {
                             current = Some(this);
                             trying.set(Some(attempt::run(order, request)));
@@ -340,7 +351,6 @@ impl Drive<'_> {
                         index.map(|index| beside.remove(index).0)
                     };
                     if let Some(Current { started, .. }) = cancelled {
-                        let now = core.host.now();
                         let latency = now.since(started);
                         core.record(now, &Record::AttemptCancelled { request, attempt, latency });
                     }
@@ -368,10 +378,7 @@ impl Drive<'_> {
                 }
             };
             let stalls_at = self.stalls_at(is_trying);
-            let wake_at = until.into_iter().chain(stalls_at).min();
-            if alarm.as_ref().map(|(at, _)| *at) != wake_at {
-                alarm = wake_at.map(|at| (at, core.host.clock().sleep_until(at)));
-            }
+            alarm.set(until.into_iter().chain(stalls_at).min());
             let event = std::future::poll_fn(|cx| {
                 // In this order: an answer that is there beats the time-out that comes with it, the older try's first.
                 if let (Some(trying), Some(this)) = (trying.as_mut().as_pin_mut(), current)
@@ -387,10 +394,7 @@ impl Drive<'_> {
                 if !is_trying && held.poll_granted(cx).is_ready() {
                     return Poll::Ready(Event::Granted);
                 }
-                match &mut alarm {
-                    Some((_, alarm)) => alarm.as_mut().poll(cx).map(|()| Event::Alarm),
-                    None => Poll::Pending,
-                }
+                alarm.poll(cx).map(|()| Event::Alarm)
             })
             .await;
             if !is_trying {
@@ -408,7 +412,6 @@ impl Drive<'_> {
                     }
                 }
                 Event::Alarm => {
-                    alarm = None;
                     let now = core.host.now();
                     if until.is_some_and(|until| until <= now) {
                         held.on_deadline(self.source.replay());
@@ -430,15 +433,15 @@ impl Drive<'_> {
         let replayable = self.source.is_replayable();
         let wanted = self.ask.as_ref().map(|ask| ask.wanted());
         // What is no sound answer cannot be understood, and nothing after it on its connection: it is closed.
-        let is_sound = |got: &Got| judge::is_sound(&got.response, wanted);
+        let is_sound = |got: &Got| judge::is_sound(&got.response, got.seen, wanted);
         let tried = tried.and_then(|got| if is_sound(&got) { Ok(got) } else { Err(Failure::Reset) });
         match tried {
             Ok(got) => {
                 let (head, body) = got.response.into_parts();
-                let answer = judge::answer(&head, replayable);
+                let answer = judge::answer(&head, got.seen, replayable);
                 let (status, grpc) = (head.status.as_u16(), answer.grpc);
                 core.record(now, &Record::Head { request, attempt, status, grpc, latency });
-                held.on_head(attempt, answer);
+                held.on_head(now, attempt, answer);
                 Some(Got { response: Response::from_parts(head, body), ..got })
             }
             Err(failure) => {
@@ -460,6 +463,7 @@ impl Drive<'_> {
     fn order(
         &mut self,
         held: &Held,
+        now: Instant,
         attempt: &Attempt,
         is_trying: bool,
     ) -> Option<(Order, Request<crate::body::RequestBody>)> {
@@ -470,15 +474,16 @@ impl Drive<'_> {
         let protocol = tunnel::protocol(self.ask.as_deref(), protocol);
         // Kept only where another try may come.
         let mut head = if self.repeats { self.head.clone() } else { self.head.take() }?;
-        route::address(&mut head, protocol, tls);
-        head.headers.insert(ATTEMPT_COUNT, attempt.number.into());
-        deadline::write(&mut head.headers, core.host.now(), attempt.until, self.grpc);
+        route::address(&mut head, self.seen, protocol, tls);
+        head.headers.insert(ATTEMPT_COUNT, headers::decimal(attempt.number.into()));
+        deadline::write(&mut head.headers, self.seen, now, attempt.until, self.grpc);
         let order = Order {
             core: Arc::clone(core),
             secrets: if tls { self.site.keyring.current() } else { None },
             key: Key { address: attempt.address, identity: tls.then(|| Arc::clone(&attempt.identity)), protocol },
             connect_timeout: attempt.connect_timeout,
             pool_idle,
+            started: now,
             request: held.log.request,
             attempt: attempt.number,
             meter: self.source.meter().map(Arc::clone),
@@ -498,10 +503,10 @@ impl Drive<'_> {
 
 /// Reads an unwanted answer away in the background, so that its HTTP/1.1 connection stays; a long or slow one is not worth it.
 fn discard(core: &Arc<Core>, got: Got) {
-    let Got { response, lease, pool_idle } = got;
+    let Got { response, lease, pool_idle, seen: _ } = got;
     let mut body = response.into_body();
     if body.is_end_stream() {
-        lease.give_back(&core.pool, &core.host, pool_idle);
+        lease.give_back(&core.pool, &core.host, core.host.now(), pool_idle);
         return;
     }
     if lease.is_shared() || body.size_hint().lower() > DISCARD_BYTES as u64 {
@@ -527,7 +532,7 @@ fn discard(core: &Arc<Core>, got: Got) {
         })
         .await;
         if whole {
-            lease.give_back(&core.pool, &core.host, pool_idle);
+            lease.give_back(&core.pool, &core.host, core.host.now(), pool_idle);
         }
     });
 }

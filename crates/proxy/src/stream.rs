@@ -135,9 +135,9 @@ async fn connect(gate: &Gate, held: &mut Held, caller: &mut Caller) -> Connected
     let mut dialing: Option<Dialing> = None;
     let mut got: Option<Conn> = None;
     loop {
-        let until = match held.step(dialing.is_some()) {
+        let now = core.host.now();
+        let until = match held.step(now, dialing.is_some()) {
             Step::Try(attempt) => {
-                let now = core.host.now();
                 held.log.attempts = attempt.number;
                 core.record(now, &Record::Picked { request, attempt: &attempt });
                 let mutual_tls = held.cell().policy(|policy| policy.mutual_tls);
@@ -201,7 +201,7 @@ async fn connect(gate: &Gate, held: &mut Held, caller: &mut Caller) -> Connected
                         core.record(now, &Record::Connected { request, attempt, reused: false, took });
                         got = Some(conn);
                         let answer = Answer { status: 200, grpc: None, retry_after: None, replayable: false };
-                        held.on_head(attempt, answer);
+                        held.on_head(now, attempt, answer);
                     }
                     Err(failure) => {
                         core.record(now, &Record::AttemptFailed { request, attempt, failure, latency: took });

@@ -32,6 +32,7 @@ use crate::attempt::Got;
 use crate::body::Meter;
 use crate::respond::AnswerBody;
 use crate::route::Unfit;
+use crate::seen::Seen;
 use crate::{HowEnded, Record, headers};
 
 /// The longest silence where the route sets none: as for connections whose bytes nobody looks at (Envoy's).
@@ -184,7 +185,7 @@ pub(crate) fn open(
     timeouts: RouteTimeouts,
 ) -> Response<AnswerBody> {
     // Its connection is no longer one for requests; the lease is of no more use.
-    let Got { mut response, lease: _, pool_idle: _ } = got;
+    let Got { mut response, lease: _, pool_idle: _, seen: _ } = got;
     let Ask { wanted, caller } = ask;
     let endpoint = Upgrade::of_response(&mut response);
     let head = answer(&wanted, response, changes);
@@ -229,7 +230,8 @@ pub(crate) fn open(
 fn answer(wanted: &Wanted, response: Response<Incoming>, changes: &[HeaderChange]) -> Response<AnswerBody> {
     let (mut head, _) = response.into_parts();
     let chosen = head.headers.remove(UPGRADE);
-    headers::strip_hop_by_hop(&mut head.headers);
+    let seen = Seen::of(&head.headers);
+    headers::strip_hop_by_hop(&mut head.headers, seen);
     // What follows is no content (RFC 9110 §9.3.6).
     head.headers.remove(CONTENT_LENGTH);
     headers::apply(changes, &mut head.headers);
