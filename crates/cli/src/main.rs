@@ -33,6 +33,11 @@ use crate::args::{Args, Command};
 use crate::exit::Exit;
 use crate::screen::Screen;
 
+/// A proxied request takes some twenty short pieces of memory and two long ones: with this one 5 to 10 % less CPU than with
+/// glibc's (`reports/proxy.md`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
