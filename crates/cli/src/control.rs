@@ -15,7 +15,7 @@ use squall_net::tcp::Tcp;
 
 use crate::disk::{Followed, Shown};
 use crate::exit::Exit;
-use crate::logs::{self, LogFormat};
+use crate::logs::{self, Log, LogFormat};
 use crate::screen::Screen;
 use crate::state;
 
@@ -38,7 +38,7 @@ Examples:
   echo '4f0c… shop/front' >> tokens                  who has it may be `front` of namespace `shop`
   squall control --from mesh/ --tokens tokens --state /var/lib/squall
 
-Pages of --admin: /ready  /live  /metrics, and on loopback POST /change-root
+Pages of --admin: /ready  /live  /metrics  /log-level, and on loopback POST /change-root and PUT or POST /log-level
 
 A changed root is trusted beside the old one for a life of a certificate, signs for another while the old one is still trusted, and
 then is the only one. Running proxies learn of it with their next certificate, and no request fails. Who starts a proxy needs the
@@ -91,9 +91,9 @@ fn life(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) fn run(args: &ControlArgs, screen: Screen) -> Exit {
-    logs::start(args.log, screen.color_stderr);
+    let log = logs::start(args.log, screen.color_stderr);
     let shown = Shown { screen: Mutex::new(screen), format: args.log };
-    match process::run(serve(args, shown)) {
+    match process::run(serve(args, log, shown)) {
         Ok(exit) => exit,
         Err(error) => fail(&format!("the machine gives no runtime: {error}"), Exit::Infrastructure),
     }
@@ -104,7 +104,7 @@ fn fail(why: &str, exit: Exit) -> Exit {
     exit
 }
 
-async fn serve(args: &ControlArgs, shown: Shown) -> Exit {
+async fn serve(args: &ControlArgs, log: Log, shown: Shown) -> Exit {
     let host = Tcp::host();
     let mut signals = match StopSignals::new() {
         Ok(signals) => signals,
@@ -145,7 +145,7 @@ async fn serve(args: &ControlArgs, shown: Shown) -> Exit {
         }
     };
     taker.taken(&first);
-    if let Err(error) = admin(&host, args, &authority, Arc::clone(&report)).await {
+    if let Err(error) = admin(&host, args, log, &authority, Arc::clone(&report)).await {
         return fail(&format!("cannot listen at {}: {error}", args.admin), Exit::Infrastructure);
     }
     host.spawn("control root", state::follow(args.state.clone(), authority, host.clone(), args.root_life));
@@ -173,6 +173,7 @@ enum Ended {
 async fn admin(
     host: &Host,
     args: &ControlArgs,
+    log: Log,
     authority: &Arc<Authority>,
     report: Arc<Report>,
 ) -> std::io::Result<()> {
@@ -180,7 +181,14 @@ async fn admin(
     let (directory, authority, of_pages) = (args.state.clone(), Arc::clone(authority), host.clone());
     let is_private = args.admin.ip().is_loopback();
     tracing::info!(at = %listener.local(), "the admin pages are served");
-    let answer: Answer = Arc::new(move |method, path| {
+    let answer: Answer = Arc::new(move |method, path, words| {
+        if path == "/log-level" {
+            let is_question = method == "GET" || method == "HEAD";
+            if !is_private && !is_question {
+                return Page::text(403, "only where --admin is a loopback address");
+            }
+            return log.page(method, words);
+        }
         if path == "/change-root" {
             if !is_private {
                 return Page::text(403, "only where --admin is a loopback address");
@@ -197,7 +205,7 @@ async fn admin(
             return Page::wrong_method("GET, HEAD");
         }
         match path {
-            "/" => Page::text(200, "/ready  /live  /metrics  POST /change-root"),
+            "/" => Page::text(200, "/ready  /live  /metrics  /log-level  POST /change-root"),
             "/ready" if report.is_listening() => Page::text(200, "ready"),
             "/ready" => Page::text(503, "does not listen yet"),
             "/live" => Page::text(200, "live"),

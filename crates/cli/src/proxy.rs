@@ -29,7 +29,7 @@ use stdout::Lines;
 
 use crate::disk::{Followed, Shown};
 use crate::exit::Exit;
-use crate::logs;
+use crate::logs::{self, Log};
 use crate::mistakes;
 use crate::screen::Screen;
 use crate::threads;
@@ -53,11 +53,11 @@ pub(crate) fn run(args: ProxyArgs, mut screen: Screen) -> Exit {
             return Exit::BadInput;
         }
     };
-    logs::start(settings.log, screen.color_stderr);
+    let log = logs::start(settings.log, screen.color_stderr);
     let shown = Shown { screen: Mutex::new(screen), format: settings.log };
     threads::beside(|spawn| {
         let lines = settings.access_log.map(|_| Lines::start(spawn));
-        let served = process::run(serve(&settings, shown, lines.as_ref(), spawn));
+        let served = process::run(serve(&settings, log, shown, lines.as_ref(), spawn));
         if let Some(lines) = lines {
             lines.end();
         }
@@ -78,7 +78,7 @@ fn bad_input(why: &str) -> Exit {
 /// Starts a thread that is joined before the process ends.
 type Spawn<'s> = dyn Fn(Box<dyn FnOnce() + Send>) + 's;
 
-async fn serve(settings: &Settings, shown: Shown, lines: Option<&Lines>, spawn: &Spawn<'_>) -> Exit {
+async fn serve(settings: &Settings, log: Log, shown: Shown, lines: Option<&Lines>, spawn: &Spawn<'_>) -> Exit {
     let mut signals = match StopSignals::new() {
         Ok(signals) => signals,
         Err(error) => return infrastructure(&format!("cannot take signals: {error}")),
@@ -138,7 +138,8 @@ async fn serve(settings: &Settings, shown: Shown, lines: Option<&Lines>, spawn: 
         }
     };
     say_where(&proxy, admin.local(), settings.workers);
-    let answer = pages(Arc::clone(&proxy), metrics, move || asked.raise());
+    let log_level = move |method: &http::Method, words: &str| log.page(method, words);
+    let answer = pages(Arc::clone(&proxy), metrics, move || asked.raise(), log_level);
     host.spawn("admin", serve_pages(host.clone(), admin, answer));
     let told = Arc::clone(&proxy);
     host.spawn("proxy readiness", async move {

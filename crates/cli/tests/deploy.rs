@@ -7,11 +7,12 @@ mod stage;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use squall_control::Authority;
 use squall_net::pem;
 use squall_net::tcp::Tcp;
 use squall_net::tls::KeyAlgorithm;
-use stage::{App, Process, directory, get, post, write};
+use stage::{App, Process, directory, get, post, send, write};
 
 /// A route that sets a header on every answer of `stock`.
 fn route(value: &str) -> String {
@@ -196,6 +197,47 @@ fn a_proxy_runs_from_a_mesh_file_on_several_workers_and_drains_when_asked_by_its
     assert_eq!(post(&admin, "/drain").status, 200);
     proxy.line("the proxy drains");
     assert_eq!(proxy.ends(), Some(0));
+}
+
+#[test]
+fn what_is_in_the_log_is_changed_while_the_process_runs_and_nonsense_is_refused() {
+    let dir = directory("deploy-log-level");
+    let at = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
+    write(&dir.join("mesh/a.yaml"), SERVICES);
+    write(&dir.join("tokens"), "");
+    let (mesh, tokens, state) = (at("mesh"), at("tokens"), at("state"));
+    let args = ["--mesh", &mesh, "--plaintext", "--service-account", "shop/front", "--outbound", "127.0.0.1:0"];
+    let mut proxy = Process::start("proxy", &[&args[..], &["--admin", "127.0.0.1:0"]].concat());
+    let proxy_admin = proxy.line("the proxy listens").text("admin");
+    let args = ["--from", &mesh, "--tokens", &tokens, "--state", &state, "--listen", "127.0.0.1:0"];
+    let mut control = Process::start("control", &[&args[..], &["--admin", "127.0.0.1:0"]].concat());
+    let control_admin = control.line("the admin pages are served").text("at");
+    for (process, admin) in [(&mut proxy, &proxy_admin), (&mut control, &control_admin)] {
+        assert_eq!(get(admin, "x", "/log-level").body, "info\n");
+        let answer = send(Method::POST, admin, "/log-level", "squall_net=debug,info");
+        assert_eq!((answer.status, answer.body.as_str()), (200, "squall_net=debug,info\n"));
+        assert_eq!(get(admin, "x", "/log-level").body, "squall_net=debug,info\n");
+        assert_eq!(process.line("what is in the log was changed").text("filter"), "squall_net=debug,info");
+        // More of a request line than is taken: of interest to who debugs only.
+        assert!(
+            stage::try_get(admin, "x", &format!("/{}", "x".repeat(20_000))).is_none_or(|answer| answer.status >= 400)
+        );
+        assert_eq!(process.line("an admin connection ended").text("level"), "DEBUG");
+
+        // The info line that tells of `warn` is not said any more; the next that is said tells of `info`.
+        assert_eq!(send(Method::PUT, admin, "/log-level", "warn\n").status, 200);
+        for (words, want) in
+            [("wran", "did you mean `warn`?"), ("", "nothing was said"), ("squall_prxy=off", "`squall_proxy`")]
+        {
+            let answer = send(Method::PUT, admin, "/log-level", words);
+            assert!(answer.status == 400 && answer.body.contains(want), "{words}: {answer:?}");
+        }
+        assert_eq!(send(Method::PUT, admin, "/log-level", &"x".repeat(5_000)).status, 413);
+        assert_eq!(send(Method::DELETE, admin, "/log-level", "").status, 405);
+        assert_eq!(get(admin, "x", "/log-level").body, "warn\n", "what was refused changed nothing");
+        assert_eq!(send(Method::PUT, admin, "/log-level", "info").status, 200);
+        assert_eq!(process.line("what is in the log was changed").text("filter"), "info");
+    }
 }
 
 #[test]

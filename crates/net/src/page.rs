@@ -1,17 +1,23 @@
-//! A small server of small pages, for people, probes and scrapers: the admin side of proxy and control plane. It takes no bodies.
+//! A small server of small pages, for people, probes and scrapers: the admin side of proxy and control plane. It takes a few words
+//! with a request, and no more.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 
 use crate::http::{BodyError, Incoming, ServeLimits, serve};
-use crate::{BoxFuture, Host, Listener};
+use crate::{BoxFuture, Host, Listener, timeout};
 
 /// The most connections that are served at once; more are closed as they come.
 const CONNECTIONS: usize = 64;
+/// The most that may come with a request.
+const WORDS_BYTES: usize = 4 * 1024;
+/// The longest time that it may take.
+const WORDS_TIME: Duration = Duration::from_secs(5);
 
 /// What is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +62,8 @@ impl Page {
     }
 }
 
-/// Answers requests: method and path (without query).
-pub type Answer = Arc<dyn Fn(&Method, &str) -> Page + Send + Sync>;
+/// Answers requests: method, path (without query), and the words that came with it: the body, without white space around it.
+pub type Answer = Arc<dyn Fn(&Method, &str, &str) -> Page + Send + Sync>;
 
 /// Serves pages on every connection that `listener` accepts, until it dies or this is dropped (connections in progress go on).
 pub fn serve_pages(host: Host, mut listener: Box<dyn Listener>, answer: Answer) -> BoxFuture<'static, ()> {
@@ -78,9 +84,17 @@ pub fn serve_pages(host: Host, mut listener: Box<dyn Listener>, answer: Answer) 
             let (place, of_host, answer) = (Arc::clone(&places), host.clone(), Arc::clone(&answer));
             host.spawn("admin connection", async move {
                 let _place = place;
+                let clock_host = of_host.clone();
                 let service = move |request: Request<Incoming>| {
-                    let page = answer(request.method(), request.uri().path());
-                    async move { Ok::<_, BodyError>(respond(page)) }
+                    let (answer, host) = (Arc::clone(&answer), clock_host.clone());
+                    async move {
+                        let (head, body) = request.into_parts();
+                        let page = match words(&host, body).await {
+                            Ok(words) => answer(&head.method, head.uri.path(), words.trim()),
+                            Err(page) => page,
+                        };
+                        Ok::<_, BodyError>(respond(page))
+                    }
                 };
                 let limits = ServeLimits { head_bytes: 16 * 1024, streams: 100, ..ServeLimits::default() };
                 let served = serve(&of_host, accepted.conn, None, limits, service, std::future::pending()).await;
@@ -90,6 +104,18 @@ pub fn serve_pages(host: Host, mut listener: Box<dyn Listener>, answer: Answer) 
             });
         }
     })
+}
+
+/// What came with a request, or what is answered instead.
+async fn words(host: &Host, body: Incoming) -> Result<String, Page> {
+    let until = host.now() + WORDS_TIME;
+    let body = timeout(host.clock().as_ref(), until, Limited::new(body, WORDS_BYTES).collect()).await;
+    let body = body.ok_or_else(|| Page::text(408, "the body did not come in time"))?;
+    let body = body.map_err(|error| match error.is::<http_body_util::LengthLimitError>() {
+        true => Page::text(413, format!("at most {WORDS_BYTES} bytes")),
+        false => Page::text(400, "the body broke off"),
+    })?;
+    String::from_utf8(body.to_bytes().into()).map_err(|_| Page::text(400, "the body is not UTF-8"))
 }
 
 fn respond(page: Page) -> Response<Full<Bytes>> {

@@ -17,13 +17,20 @@ GET  /live      200 while the process serves anything at all
 GET  /config    the mesh in force, as JSON: version, hosts and routes, backends with their policies
 GET  /clusters  backends and endpoints with their state, as JSON: in flight, breaker, ejected, expected latency
 GET  /metrics   Prometheus metrics
+GET  /log-level what is in the process' log; PUT or POST sets it from now on: info, or squall_proxy=debug,info
 POST /drain     ends the process gracefully, as SIGTERM does";
 
-/// The pages of a proxy. `drain` is called on POST /drain; it must not block.
+/// The pages of a proxy. `drain` is called on POST /drain, `log_level` for /log-level, with the method and the words that came along;
+/// they must not block.
 #[must_use]
-pub fn pages(proxy: Arc<Proxy>, metrics: Arc<Metrics>, drain: impl Fn() + Send + Sync + 'static) -> Answer {
-    Arc::new(move |method, path| {
-        let known = ["/", "/ready", "/live", "/config", "/clusters", "/metrics", "/drain"];
+pub fn pages(
+    proxy: Arc<Proxy>,
+    metrics: Arc<Metrics>,
+    drain: impl Fn() + Send + Sync + 'static,
+    log_level: impl Fn(&Method, &str) -> Page + Send + Sync + 'static,
+) -> Answer {
+    Arc::new(move |method, path, words| {
+        let known = ["/", "/ready", "/live", "/config", "/clusters", "/metrics", "/drain", "/log-level"];
         if !known.contains(&path) {
             return Page::text(404, format!("there is no {path:?} here; see /"));
         }
@@ -33,6 +40,9 @@ pub fn pages(proxy: Arc<Proxy>, metrics: Arc<Metrics>, drain: impl Fn() + Send +
             }
             drain();
             return Page::text(200, "draining");
+        }
+        if path == "/log-level" {
+            return log_level(method, words);
         }
         if method != Method::GET && method != Method::HEAD {
             return Page::wrong_method("GET, HEAD");

@@ -37,7 +37,8 @@ Examples:
   squall proxy --config proxy.yaml --intercept --strangers refuse
   squall proxy --mesh mesh.yaml --plaintext --service-account shop/front --outbound 127.0.0.1:15001
 
-Pages of --admin: /ready  /live  /config  /clusters  /metrics, and POST /drain
+Pages of --admin: /ready  /live  /config  /clusters  /metrics, POST /drain, and /log-level: GET shows what is in the log,
+PUT or POST sets it while it runs (curl -d squall_proxy=debug,info http://127.0.0.1:15000/log-level)
 
 SIGTERM, SIGINT and POST /drain end it gracefully: callers are asked to leave (connection: close, GOAWAY), requests in flight
 may end within --drain-time. A second signal ends it at once.

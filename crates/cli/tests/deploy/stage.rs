@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Full};
 use squall_net::http::{BodyError, Incoming, ServeLimits, Version, connect, serve};
 use squall_net::tcp::Tcp;
 use squall_net::{process, timeout};
@@ -222,20 +222,27 @@ impl Answer {
 
 #[track_caller]
 pub(crate) fn get(at: &str, host: &str, path: &str) -> Answer {
-    ask(Method::GET, at, host, path).unwrap_or_else(|| panic!("no answer to GET {path} of {host} at {at}"))
+    ask(Method::GET, at, host, path, "").unwrap_or_else(|| panic!("no answer to GET {path} of {host} at {at}"))
 }
 
 #[track_caller]
 pub(crate) fn post(at: &str, path: &str) -> Answer {
-    ask(Method::POST, at, "x", path).unwrap_or_else(|| panic!("no answer to POST {path} at {at}"))
+    send(Method::POST, at, path, "")
+}
+
+/// A request with a body, to an admin page.
+#[track_caller]
+pub(crate) fn send(method: Method, at: &str, path: &str, body: &str) -> Answer {
+    let asked = format!("{method} {path} at {at}");
+    ask(method, at, "x", path, body).unwrap_or_else(|| panic!("no answer to {asked}"))
 }
 
 /// `None`: no HTTP answer came.
 pub(crate) fn try_get(at: &str, host: &str, path: &str) -> Option<Answer> {
-    ask(Method::GET, at, host, path)
+    ask(Method::GET, at, host, path, "")
 }
 
-fn ask(method: Method, at: &str, authority: &str, path: &str) -> Option<Answer> {
+fn ask(method: Method, at: &str, authority: &str, path: &str, body: &str) -> Option<Answer> {
     let address: SocketAddr = at.parse().expect("an address");
     let asking = async {
         let host = Tcp::host();
@@ -244,7 +251,7 @@ fn ask(method: Method, at: &str, authority: &str, path: &str) -> Option<Answer> 
             let conn = host.net().connect(address).await.ok()?;
             let mut sender = connect(&host, conn, Version::Http1).await.ok()?;
             let request = Request::builder().method(method).uri(path).header("host", authority);
-            let request = request.body(Empty::<Bytes>::new()).expect("a request");
+            let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).expect("a request");
             let answer = sender.send(request).await.ok()?;
             let (head, body) = answer.into_parts();
             let body = body.collect().await.ok()?.to_bytes();
