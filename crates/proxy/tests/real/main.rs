@@ -8,6 +8,7 @@ mod drain;
 mod follow;
 mod forward;
 mod health;
+mod hops;
 mod local;
 mod plane;
 mod retry;
