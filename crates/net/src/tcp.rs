@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::aws_lc_rs;
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use squall_policy::{Instant, Rng};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -19,6 +19,14 @@ use crate::{Accepted, BoxFuture, Clock, Conn, Host, Io, Listener, Net, Task, Tas
 
 /// Connections that wait to be accepted, per listener; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
+
+/// A peer of which nothing is heard for so long is asked whether it is there.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+/// And asked again, until it answers or [`GIVE_UP_AFTER`] is over.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
+/// How long what was sent may stay without an answer, or a peer that answers may have no room for more, before the connection is
+/// given up (tcp(7), `TCP_USER_TIMEOUT`; RFC 9293 §3.8.3). As long as Envoy lets a stream stand still.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(300);
 
 /// How long a listener waits before it tries again when the process has no file descriptors left.
 const NO_DESCRIPTORS_WAIT: Duration = Duration::from_millis(10);
@@ -94,11 +102,14 @@ impl Net for Tcp {
 /// Connects, from this address of ours if one is given (port 0: any free one).
 pub(crate) async fn dial(to: SocketAddr, from: Option<SocketAddr>) -> io::Result<Conn> {
     let socket = socket(to)?;
+    set_options(&socket)?;
     if let Some(from) = from {
         late_port(&socket)?;
         socket.bind(from)?;
     }
-    TcpConn::new(socket.connect(to).await?)
+    let stream = socket.connect(to).await?;
+    let local = stream.local_addr()?;
+    Ok(TcpConn::new(stream, to, local))
 }
 
 /// Lets the kernel pick the port when it connects, so that one address can have more connections than ports (ip(7),
@@ -125,10 +136,20 @@ fn listen_sharing(at: SocketAddr, share: bool) -> io::Result<Box<dyn Listener>> 
     if share {
         socket.set_reuseport(true)?;
     }
+    // What is accepted here has the same options (listen(2), tcp(7)).
+    set_options(&socket)?;
     socket.bind(at)?;
     let listener = socket.listen(BACKLOG)?;
     let local = listener.local_addr()?;
     Ok(Box::new(OsListener { listener, local }))
+}
+
+/// Nothing waits to be sent in larger pieces, and no peer is waited for longer than it is worth.
+fn set_options(socket: &TcpSocket) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    let socket = SockRef::from(socket);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY))?;
+    socket.set_tcp_user_timeout(Some(GIVE_UP_AFTER))
 }
 
 fn socket(towards: SocketAddr) -> io::Result<TcpSocket> {
@@ -146,10 +167,10 @@ impl Listener for OsListener {
             loop {
                 match self.listener.accept().await {
                     Ok((stream, peer)) => {
-                        let dialed = original_destination(&stream).unwrap_or(self.local);
-                        // It may have been reset already; then it has no peer and is nobody's business.
-                        if let Ok(conn) = TcpConn::new(stream) {
-                            return Ok(Accepted { conn, peer, dialed });
+                        // It may have been reset already; then it is nobody's business.
+                        if let Ok(local) = stream.local_addr() {
+                            let dialed = original_destination(&stream, local).unwrap_or(self.local);
+                            return Ok(Accepted { conn: TcpConn::new(stream, peer, local), peer, dialed });
                         }
                     }
                     Err(error) => match error.raw_os_error() {
@@ -174,10 +195,10 @@ impl Listener for OsListener {
 }
 
 /// Where a connection that a firewall rule (`REDIRECT`) brought here was going.
-fn original_destination(stream: &TcpStream) -> Option<SocketAddr> {
+fn original_destination(stream: &TcpStream, local: SocketAddr) -> Option<SocketAddr> {
     let socket = SockRef::from(stream);
     // A listener for both families has IPv4 connections too, by addresses mapped into IPv6.
-    let v6 = stream.local_addr().ok()?.ip().to_canonical().is_ipv6();
+    let v6 = local.ip().to_canonical().is_ipv6();
     let found = if v6 { socket.original_dst_v6() } else { socket.original_dst_v4() };
     found.ok()?.as_socket()
 }
@@ -193,10 +214,8 @@ struct TcpConn {
 
 impl TcpConn {
     #[expect(clippy::new_ret_no_self, reason = "everybody works with the boxed seam type")]
-    fn new(stream: TcpStream) -> io::Result<Conn> {
-        stream.set_nodelay(true)?;
-        let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
-        Ok(Box::new(Self { stream: Some(stream), peer, local, failed: None }))
+    fn new(stream: TcpStream, peer: SocketAddr, local: SocketAddr) -> Conn {
+        Box::new(Self { stream: Some(stream), peer, local, failed: None })
     }
 
     fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
@@ -323,5 +342,32 @@ impl Tasks for TokioTasks {
 
     fn detach(&self, name: &'static str, future: BoxFuture<'static, ()>) {
         tokio::spawn(watched(name, future));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nobody sets them on what was accepted: the kernel must hand them on.
+    #[test]
+    fn accepted_connections_have_the_options_of_their_listener() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let here = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 0);
+            let listening = socket(here).expect("a socket");
+            set_options(&listening).expect("options of Linux");
+            listening.bind(here).expect("a free port");
+            let listener = listening.listen(1).expect("listens");
+            let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connects");
+            let (accepted, _) = listener.accept().await.expect("accepts");
+            let accepted = SockRef::from(&accepted);
+            assert!(accepted.tcp_nodelay().expect("an option"));
+            assert!(accepted.keepalive().expect("an option"));
+            assert_eq!(accepted.tcp_keepalive_time().expect("an option"), KEEPALIVE_AFTER);
+            assert_eq!(accepted.tcp_keepalive_interval().expect("an option"), KEEPALIVE_EVERY);
+            assert_eq!(accepted.tcp_user_timeout().expect("an option"), Some(GIVE_UP_AFTER));
+            drop(client);
+        });
     }
 }
