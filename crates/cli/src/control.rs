@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use squall_control::watch::{self, Taker, Texts};
 use squall_control::{Authority, Control, ControlConfig, Mistake, Registry, Report, Resources, tokens, units};
-use squall_net::Host;
 use squall_net::page::{Answer, Page, serve_pages};
 use squall_net::process::{self, StopSignals};
 use squall_net::tcp::Tcp;
+use squall_net::{Host, pem};
 
 use crate::disk::{Followed, Shown};
 use crate::exit::Exit;
@@ -38,7 +38,8 @@ Examples:
   echo '4f0c… shop/front' >> tokens                  who has it may be `front` of namespace `shop`
   squall control --from mesh/ --tokens tokens --state /var/lib/squall
 
-Pages of --admin: /ready  /live  /metrics  /log-level, and on loopback POST /change-root and PUT or POST /log-level
+Pages of --admin: /ready  /live  /metrics  /root.pem (the roots, for --trust)  /log-level, and on loopback POST /change-root and
+PUT or POST /log-level
 
 A changed root is trusted beside the old one for a life of a certificate, signs for another while the old one is still trusted, and
 then is the only one. Running proxies learn of it with their next certificate, and no request fails. Who starts a proxy needs the
@@ -205,7 +206,11 @@ async fn admin(
             return Page::wrong_method("GET, HEAD");
         }
         match path {
-            "/" => Page::text(200, "/ready  /live  /metrics  /log-level  POST /change-root"),
+            "/" => Page::text(200, "/ready  /live  /metrics  /root.pem  /log-level  POST /change-root"),
+            "/root.pem" => {
+                let roots = authority.roots();
+                Page::text(200, roots.iter().map(|root| pem::encode("CERTIFICATE", root)).collect::<String>())
+            }
             "/ready" if report.is_listening() => Page::text(200, "ready"),
             "/ready" => Page::text(503, "does not listen yet"),
             "/live" => Page::text(200, "live"),

@@ -20,7 +20,7 @@ use squall_net::{Host, after, pem};
 use squall_policy::{BackendName, Mesh};
 use squall_proxy::{
     AccessLog, ControlSource, IdentitySource, InboundListener, Lifecycle, Metrics, Node, Proxy, ProxyConfig, Recorder,
-    Several, Source, pages,
+    Several, Source, pages, probes,
 };
 
 pub(crate) use args::ProxyArgs;
@@ -137,10 +137,24 @@ async fn serve(settings: &Settings, log: Log, shown: Shown, lines: Option<&Lines
             return infrastructure(&format!("cannot listen at {}: {error}", settings.admin));
         }
     };
+    let probed = match settings.probes {
+        Some(at) => match host.net().listen(at).await {
+            Ok(listener) => Some(listener),
+            Err(error) => {
+                proxy.drain(Duration::ZERO).await;
+                return infrastructure(&format!("cannot listen at {at}: {error}"));
+            }
+        },
+        None => None,
+    };
     say_where(&proxy, admin.local(), settings.workers);
     let log_level = move |method: &http::Method, words: &str| log.page(method, words);
     let answer = pages(Arc::clone(&proxy), metrics, move || asked.raise(), log_level);
     host.spawn("admin", serve_pages(host.clone(), admin, answer));
+    if let Some(listener) = probed {
+        tracing::info!(at = %listener.local(), "probes are answered");
+        host.spawn("probes", serve_pages(host.clone(), listener, probes(Arc::clone(&proxy))));
+    }
     let told = Arc::clone(&proxy);
     host.spawn("proxy readiness", async move {
         told.ready().await;

@@ -20,6 +20,17 @@ GET  /metrics   Prometheus metrics
 GET  /log-level what is in the process' log; PUT or POST sets it from now on: info, or squall_proxy=debug,info
 POST /drain     ends the process gracefully, as SIGTERM does";
 
+/// What others than the own host may ask: `/ready` and `/live`, for probes.
+#[must_use]
+pub fn probes(proxy: Arc<Proxy>) -> Answer {
+    Arc::new(move |method, path, _| match path {
+        "/ready" | "/live" if method != Method::GET && method != Method::HEAD => Page::wrong_method("GET, HEAD"),
+        "/ready" => ready(&proxy),
+        "/live" => Page::text(200, "live"),
+        _ => Page::text(404, format!("there is no {path:?} here: only /ready and /live")),
+    })
+}
+
 /// The pages of a proxy. `drain` is called on POST /drain, `log_level` for /log-level, with the method and the words that came along;
 /// they must not block.
 #[must_use]

@@ -42,7 +42,7 @@ mod subscribe;
 mod tunnel;
 
 pub use access_log::{AccessLog, AccessLogFormat};
-pub use admin::pages;
+pub use admin::{pages, probes};
 pub use config::{ControlSource, IdentitySource, InboundListener, Interception, Node, ProxyConfig, Source};
 pub use lifecycle::Lifecycle;
 pub use metrics::Metrics;

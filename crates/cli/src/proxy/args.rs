@@ -139,6 +139,11 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "ADDRESS", env = "SQUALL_ADMIN")]
     pub(super) admin: Option<SocketAddr>,
 
+    /// Where a kubelet asks for /ready and /live, and for nothing else; may be any address, such as 0.0.0.0:15021 [default: only at
+    /// --admin]
+    #[arg(long, value_name = "ADDRESS", env = "SQUALL_PROBES")]
+    pub(super) probes: Option<SocketAddr>,
+
     /// Threads that serve; limits and breakers are those of all together [default: 1]
     #[arg(long, value_name = "N", env = "SQUALL_WORKERS", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) workers: Option<u16>,
@@ -212,6 +217,7 @@ impl ProxyArgs {
             detect_timeout: self.detect_timeout.or(file.detect_timeout),
             outbound_tcp: if self.outbound_tcp.is_empty() { file.outbound_tcp } else { self.outbound_tcp },
             admin: self.admin.or(file.admin),
+            probes: self.probes.or(file.probes),
             workers: self.workers.or(file.workers),
             drain_time: self.drain_time.or(file.drain_time),
             access_log: self.access_log.or(file.access_log),

@@ -38,6 +38,7 @@ pub(super) struct Settings {
     pub(super) interception: Option<Interception>,
     pub(super) detect_timeout: Duration,
     pub(super) admin: SocketAddr,
+    pub(super) probes: Option<SocketAddr>,
     pub(super) workers: u16,
     pub(super) drain_time: Duration,
     pub(super) access_log: Option<AccessLogFormat>,
@@ -123,6 +124,7 @@ pub(super) fn of(args: ProxyArgs) -> Result<Settings, Wrong> {
         interception,
         detect_timeout: args.detect_timeout.unwrap_or(DETECT_TIMEOUT),
         admin,
+        probes: args.probes,
         workers: args.workers.unwrap_or(1),
         drain_time: args.drain_time.unwrap_or(DRAIN_TIME),
         access_log: args.access_log.and_then(super::args::AccessLogChoice::format),
@@ -231,6 +233,7 @@ fn addresses(args: &ProxyArgs, admin: SocketAddr) -> Result<(), Wrong> {
         [(own, "--intercept-outbound"), (any, "--intercept-inbound")]
     });
     let listeners = listeners.chain(intercepted.into_iter().flatten());
+    let listeners = listeners.chain(args.probes.map(|at| (at, "--probes")));
     for (address, what) in args.outbound.map(|at| (at, "--outbound")).into_iter().chain(listeners) {
         let clash = |other: SocketAddr| {
             let (a, b) = (address.ip(), other.ip());

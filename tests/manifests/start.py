@@ -1,0 +1,112 @@
+"""Starts what the manifests start, as they say it, and asks what they ask."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import yaml
+
+squall, deploy, work = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
+
+
+def containers(file):
+    """The containers of a file's Deployments, by name."""
+    found = {}
+    for document in yaml.safe_load_all((deploy / "kubernetes" / file).read_text()):
+        if document["kind"] == "Deployment":
+            spec = document["spec"]["template"]["spec"]
+            for container in spec.get("initContainers", []) + spec["containers"]:
+                found[container["name"]] = container
+    return found
+
+
+def command(container, environment, places):
+    """A container's arguments, with `$(NAME)` filled in and mounted paths moved to this machine."""
+    words = [re.sub(r"\$\((\w+)\)", lambda name: environment[name[1]], word) for word in container["args"]]
+    for mounted, here in places.items():
+        words = [re.sub(rf"(^|=){re.escape(mounted)}(/|$)", rf"\g<1>{here}\g<2>", word) for word in words]
+    return [squall, *words]
+
+
+def check_mounts(container, places):
+    mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounted == set(places), f"{container['name']} mounts {mounted}, its arguments use {set(places)}"
+
+
+def probe(container, running):
+    """Asks all probes until each says yes."""
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
+        get = container[kind]["httpGet"]
+        url = f"http://127.0.0.1:{ports[get['port']]}{get['path']}"
+        until = time.monotonic() + 20
+        while True:
+            try:
+                assert urllib.request.urlopen(url, timeout=2).status == 200
+                break
+            except (OSError, urllib.error.HTTPError) as error:
+                assert running.poll() is None, f"{container['name']} ended with {running.returncode}"
+                assert time.monotonic() < until, f"{container['name']}: {kind} {url}: {error}"
+                time.sleep(0.05)
+        print(f"ok: {container['name']}: {kind} {get['path']}")
+
+
+def start(words, environment):
+    print("$", " ".join(words))
+    return subprocess.Popen(words, env={"PATH": os.environ["PATH"], **environment})
+
+
+control, sidecar = containers("control.yaml")["control"], containers("sidecar.yaml")
+(work / "mesh").mkdir()
+(work / "mesh/mesh.yaml").write_text((deploy / "quickstart/mesh.yaml").read_text())
+(work / "tokens").mkdir()
+(work / "token").mkdir()
+(work / "root").mkdir()
+(work / "tokens/tokens").write_text("0123456789abcdef0123456789abcdef shop/front\n")
+(work / "token/token").write_text("0123456789abcdef0123456789abcdef\n")
+
+running = []
+try:
+    places = {"/mesh": work / "mesh", "/tokens": work / "tokens", "/state": work / "state"}
+    check_mounts(control, places)
+    running.append(start(command(control, {}, places), {}))
+    probe(control, running[-1])
+    root = urllib.request.urlopen("http://127.0.0.1:15014/root.pem", timeout=5).read()
+    (work / "root/root.pem").write_bytes(root)
+
+    places = {"/etc/squall/root": work / "root", "/etc/squall/token": work / "token"}
+    check_mounts(sidecar["squall"], places)
+    environment = {"NAMESPACE": "shop", "SERVICE_ACCOUNT": "front", "SQUALL_POD": "front-0", "SQUALL_IP": "127.0.0.1"}
+    assert {one["name"] for one in sidecar["squall"]["env"]} == set(environment)
+    words = command(sidecar["squall"], environment, places)
+    # The one name that only a cluster has.
+    words = [word.replace("control.squall.svc.cluster.local", "127.0.0.1") for word in words]
+    running.append(start(words, environment))
+    probe(sidecar["squall"], running[-1])
+    for word in ("config", "metrics", "drain"):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:15021/{word}", timeout=5)
+            raise AssertionError(f"/{word} is answered where probes come in")
+        except urllib.error.HTTPError as error:
+            assert error.code == 404, error
+
+    init = command(sidecar["squall-init"], {}, {})
+    rules = subprocess.run([squall, "proxy-init", *init[1:], "--dry-run"], check=True, capture_output=True, text=True).stdout
+    probes = next(port["containerPort"] for port in sidecar["squall"]["ports"] if port["name"] == "probes")
+    assert f"--dport {probes} -j RETURN" in rules, f"the kubelet's probes would be brought to the sidecar:\n{rules}"
+    uid = sidecar["squall"]["securityContext"]["runAsUser"]
+    assert f"--uid-owner {uid} " in rules, f"the sidecar's own connections would come back to it:\n{rules}"
+    print("ok: squall-init: its rules leave out the sidecar's user and the kubelet's probes")
+
+    for name, process in zip(("squall", "control"), reversed(running)):
+        process.terminate()
+        assert process.wait(timeout=40) == 0, f"{name} ended with {process.returncode}"
+    print("ok: both end when they are asked to")
+finally:
+    for process in running:
+        process.kill()
