@@ -47,9 +47,35 @@ const KINDS: [(&str, &str); 6] = [
     ("AuthorizationPolicy", "squall.dev/v1alpha1"),
 ];
 
+/// What metadata has. After the first four comes what the API server keeps there for itself: `kubectl get -o yaml` shows it, and it
+/// sets nothing.
+const METADATA: &[&str] = &[
+    "name",
+    "namespace",
+    "labels",
+    "annotations",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "generateName",
+    "ownerReferences",
+    "managedFields",
+    "finalizers",
+];
+
 fn read(document: Value<'_>, resources: &mut Resources, seen: &mut BTreeMap<(String, Id), Place>) -> Option<()> {
     let mistakes = document.mistakes();
     let kind = value_of(document, "kind")?;
+    if kind.text() == Some("List") {
+        // As kubectl shows several.
+        let fields = document.fields("List", &["apiVersion", "kind", "metadata", "items"])?;
+        for item in fields.required("items")?.list()? {
+            read(item, resources, seen);
+        }
+        return Some(());
+    }
     let (Some(name), Some(version)) = (kind.name(), value_of(document, "apiVersion").and_then(|v| v.name())) else {
         return None;
     };
@@ -66,10 +92,10 @@ fn read(document: Value<'_>, resources: &mut Resources, seen: &mut BTreeMap<(Str
     }
     let known: &[&str] = match name {
         "EndpointSlice" => &["apiVersion", "kind", "metadata", "addressType", "endpoints", "ports"],
-        _ => &["apiVersion", "kind", "metadata", "spec"],
+        // What the cluster says of it sets nothing.
+        _ => &["apiVersion", "kind", "metadata", "spec", "status"],
     };
-    let status = [("status", "the cluster writes it: leave it out")];
-    let fields = document.fields_beside(name, known, &status)?;
+    let fields = document.fields(name, known)?;
     let before = mistakes.len();
     // What follows is read under any name, so that its mistakes are found too.
     let metadata = fields.required("metadata").and_then(metadata).unwrap_or_else(|| Metadata {
@@ -133,7 +159,7 @@ pub(super) struct Metadata {
 }
 
 fn metadata(value: Value<'_>) -> Option<Metadata> {
-    let fields = value.fields("metadata", &["name", "namespace", "labels", "annotations"])?;
+    let fields = value.fields("metadata", METADATA)?;
     let name = fields.required("name")?;
     let namespace = match fields.get("namespace") {
         Some(namespace) => label(namespace)?,

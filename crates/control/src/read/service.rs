@@ -12,19 +12,30 @@ const REFUSED: &[(&str, &str)] = &[
     ("externalName", "Squall routes only to pods"),
     ("externalIPs", "Squall routes only to pods"),
     ("publishNotReadyAddresses", "pods get requests when they are ready"),
-    ("internalTrafficPolicy", "use zones and a TrafficPolicy"),
     ("externalTrafficPolicy", "Squall carries traffic within the mesh"),
     ("trafficDistribution", "use zones and a TrafficPolicy"),
     ("sessionAffinityConfig", "session affinity is not supported"),
 ];
 
 pub(super) fn read(metadata: Metadata, spec: Value<'_>) -> Option<Service> {
-    let known = &["selector", "ports", "type", "clusterIP", "clusterIPs", "sessionAffinity"];
+    // `ipFamilies` and `ipFamilyPolicy` say which addresses the cluster gave it.
+    let known = &[
+        "selector",
+        "ports",
+        "type",
+        "clusterIP",
+        "clusterIPs",
+        "sessionAffinity",
+        "internalTrafficPolicy",
+        "ipFamilies",
+        "ipFamilyPolicy",
+    ];
     let fields = spec.fields_beside("Service spec", known, REFUSED)?;
     optional(&fields, "type", |value| value.choice(&[("ClusterIP", ()), ("NodePort", ()), ("LoadBalancer", ())]))?;
     let one = optional(&fields, "clusterIP", address)?.flatten();
     let all = optional(&fields, "clusterIPs", |list| each(list, address))?.unwrap_or_default();
     optional(&fields, "sessionAffinity", |value| value.choice(&[("None", ())]))?;
+    optional(&fields, "internalTrafficPolicy", |value| value.choice(&[("Cluster", ())]))?;
     let selector = optional(&fields, "selector", texts);
     let ports = fields.required("ports").and_then(|ports| each(ports, service_port).map(|read| (ports, read)));
     let (selector, (value, ports)) = (selector?, ports?);
