@@ -14,6 +14,9 @@ use crate::{HowEnded, Record, Recorder, RequestNumber, Side};
 /// The most characters of a path or name that are logged; the rest is cut off.
 const TEXT_MAX: usize = 512;
 
+/// What most lines fit in.
+const LINE_BYTES: usize = 512;
+
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessLogFormat {
@@ -150,7 +153,7 @@ impl AccessLog {
         let micros = u64::try_from(total.as_micros()).unwrap_or(u64::MAX);
         match self.format {
             AccessLogFormat::Json => {
-                let mut object = Object::new()
+                let mut object = Object::with_room(LINE_BYTES)
                     .text("time", &time)
                     .text("side", side(line.side))
                     .text("method", &line.method)
@@ -182,7 +185,10 @@ impl AccessLog {
             }
             AccessLogFormat::Text => {
                 let (millis, rest) = (micros / 1000, micros % 1000);
-                let mut text = format!("{time} {}", side(line.side));
+                let mut text = String::with_capacity(LINE_BYTES);
+                text.push_str(&time);
+                text.push(' ');
+                text.push_str(side(line.side));
                 for word in [&line.method, &line.authority, &line.path] {
                     text.push(' ');
                     push_word(&mut text, word);
@@ -198,7 +204,9 @@ impl AccessLog {
                     ("id", &line.request_id),
                 ];
                 for (name, value) in named.into_iter().filter(|(_, value)| !value.is_empty()) {
-                    let _ = write!(text, " {name}=");
+                    text.push(' ');
+                    text.push_str(name);
+                    text.push('=');
                     push_word(&mut text, value);
                 }
                 let _ = write!(text, " attempts={attempts} up={bytes_up} down={bytes_down}");
@@ -212,12 +220,13 @@ impl AccessLog {
 }
 
 fn cut(text: &str) -> String {
-    text.chars().take(TEXT_MAX).collect()
+    // No more characters than bytes.
+    if text.len() <= TEXT_MAX { text.to_owned() } else { text.chars().take(TEXT_MAX).collect() }
 }
 
 /// A word as it is, or quoted if a reader could take it for something else.
 fn push_word(text: &mut String, word: &str) {
-    let plain = !word.is_empty() && word.chars().all(|letter| letter.is_ascii_graphic() && letter != '"');
+    let plain = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
     if plain {
         text.push_str(word);
     } else {

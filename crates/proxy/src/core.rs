@@ -105,9 +105,23 @@ fn calendar(seconds: u64) -> (u64, u64, u64, u64) {
 /// RFC 3339 to the millisecond: `1994-11-06T08:49:37.250Z`.
 pub(crate) fn timestamp(since_epoch: std::time::Duration) -> String {
     let (year, month, day, second) = calendar(since_epoch.as_secs());
-    let (hour, minute, left) = (second / 3600, second / 60 % 60, second % 60);
-    let millis = since_epoch.subsec_millis();
-    format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{left:02}.{millis:03}Z", month + 1)
+    let mut text = String::with_capacity(24);
+    let parts = [
+        (year, 4, '-'),
+        (month + 1, 2, '-'),
+        (day, 2, 'T'),
+        (second / 3600, 2, ':'),
+        (second / 60 % 60, 2, ':'),
+        (second % 60, 2, '.'),
+        (u64::from(since_epoch.subsec_millis()), 3, 'Z'),
+    ];
+    for (number, digits, end) in parts {
+        for place in (0..digits).rev() {
+            text.push(char::from(b'0' + (number / 10_u64.pow(place) % 10) as u8));
+        }
+        text.push(end);
+    }
+    text
 }
 
 #[cfg(test)]

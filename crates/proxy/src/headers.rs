@@ -11,6 +11,7 @@ use http::header::{
 use http::{HeaderMap, Method};
 use squall_policy::{Class, HeaderChange, Rank, Rng};
 
+use crate::json;
 use crate::seen::Seen;
 
 pub(crate) const REASON: HeaderName = HeaderName::from_static("squall-reason");
@@ -191,13 +192,9 @@ pub(crate) fn decimal(number: u64) -> HeaderValue {
     if let Some(text) = usize::try_from(number).ok().and_then(|place| FEW.get(place)) {
         return HeaderValue::from_static(text);
     }
-    let (mut room, mut left, mut place) = ([0; 20], number, 20);
-    while left > 0 {
-        place -= 1;
-        room[place] = b'0' + (left % 10) as u8;
-        left /= 10;
-    }
-    HeaderValue::from_bytes(&room[place..]).expect("digits")
+    let mut text = String::with_capacity(20);
+    json::push_number(&mut text, number);
+    HeaderValue::try_from(text).expect("digits")
 }
 
 /// The lowest digits of `word`, as many as there is room for.

@@ -8,25 +8,39 @@ impl Object {
         Self("{".to_owned())
     }
 
-    /// A field whose value is JSON already.
-    pub(crate) fn raw(mut self, name: &str, value: &str) -> Self {
+    /// With room for so many bytes.
+    pub(crate) fn with_room(bytes: usize) -> Self {
+        let mut text = String::with_capacity(bytes);
+        text.push('{');
+        Self(text)
+    }
+
+    /// What comes before a value.
+    fn name(&mut self, name: &str) {
         if self.0.len() > 1 {
             self.0.push(',');
         }
         quote(&mut self.0, name);
         self.0.push(':');
+    }
+
+    /// A field whose value is JSON already.
+    pub(crate) fn raw(mut self, name: &str, value: &str) -> Self {
+        self.name(name);
         self.0.push_str(value);
         self
     }
 
-    pub(crate) fn text(self, name: &str, value: &str) -> Self {
-        let mut quoted = String::new();
-        quote(&mut quoted, value);
-        self.raw(name, &quoted)
+    pub(crate) fn text(mut self, name: &str, value: &str) -> Self {
+        self.name(name);
+        quote(&mut self.0, value);
+        self
     }
 
-    pub(crate) fn number(self, name: &str, value: u64) -> Self {
-        self.raw(name, &value.to_string())
+    pub(crate) fn number(mut self, name: &str, value: u64) -> Self {
+        self.name(name);
+        push_number(&mut self.0, value);
+        self
     }
 
     pub(crate) fn flag(self, name: &str, value: bool) -> Self {
@@ -37,6 +51,20 @@ impl Object {
         self.0.push('}');
         self.0
     }
+}
+
+/// The digits of a number.
+pub(crate) fn push_number(text: &mut String, number: u64) {
+    let (mut room, mut left, mut place) = ([b'0'; 20], number, 20);
+    loop {
+        place -= 1;
+        room[place] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    text.push_str(std::str::from_utf8(&room[place..]).expect("digits"));
 }
 
 /// A list of values that are JSON already.
@@ -61,21 +89,34 @@ pub(crate) fn string(value: &str) -> String {
 
 fn quote(text: &mut String, value: &str) {
     text.push('"');
-    for letter in value.chars() {
-        match letter {
-            '"' => text.push_str("\\\""),
-            '\\' => text.push_str("\\\\"),
-            '\n' => text.push_str("\\n"),
-            control if control < ' ' => text.push_str(&format!("\\u{:04x}", u32::from(control))),
-            other => text.push(other),
+    let mut rest = value;
+    // Most text has nothing to escape.
+    while let Some(place) = rest.bytes().position(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+        text.push_str(&rest[..place]);
+        match rest.as_bytes()[place] {
+            b'"' => text.push_str("\\\""),
+            b'\\' => text.push_str("\\\\"),
+            b'\n' => text.push_str("\\n"),
+            control => text.push_str(&format!("\\u{control:04x}")),
         }
+        rest = &rest[place + 1..];
     }
+    text.push_str(rest);
     text.push('"');
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_their_digits() {
+        for number in [0, 7, 10, 4_213, u64::MAX] {
+            let mut text = String::new();
+            push_number(&mut text, number);
+            assert_eq!(text, number.to_string());
+        }
+    }
 
     #[test]
     fn text_of_any_kind_stays_one_string() {
