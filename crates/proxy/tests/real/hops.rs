@@ -153,16 +153,13 @@ fn whose_time_ends_in_the_far_queue_never_reaches_the_application() {
         let app = origin(&host, seen.hanging()).await;
         let (_far, far_at, far_story) = far(&host, &authority, app, 1).await;
         let (_near, near_at, _) = near(&host, &authority, Protocol::Http2, &[far_at], |_| {}).await;
-        let first = {
-            let host = host.clone();
-            async move { ask(&host, near_at, 20_000).await }
-        };
-        let mut first = Box::pin(first);
         // The first one has the only place.
-        let busy = until(&host, || seen.counts() == (1, 0));
-        tokio::select! { biased; _ = &mut first => unreachable!("nobody answers"), () = busy => {} }
-        let late = ask(&host, near_at, 50);
-        let late = tokio::select! { biased; _ = &mut first => unreachable!("nobody answers"), late = late => late };
+        let of_task = host.clone();
+        host.spawn("first", async move {
+            ask(&of_task, near_at, 20_000).await;
+        });
+        until(&host, || seen.counts() == (1, 0)).await;
+        let late = ask(&host, near_at, 50).await;
         assert_eq!(outcome(&late), (504, "deadline-exceeded"));
         far_story.saw(&host, "Queued").await;
         far_story.saw(&host, "Ended").await;
