@@ -85,10 +85,13 @@ fn request_line(first: &[u8]) -> Look {
         [b' ', ..] => {}
         _ => return Look::Is(Spoken::Other),
     }
-    let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
-        let is_text = rest.iter().all(|byte| !byte.is_ascii_control() || *byte == b'\r');
-        return if is_text { Look::More } else { Look::Is(Spoken::Other) };
-    };
+    let end = rest.iter().position(|byte| *byte == b'\n');
+    // Looked at before the end too: what was answered of a beginning holds for the whole.
+    let is_text = |part: &[u8]| part.iter().all(|byte| !byte.is_ascii_control() || *byte == b'\r');
+    if !is_text(&rest[..end.unwrap_or(rest.len())]) {
+        return Look::Is(Spoken::Other);
+    }
+    let Some(end) = end else { return Look::More };
     let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
     let is_http = line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0");
     Look::Is(if is_http { Spoken::Http1 } else { Spoken::Other })
@@ -339,6 +342,7 @@ mod tests {
     fn what_is_nothing_known_is_told_so() {
         for wire in [
             &b"\x00"[..],
+            b"GET \x0f HTTP/1.1\r\n",
             b"*1\r\n$4\r\nPING\r\n",
             b"PING\r\n",
             b"get key\r\n",
