@@ -178,6 +178,7 @@ async fn run(host: Host, pace: Pace) -> String {
         identity: IdentitySource::FromControl,
         key_algorithm: KeyAlgorithm::Ed25519,
         limits: ServeLimits::default(),
+        tracing: None,
         recorder: Arc::clone(&handshakes) as _,
     };
     let app = application(&host).await;

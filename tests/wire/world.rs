@@ -144,6 +144,7 @@ fn config(mesh: Mesh, limits: ServeLimits) -> ProxyConfig {
         identity: IdentitySource::None,
         key_algorithm: KeyAlgorithm::P256,
         limits,
+        tracing: None,
         recorder: Arc::new(Deaf),
     }
 }

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use squall_control::units;
 use squall_control::watch::{self, Taker, Texts};
 use squall_control::{CONTROL_ID, Mistake, NodeInfo, RegistrySnapshot, Resources, compile};
 use squall_net::http::ServeLimits;
@@ -19,8 +20,8 @@ use squall_net::tls::KeyAlgorithm;
 use squall_net::{Host, after, pem};
 use squall_policy::{BackendName, Mesh};
 use squall_proxy::{
-    AccessLog, ControlSource, IdentitySource, InboundListener, Lifecycle, Metrics, Node, Proxy, ProxyConfig, Recorder,
-    Several, Source, pages, probes,
+    AccessLog, ControlSource, Exporter, IdentitySource, InboundListener, Lifecycle, Metrics, Node, Proxy, ProxyConfig,
+    Recorder, Sampling, Several, Source, pages, probes,
 };
 
 pub(crate) use args::ProxyArgs;
@@ -36,6 +37,9 @@ use crate::threads;
 
 /// How long is waited before a name that is not found is looked up again.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long the last spans may take to get to their collector when everything else has ended.
+const FLUSH_TIME: Duration = Duration::from_secs(3);
 
 /// Where redirected connections come in, if nothing else is said: the application's own, and those for it (Istio's).
 pub(crate) const INTERCEPT_OUTBOUND: u16 = 15001;
@@ -90,13 +94,19 @@ async fn serve(settings: &Settings, log: Log, shown: Shown, lines: Option<&Lines
         let sink = lines.sink(Arc::clone(&metrics));
         recorders.push(Arc::new(AccessLog::new(format, Arc::clone(host.wall()), sink)));
     }
+    let node = node(settings);
+    let traces = settings.traces.as_ref().map(|(collector, _)| {
+        let told = Several::new(vec![Arc::clone(&metrics) as _, Arc::new(Lifecycle)]);
+        Exporter::start(&host, collector.clone(), &node, Arc::new(told))
+    });
+    recorders.extend(traces.as_ref().map(|traces| traces.spans() as Arc<dyn Recorder>));
     let starting = async {
         let (source, identity, follow) = match source(settings, &host, shown).await {
             Ok(found) => found,
             Err(why) => return Err(bad_input(&why)),
         };
         let config = ProxyConfig {
-            node: node(settings),
+            node,
             outbound: settings.outbound,
             inbound: settings.inbound.clone(),
             streams: settings.streams.clone(),
@@ -106,6 +116,7 @@ async fn serve(settings: &Settings, log: Log, shown: Shown, lines: Option<&Lines
             identity,
             key_algorithm: KeyAlgorithm::P256,
             limits: ServeLimits::default(),
+            tracing: settings.traces.as_ref().map(|(_, sampling)| *sampling),
             recorder: Arc::new(Several::new(recorders)),
         };
         let proxy = Proxy::start(&host, config).await.map_err(|error| infrastructure(&error.to_string()))?;
@@ -169,6 +180,9 @@ async fn serve(settings: &Settings, log: Log, shown: Shown, lines: Option<&Lines
     tracing::info!(why, limit_s, "the proxy drains");
     let drained = async {
         proxy.drain(settings.drain_time).await;
+        if let Some(traces) = &traces {
+            traces.flush(FLUSH_TIME).await;
+        }
         Exit::Pass
     };
     let hurried = async {
@@ -362,6 +376,15 @@ fn outbound_tcp(text: &str) -> Result<(SocketAddr, BackendName), String> {
     });
     let (namespace, name, port) = parts.ok_or_else(|| format!("`{to}` is not NS/NAME:PORT; {said}"))?;
     Ok((listen, BackendName::new(namespace, name, port)))
+}
+
+/// Which share of the traces that begin here is sampled, as it is written: `1%`.
+fn trace_sample(text: &str) -> Result<Sampling, String> {
+    let said = "say a share from 0% to 100%, such as 1% or 0.05%";
+    let number = text.strip_suffix('%').ok_or_else(|| format!("`{text}` is not a percentage; {said}"))?;
+    let millionths = units::scaled(number.trim_end(), 10_000).and_then(|share| u32::try_from(share).ok());
+    let sampling = millionths.and_then(Sampling::new);
+    sampling.ok_or_else(|| format!("`{text}` is not a share of the traces, or a finer one than 0.0001%; {said}"))
 }
 
 /// Where requests for the application come in, as it is written: `LISTEN=APP`, or `LISTEN=APP,plain`.

@@ -134,7 +134,11 @@ impl Recorder for AccessLog {
             | Record::ControlConnected { .. }
             | Record::ControlLost { .. }
             | Record::CertificateIssued { .. }
-            | Record::PeerRefused { .. } => {}
+            | Record::PeerRefused { .. }
+            | Record::Traced { .. }
+            | Record::SpansExported { .. }
+            | Record::SpansDropped { .. }
+            | Record::CollectorFailed { .. } => {}
         }
     }
 }
@@ -219,7 +223,7 @@ impl AccessLog {
     }
 }
 
-fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     // No more characters than bytes.
     if text.len() <= TEXT_MAX { text.to_owned() } else { text.chars().take(TEXT_MAX).collect() }
 }

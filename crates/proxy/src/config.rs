@@ -9,7 +9,7 @@ use squall_net::http::ServeLimits;
 use squall_net::tls::{Identity, KeyAlgorithm};
 use squall_policy::{BackendName, Mesh};
 
-use crate::{Recorder, Strangers};
+use crate::{Recorder, Sampling, Strangers};
 
 /// All a proxy is told when it starts.
 #[derive(Clone)]
@@ -35,6 +35,9 @@ pub struct ProxyConfig {
     pub key_algorithm: KeyAlgorithm,
     /// Limits of every served connection.
     pub limits: ServeLimits,
+    /// Which requests are traced: [`Record::Traced`](crate::Record::Traced) is told of those sampled, and each of their tries says in its
+    /// `traceparent` which span it is. `None`: traces are passed on, and begun for others to sample.
+    pub tracing: Option<Sampling>,
     /// Who is told what happens.
     pub recorder: Arc<dyn Recorder>,
 }

@@ -9,7 +9,7 @@ use squall_policy::{Here, Instant, Rng};
 
 use crate::identity::Keyring;
 use crate::pool::Pool;
-use crate::{Node, Record, Recorder, RequestNumber};
+use crate::{Node, Record, Recorder, RequestNumber, Sampling};
 
 /// The machine, the recorder, the connections and the dice of one proxy.
 pub(crate) struct Core {
@@ -20,6 +20,7 @@ pub(crate) struct Core {
     pub(crate) here: Here,
     /// The SPIFFE id of its workload; `None`: it is to have none.
     pub(crate) own: Option<Arc<str>>,
+    pub(crate) tracing: Option<Sampling>,
     recorder: Arc<dyn Recorder>,
     requests: AtomicU64,
     /// For ids and weighted backends; the dice of decisions belong to their backends.
@@ -35,12 +36,14 @@ impl Core {
         node: &Node,
         keyring: &Arc<Keyring>,
         secure: bool,
+        tracing: Option<Sampling>,
     ) -> Self {
         Self {
             keyring: Arc::clone(keyring),
             here: Here { zone: node.zone.as_str().into(), proxy: node.id().into() },
             own: secure.then(|| node.spiffe_id().into()),
             pool: Arc::default(),
+            tracing,
             recorder,
             requests: AtomicU64::new(0),
             dice: Mutex::new(host.rng("proxy")),

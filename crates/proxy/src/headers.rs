@@ -221,8 +221,7 @@ pub(crate) fn continue_trace(headers: &mut HeaderMap, seen: Seen, rng: &mut Rng)
     if parent == 0 {
         parent = 1; // All zeroes means "invalid".
     }
-    let caller = if seen.any(Seen::TRACE) { headers.get(TRACEPARENT).map(HeaderValue::as_bytes) } else { None };
-    let caller = caller.filter(|value| is_traceparent(value));
+    let caller = traceparent(headers, seen);
     if let Some(caller) = caller {
         line.copy_from_slice(&caller[..55]);
         // A later version is answered in ours, which is what §4.3 asks of one who cannot speak it.
@@ -239,6 +238,22 @@ pub(crate) fn continue_trace(headers: &mut HeaderMap, seen: Seen, rng: &mut Rng)
         }
     }
     write_hex(parent, &mut line[36..52]);
+    headers.insert(TRACEPARENT, unique(&line));
+}
+
+/// The caller's `traceparent`, if it is one.
+pub(crate) fn traceparent(headers: &HeaderMap, seen: Seen) -> Option<&[u8]> {
+    let line = if seen.any(Seen::TRACE) { headers.get(TRACEPARENT).map(HeaderValue::as_bytes) } else { None };
+    line.filter(|line| is_traceparent(line))
+}
+
+/// Says whose child the next request is.
+pub(crate) fn set_traceparent(headers: &mut HeaderMap, trace: u128, span: u64, sampled: bool) {
+    let mut line = *b"00-                                -                -00";
+    write_hex((trace >> 64) as u64, &mut line[3..19]);
+    write_hex(trace as u64, &mut line[19..35]);
+    write_hex(span, &mut line[36..52]);
+    line[54] += u8::from(sampled);
     headers.insert(TRACEPARENT, unique(&line));
 }
 

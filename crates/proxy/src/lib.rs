@@ -3,7 +3,7 @@
 //!
 //! The files tell the life of a connection: `accept` → `serve` → `route` → `admit` → `attempt` → `connect` → `judge` →
 //! `respond`; what is no HTTP or was intercepted: `intercept` → `reach` → `stream`; beside them `subscribe`, `snapshot`, `pool`, `body`, `headers`, `identity`, `drain`, `record`;
-//! what is made of records in production: `metrics`, `access_log`, `lifecycle`, and `admin`, which shows it.
+//! what is made of records in production: `metrics`, `access_log`, `lifecycle`, `spans` (which `export` takes to a collector), and `admin`, which shows it.
 
 mod accept;
 mod access;
@@ -20,6 +20,7 @@ mod control;
 mod core;
 mod deadline;
 mod drain;
+mod export;
 mod headers;
 mod health;
 mod identity;
@@ -37,13 +38,16 @@ mod route;
 mod seen;
 mod serve;
 mod snapshot;
+mod spans;
 mod stream;
 mod subscribe;
+mod trace;
 mod tunnel;
 
 pub use access_log::{AccessLog, AccessLogFormat};
 pub use admin::{pages, probes};
 pub use config::{ControlSource, IdentitySource, InboundListener, Interception, Node, ProxyConfig, Source};
+pub use export::{Collector, Exporter};
 pub use lifecycle::Lifecycle;
 pub use metrics::Metrics;
 
@@ -51,3 +55,5 @@ pub use proxy::{Proxy, StartError};
 pub use reach::Strangers;
 pub use record::{HowEnded, Ignore, Record, Recorder, RequestNumber, Several, Side};
 pub use snapshot::application_policy;
+pub use spans::Spans;
+pub use trace::Sampling;

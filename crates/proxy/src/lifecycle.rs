@@ -70,7 +70,16 @@ impl Recorder for Lifecycle {
             Record::StrangerRefused { dialed } => {
                 tracing::info!(%dialed, "a connection to an address that the mesh does not know was refused");
             }
+            Record::SpansDropped { spans, why } => tracing::warn!(spans, why, "spans were dropped"),
+            Record::CollectorFailed { why, retry_in: Some(retry_in) } => {
+                tracing::warn!(why, retry_ms = millis(*retry_in), "the trace collector takes no spans");
+            }
+            Record::CollectorFailed { why, retry_in: None } => {
+                tracing::warn!(why, "the trace collector takes no spans");
+            }
             Record::Started { .. }
+            | Record::Traced { .. }
+            | Record::SpansExported { .. }
             | Record::Routed { .. }
             | Record::Queued { .. }
             | Record::Granted { .. }

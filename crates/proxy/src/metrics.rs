@@ -72,6 +72,7 @@ struct State {
     upgrades: Family<(Side, &'static str), u64>,
     tunnels: [u64; 2],
     lines_dropped: u64,
+    spans: BTreeMap<&'static str, u64>,
     ready: bool,
 }
 
@@ -228,6 +229,9 @@ impl State {
                 self.certificate_ends_s = not_after_s;
             }
             Record::PeerRefused { .. } => self.peers_refused += 1,
+            Record::SpansExported { spans } => *self.spans.entry("exported").or_default() += spans,
+            Record::SpansDropped { spans, why } => *self.spans.entry(why).or_default() += spans,
+            Record::Traced { .. } | Record::CollectorFailed { .. } => {}
         }
     }
 
@@ -481,6 +485,15 @@ impl State {
             "Lines of the access log not written.",
             self.lines_dropped,
         );
+        let name = "squall_spans_total";
+        page.family(
+            name,
+            Counter,
+            "Spans a collector took (exported), and those lost: queue (too many waited), collector (it failed for too long), rejected.",
+        );
+        for result in ["exported", "queue", "collector", "rejected"] {
+            page.sample(name, &[("result", result)], self.spans.get(result).copied().unwrap_or(0));
+        }
         let folded =
             self.routes.folded + self.backends.folded + self.endpoints.folded + self.peers.folded + self.rules.folded;
         page.single(
@@ -512,7 +525,7 @@ fn class(status: u16) -> &'static str {
     }
 }
 
-fn failure_word(failure: Failure) -> &'static str {
+pub(crate) fn failure_word(failure: Failure) -> &'static str {
     match failure {
         Failure::ConnectRefused => "connect-refused",
         Failure::ConnectTimeout => "connect-timeout",

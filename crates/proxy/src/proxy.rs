@@ -73,7 +73,8 @@ impl Proxy {
                 Source::Control(_) => true,
             },
         };
-        let core = Arc::new(Core::new(host, Arc::clone(&config.recorder), &config.node, &keyring, secure));
+        let recorder = Arc::clone(&config.recorder);
+        let core = Arc::new(Core::new(host, recorder, &config.node, &keyring, secure, config.tracing));
         let intercepted = config.interception.as_ref();
         let mut outgoing = Vec::new();
         if let Some(address) = config.outbound {

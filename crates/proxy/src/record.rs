@@ -304,4 +304,36 @@ pub enum Record<'a> {
         /// Why.
         why: &'a str,
     },
+    /// The request that comes next belongs to a trace, and is sampled: spans are made of what is told of it.
+    Traced {
+        /// Which request.
+        request: RequestNumber,
+        /// The trace.
+        trace: u128,
+        /// The span of serving it; never 0.
+        span: u64,
+        /// The caller's span; `None`: the trace begins here.
+        parent: Option<u64>,
+        /// The caller's `tracestate`.
+        state: &'a str,
+    },
+    /// A collector took spans.
+    SpansExported {
+        /// How many.
+        spans: u64,
+    },
+    /// Spans were lost.
+    SpansDropped {
+        /// How many.
+        spans: u64,
+        /// `queue`: too many waited; `collector`: it could not be reached, or had no room, for too long; `rejected`: it will not have them.
+        why: &'static str,
+    },
+    /// A collector did not take spans.
+    CollectorFailed {
+        /// Why.
+        why: &'a str,
+        /// It is tried again after this; `None`: with the next spans.
+        retry_in: Option<Duration>,
+    },
 }

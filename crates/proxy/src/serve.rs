@@ -28,6 +28,7 @@ use crate::reach::Fallback;
 use crate::respond::{self, AnswerBody, Reply};
 use crate::seen::Seen;
 use crate::snapshot::View;
+use crate::trace::{Trace, span_of};
 use crate::tunnel::{self, Ask};
 use crate::{HowEnded, Record, RequestNumber, Side, access, deadline, headers, judge, route};
 
@@ -187,6 +188,7 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
     let grpc = headers::is_grpc(&head.headers, seen);
     let ask = tunnel::ask(&mut head, body.is_end_stream(), || core.roll(|dice| [dice.bits(), dice.bits()]));
     let authority = route::authority(&head, seen);
+    let trace = trace(core, started, log.request, &head.headers, seen);
     core.record(
         started,
         &Record::Started {
@@ -206,7 +208,7 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
         Err(reply) => return Ok(refuse(log, grpc, reply)),
     };
     let deadline = route::deadline(&head, seen, started);
-    let seen = prepare(&site, &mut head, seen, &way);
+    let seen = prepare(&site, &mut head, seen, &way, trace);
     if let Some(ask) = &ask {
         ask.wanted().write(&mut head.headers);
     }
@@ -220,8 +222,19 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
     let source = Source::new(body, kept.unwrap_or(0), clock);
     let held = begin(&cell, log, &way, facts, &source);
     let mut drive =
-        Drive { site: &site, way: &way, grpc, head: Some(head), seen, repeats: kept.is_some(), source, ask };
+        Drive { site: &site, way: &way, grpc, head: Some(head), seen, repeats: kept.is_some(), source, ask, trace };
     drive.run(held).await
+}
+
+/// The request's trace, if this proxy traces.
+fn trace(core: &Core, now: Instant, request: RequestNumber, headers: &http::HeaderMap, seen: Seen) -> Option<Trace> {
+    let sampling = core.tracing?;
+    let trace = core.roll(|dice| Trace::begin(sampling, headers, seen, dice));
+    if trace.sampled {
+        let Trace { id, span, parent, .. } = trace;
+        core.record(now, &Record::Traced { request, trace: id, span, parent, state: trace.state(headers) });
+    }
+    Some(trace)
 }
 
 fn begin(cell: &Arc<Cell>, mut log: Log, way: &Way, facts: RequestFacts<'_>, source: &Source) -> Held {
@@ -239,12 +252,15 @@ fn begin(cell: &Arc<Cell>, mut log: Log, way: &Way, facts: RequestFacts<'_>, sou
 }
 
 /// Changes of the head that hold for every try. The fields that it has then, at least.
-fn prepare(site: &Site, head: &mut Parts, seen: Seen, way: &Way) -> Seen {
+fn prepare(site: &Site, head: &mut Parts, seen: Seen, way: &Way, trace: Option<Trace>) -> Seen {
     head.extensions = http::Extensions::new();
     headers::strip_hop_by_hop(&mut head.headers, seen);
     headers::strip_expect(&mut head.headers, seen);
     headers::count_forward(&head.method, &mut head.headers);
-    site.core.roll(|dice| headers::continue_trace(&mut head.headers, seen, dice));
+    match trace {
+        Some(trace) => trace.write(&mut head.headers, trace.span),
+        None => site.core.roll(|dice| headers::continue_trace(&mut head.headers, seen, dice)),
+    }
     headers::set_client_cert(&mut head.headers, seen, site.peer());
     match way {
         Way::Route(route, _) if !route.request_headers.is_empty() => {
@@ -284,6 +300,7 @@ struct Drive<'r> {
     source: Source,
     /// It asks for another protocol.
     ask: Option<Box<Ask>>,
+    trace: Option<Trace>,
 }
 
 /// What can move a waiting request.
@@ -477,6 +494,9 @@ impl Drive<'_> {
         route::address(&mut head, self.seen, protocol, tls);
         head.headers.insert(ATTEMPT_COUNT, headers::decimal(attempt.number.into()));
         deadline::write(&mut head.headers, self.seen, now, attempt.until, self.grpc);
+        if let Some(trace) = self.trace.filter(|trace| trace.sampled) {
+            trace.write(&mut head.headers, span_of(trace.span, attempt.number));
+        }
         let order = Order {
             core: Arc::clone(core),
             secrets: if tls { self.site.keyring.current() } else { None },

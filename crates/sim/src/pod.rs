@@ -179,6 +179,7 @@ impl SidecarPlan {
             identity: IdentitySource::FromControl,
             key_algorithm: KeyAlgorithm::Ed25519,
             limits: ServeLimits::default(),
+            tracing: None,
             recorder: Listener::new(&self.shared, self.id, self.party, self.ahead),
         };
         let proxy = Proxy::start(host, config).await.expect("a fresh host's ports are free");

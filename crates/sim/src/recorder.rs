@@ -180,7 +180,11 @@ impl Listener {
             | Record::StrangerRefused { .. }
             | Record::MeshApplied { .. }
             | Record::ControlConnected { .. }
-            | Record::CertificateIssued { .. } => {}
+            | Record::CertificateIssued { .. }
+            | Record::Traced { .. }
+            | Record::SpansExported { .. }
+            | Record::SpansDropped { .. }
+            | Record::CollectorFailed { .. } => {}
         }
     }
 }

@@ -29,6 +29,7 @@ pub(crate) fn request(record: &Record<'_>) -> Option<RequestNumber> {
         | Record::Upgraded { request, .. }
         | Record::Opened { request, .. }
         | Record::Closed { request, .. }
+        | Record::Traced { request, .. }
         | Record::Ended { request, .. } => Some(*request),
         Record::StrangerRefused { .. }
         | Record::Backend { .. }
@@ -37,7 +38,10 @@ pub(crate) fn request(record: &Record<'_>) -> Option<RequestNumber> {
         | Record::ControlConnected { .. }
         | Record::ControlLost { .. }
         | Record::CertificateIssued { .. }
-        | Record::PeerRefused { .. } => None,
+        | Record::PeerRefused { .. }
+        | Record::SpansExported { .. }
+        | Record::SpansDropped { .. }
+        | Record::CollectorFailed { .. } => None,
     }
 }
 
@@ -74,6 +78,10 @@ pub(crate) fn kind(record: &Record<'_>) -> &'static str {
         Record::ControlLost { .. } => "control-lost",
         Record::CertificateIssued { .. } => "certificate-issued",
         Record::PeerRefused { .. } => "peer-refused",
+        Record::Traced { .. } => "traced",
+        Record::SpansExported { .. } => "spans-exported",
+        Record::SpansDropped { .. } => "spans-dropped",
+        Record::CollectorFailed { .. } => "collector-failed",
     }
 }
 
@@ -150,6 +158,13 @@ fn text(at: Instant, record: &Record<'_>) -> String {
         }
         Record::CertificateIssued { identity, .. } => format!("has a certificate for {identity}"),
         Record::PeerRefused { peer, why } => format!("refuses {peer}: {why}"),
+        Record::Traced { trace, span, .. } => format!("is sampled: trace {trace:032x}, span {span:016x}"),
+        Record::SpansExported { spans } => format!("{spans} spans exported"),
+        Record::SpansDropped { spans, why } => format!("{spans} spans dropped: {why}"),
+        Record::CollectorFailed { why, retry_in: Some(retry_in) } => {
+            format!("collector takes no spans ({why}), tried again in {}", Span(*retry_in))
+        }
+        Record::CollectorFailed { why, retry_in: None } => format!("collector takes no spans ({why})"),
     }
 }
 
@@ -246,6 +261,13 @@ fn fields(at: Instant, record: &Record<'_>) -> Vec<(&'static str, Field)> {
             vec![("identity", text(identity)), ("not_after_s", number(*not_after_s))]
         }
         Record::PeerRefused { peer, .. } => vec![("peer_address", text(&peer.to_string()))],
+        Record::Traced { request, trace, span, .. } => vec![
+            ("exchange", number(request.0)),
+            ("trace", text(&format!("{trace:032x}"))),
+            ("span", text(&format!("{span:016x}"))),
+        ],
+        Record::SpansExported { spans } | Record::SpansDropped { spans, .. } => vec![("spans", number(*spans))],
+        Record::CollectorFailed { why, .. } => vec![("why", text(why))],
     }
 }
 

@@ -1,4 +1,5 @@
-//! Says a [`Mesh`] on the wire: xDS v3 over one ADS stream, as two halves without I/O, and protobuf.
+//! Says a [`Mesh`] on the wire: xDS v3 over one ADS stream, as two halves without I/O, and protobuf. (Also that of [`otlp`], for it is here
+//! that protobuf is spoken.)
 
 //!
 //! [`encode`] fills Envoy's fields with what they can say, so that Envoy can follow the same control plane, and puts beside
@@ -44,6 +45,7 @@ mod encode;
 mod fault;
 mod feed;
 mod frame;
+pub mod otlp;
 mod overload;
 mod protection;
 mod proto;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use squall_control::units;
 use squall_policy::BackendName;
-use squall_proxy::{AccessLogFormat, InboundListener};
+use squall_proxy::{AccessLogFormat, Collector, InboundListener, Sampling};
 
 use crate::logs::LogFormat;
 
@@ -36,6 +36,7 @@ Examples:
   squall proxy --config proxy.yaml
   squall proxy --config proxy.yaml --intercept --strangers refuse
   squall proxy --mesh mesh.yaml --plaintext --service-account shop/front --outbound 127.0.0.1:15001
+  squall proxy --config proxy.yaml --otlp http://collector.observe:4318 --trace-sample 0.1%
 
 Pages of --admin: /ready  /live  /config  /clusters  /metrics, POST /drain, and /log-level: GET shows what is in the log,
 PUT or POST sets it while it runs (curl -d squall_proxy=debug,info http://127.0.0.1:15000/log-level)
@@ -156,6 +157,16 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_enum, value_name = "FORMAT", env = "SQUALL_ACCESS_LOG")]
     pub(super) access_log: Option<AccessLogChoice>,
 
+    /// An OpenTelemetry collector that takes traces by OTLP over HTTP; they go to /v1/traces there. A span of each sampled request and of
+    /// each of its tries; a collector that is slow or gone delays nothing, and what it cannot take is counted [default: none are sent]
+    #[arg(long, value_name = "URL", env = "SQUALL_OTLP", value_parser = Collector::parse)]
+    pub(super) otlp: Option<Collector>,
+
+    /// With --otlp: which share of the traces that begin here is sampled, 0% to 100%, to a ten-thousandth of a percent. A trace that comes
+    /// with a caller's decision (`traceparent`) follows it [default: 1%]
+    #[arg(long, value_name = "PERCENT", env = "SQUALL_TRACE_SAMPLE", value_parser = super::trace_sample)]
+    pub(super) trace_sample: Option<Sampling>,
+
     /// How the log on stderr looks; RUST_LOG says what is in it [default: text]
     #[arg(long, value_enum, value_name = "FORMAT", env = "SQUALL_LOG")]
     pub(super) log: Option<LogFormat>,
@@ -221,6 +232,8 @@ impl ProxyArgs {
             workers: self.workers.or(file.workers),
             drain_time: self.drain_time.or(file.drain_time),
             access_log: self.access_log.or(file.access_log),
+            otlp: self.otlp.or(file.otlp),
+            trace_sample: self.trace_sample.or(file.trace_sample),
             log: self.log.or(file.log),
         }
     }

@@ -10,7 +10,7 @@ use squall_control::yaml::{self, Value};
 use squall_control::{Mistake, Mistakes, Place};
 use squall_net::pem;
 use squall_policy::BackendName;
-use squall_proxy::{AccessLogFormat, InboundListener, Interception, Strangers};
+use squall_proxy::{AccessLogFormat, Collector, InboundListener, Interception, Sampling, Strangers};
 use squall_sim::scenario::Refusal;
 
 use super::args::{ProxyArgs, StrangersChoice};
@@ -42,6 +42,8 @@ pub(super) struct Settings {
     pub(super) workers: u16,
     pub(super) drain_time: Duration,
     pub(super) access_log: Option<AccessLogFormat>,
+    /// Where traces go, and which.
+    pub(super) traces: Option<(Collector, Sampling)>,
     pub(super) log: LogFormat,
 }
 
@@ -104,6 +106,9 @@ pub(super) fn of(args: ProxyArgs) -> Result<Settings, Wrong> {
         (Some(_), Some(_)) => return Err("the mesh comes from --control or from --mesh, not from both".into()),
         (None, None) => return Err("where does the mesh come from? Say --control HOST:PORT or --mesh FILE".into()),
     };
+    if args.trace_sample.is_some() && args.otlp.is_none() {
+        return Err("--trace-sample has no meaning without --otlp".into());
+    }
     let pod = match args.pod {
         Some(pod) => pod,
         None if matches!(from, From::Mesh { .. }) && args.inbound.is_empty() && !args.intercept => "proxy".to_owned(),
@@ -128,6 +133,7 @@ pub(super) fn of(args: ProxyArgs) -> Result<Settings, Wrong> {
         workers: args.workers.unwrap_or(1),
         drain_time: args.drain_time.unwrap_or(DRAIN_TIME),
         access_log: args.access_log.and_then(super::args::AccessLogChoice::format),
+        traces: args.otlp.map(|collector| (collector, args.trace_sample.unwrap_or(Sampling::DEFAULT))),
         log: args.log.unwrap_or(LogFormat::Text),
     })
 }
@@ -386,6 +392,7 @@ mod tests {
             (&format!("{base} --intercept"), "--pod"),
             (&format!("{base} --outbound 127.0.0.1:1 --strangers refuse"), "without --intercept"),
             (&format!("{base} --intercept --outbound 127.0.0.1:15001"), "cannot listen at one address"),
+            (&format!("{base} --outbound 127.0.0.1:1 --trace-sample 1%"), "without --otlp"),
             (&format!("{base} --outbound-tcp 0.0.0.0:5432=shop/db:5432"), "not on loopback"),
         ] {
             refused(words, want);
@@ -403,6 +410,19 @@ mod tests {
         assert_eq!(settings.inbound.len(), 2);
         assert!(!settings.inbound[1].mutual_tls);
         assert_eq!(settings.access_log, Some(AccessLogFormat::Json));
+    }
+
+    #[test]
+    fn a_share_of_the_traces_is_a_percentage() {
+        let base = "--mesh m --plaintext --service-account a/b --outbound 127.0.0.1:1 --otlp http://c:4318";
+        for (said, millionths) in [("", 10_000), ("--trace-sample 0.05%", 500), ("--trace-sample 100%", 1_000_000)] {
+            let settings = of(args(&format!("{base} {said}"))).unwrap_or_else(|_| panic!("good settings"));
+            assert_eq!(settings.traces.map(|(_, sampling)| sampling), Sampling::new(millionths), "{said}");
+        }
+        for wrong in ["1", "101%", "0.00001%", "-1%", "half"] {
+            let words = ["proxy".to_owned(), format!("--trace-sample={wrong}")];
+            assert!(parse(&words).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -259,6 +259,7 @@ pub(crate) fn config(story: &Arc<Story>, mesh: Mesh) -> ProxyConfig {
         identity: IdentitySource::None,
         key_algorithm: KeyAlgorithm::P256,
         limits: ServeLimits::default(),
+        tracing: None,
         recorder: Arc::clone(story) as Arc<dyn Recorder>,
     }
 }

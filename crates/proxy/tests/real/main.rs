@@ -14,4 +14,5 @@ mod plane;
 mod retry;
 mod secure;
 mod stream;
+mod traces;
 mod upgrade;
