@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use squall_control::watch::{self, Taker, Texts};
@@ -16,6 +16,7 @@ use squall_net::{Host, pem};
 use crate::disk::{Followed, Shown};
 use crate::exit::Exit;
 use crate::logs::{self, Log, LogFormat};
+use crate::out::Lines;
 use crate::screen::Screen;
 use crate::state;
 
@@ -91,13 +92,27 @@ fn life(text: &str) -> Result<Duration, String> {
     if (least..=most).contains(&life) { Ok(life) } else { Err("must be between 2s and 8760h".into()) }
 }
 
-pub(crate) fn run(args: &ControlArgs, screen: Screen) -> Exit {
-    let log = logs::start(args.log, screen.color_stderr);
-    let shown = Shown { screen: Mutex::new(screen), format: args.log };
-    match process::run(serve(args, log, shown)) {
+pub(crate) fn run(args: &ControlArgs, mut screen: Screen) -> Exit {
+    let report = Arc::new(Report::new());
+    let counts = Arc::clone(&report);
+    let lines = match Lines::to_stderr(Arc::new(move |lines| counts.log_lines_dropped(lines))) {
+        Ok(lines) => lines,
+        Err(error) => {
+            screen.aside(&format!("error: the machine gives no descriptor: {error}"));
+            return Exit::Infrastructure;
+        }
+    };
+    let log = logs::start(args.log, screen.color_stderr, &lines);
+    if let Err(error) = process::raise_descriptor_limit() {
+        tracing::warn!(%error, "the limit of descriptors stays as it is");
+    }
+    let shown = Shown { log: log.clone(), format: args.log, color: screen.color_stderr };
+    let exit = match process::run(serve(args, log, shown, report)) {
         Ok(exit) => exit,
         Err(error) => fail(&format!("the machine gives no runtime: {error}"), Exit::Infrastructure),
-    }
+    };
+    lines.end();
+    exit
 }
 
 fn fail(why: &str, exit: Exit) -> Exit {
@@ -105,7 +120,7 @@ fn fail(why: &str, exit: Exit) -> Exit {
     exit
 }
 
-async fn serve(args: &ControlArgs, log: Log, shown: Shown) -> Exit {
+async fn serve(args: &ControlArgs, log: Log, shown: Shown, report: Arc<Report>) -> Exit {
     let host = Tcp::host();
     let mut signals = match StopSignals::new() {
         Ok(signals) => signals,
@@ -121,7 +136,6 @@ async fn serve(args: &ControlArgs, log: Log, shown: Shown) -> Exit {
         Ok(authority) => Arc::new(authority),
         Err(why) => return fail(&why, Exit::BadInput),
     };
-    let report = Arc::new(Report::new());
     let config = ControlConfig {
         listen: args.listen,
         resources: Resources::default(),

@@ -3,14 +3,12 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use squall_control::watch::{Files, Texts, nothing_in};
 use squall_control::{Mistake, Place};
 
-use crate::logs::LogFormat;
+use crate::logs::{Log, LogFormat};
 use crate::mistakes;
-use crate::screen::Screen;
 
 /// The longest file that is read.
 const FILE_BYTES: u64 = 16 << 20;
@@ -86,8 +84,9 @@ fn cannot_read(path: &Path, error: &io::Error) -> Box<Mistake> {
 
 /// Shows mistakes while a process runs: drawn for people, or as log events.
 pub(crate) struct Shown {
-    pub(crate) screen: Mutex<Screen>,
+    pub(crate) log: Log,
     pub(crate) format: LogFormat,
+    pub(crate) color: bool,
 }
 
 impl Shown {
@@ -98,11 +97,7 @@ impl Shown {
                     let help = mistake.help.as_deref().unwrap_or_default();
                     tracing::warn!(place = %mistake.place, help, "{}", mistake.message);
                 }
-                LogFormat::Text => {
-                    let mut screen = self.screen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    let drawn = mistakes::draw(mistake, texts, screen.color_stderr);
-                    screen.aside(&drawn);
-                }
+                LogFormat::Text => self.log.aside(mistakes::draw(mistake, texts, self.color)),
             }
         }
     }

@@ -8,6 +8,8 @@ use squall_control::closest;
 use squall_net::page::Page;
 use tracing_subscriber::EnvFilter;
 
+use crate::out::{Lines, Sink};
+
 /// What says how much is said.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// What says something.
@@ -27,12 +29,13 @@ pub(crate) enum LogFormat {
 pub(crate) struct Log {
     show: Arc<dyn Fn() -> Option<String> + Send + Sync>,
     set: Arc<dyn Fn(EnvFilter) -> bool + Send + Sync>,
+    sink: Sink,
 }
 
 /// Starts the log. `RUST_LOG` says what is in it; by default everything from `info` on.
-pub(crate) fn start(format: LogFormat, color: bool) -> Log {
+pub(crate) fn start(format: LogFormat, color: bool, lines: &Lines) -> Log {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines.sink()).with_target(false);
     // The two have types of their own, and so have their handles.
     match format {
         LogFormat::Text => {
@@ -42,6 +45,7 @@ pub(crate) fn start(format: LogFormat, color: bool) -> Log {
             Log {
                 show: Arc::new(move || shown.with_current(ToString::to_string).ok()),
                 set: Arc::new(move |filter| set.reload(filter).is_ok()),
+                sink: lines.sink(),
             }
         }
         LogFormat::Json => {
@@ -51,12 +55,18 @@ pub(crate) fn start(format: LogFormat, color: bool) -> Log {
             Log {
                 show: Arc::new(move || shown.with_current(ToString::to_string).ok()),
                 set: Arc::new(move |filter| set.reload(filter).is_ok()),
+                sink: lines.sink(),
             }
         }
     }
 }
 
 impl Log {
+    /// Shows this as it is, among the events.
+    pub(crate) fn aside(&self, text: String) {
+        self.sink.send(text);
+    }
+
     /// Answers for `/log-level`: shows what is in the log, or sets it to `words`.
     pub(crate) fn page(&self, method: &Method, words: &str) -> Page {
         match *method {

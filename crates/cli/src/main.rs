@@ -12,6 +12,7 @@ mod input;
 mod logs;
 mod mistakes;
 mod numbers;
+mod out;
 mod progress;
 mod proxy;
 mod proxy_init;

@@ -2,7 +2,6 @@
 
 mod args;
 mod settings;
-mod stdout;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -26,12 +25,12 @@ use squall_proxy::{
 
 pub(crate) use args::ProxyArgs;
 use settings::{Certificate, From, Settings};
-use stdout::Lines;
 
 use crate::disk::{Followed, Shown};
 use crate::exit::Exit;
 use crate::logs::{self, Log};
 use crate::mistakes;
+use crate::out::Lines;
 use crate::screen::Screen;
 use crate::threads;
 
@@ -57,16 +56,30 @@ pub(crate) fn run(args: ProxyArgs, mut screen: Screen) -> Exit {
             return Exit::BadInput;
         }
     };
-    let log = logs::start(settings.log, screen.color_stderr);
-    let shown = Shown { screen: Mutex::new(screen), format: settings.log };
-    threads::beside(|spawn| {
-        let lines = settings.access_log.map(|_| Lines::start(spawn));
-        let served = process::run(serve(&settings, log, shown, lines.as_ref(), spawn));
-        if let Some(lines) = lines {
-            lines.end();
+    let metrics = Arc::new(Metrics::new());
+    let [of_log, of_access_log] = [Arc::clone(&metrics), Arc::clone(&metrics)];
+    let (logged, accessed) = match (
+        Lines::to_stderr(Arc::new(move |lines| of_log.log_lines_dropped(lines))),
+        Lines::to_stdout("the access log", Arc::new(move |lines| of_access_log.lines_dropped(lines))),
+    ) {
+        (Ok(logged), Ok(accessed)) => (logged, accessed),
+        (Err(error), _) | (_, Err(error)) => {
+            screen.aside(&format!("error: the machine gives no descriptor: {error}"));
+            return Exit::Infrastructure;
         }
+    };
+    let log = logs::start(settings.log, screen.color_stderr, &logged);
+    if let Err(error) = process::raise_descriptor_limit() {
+        tracing::warn!(%error, "the limit of descriptors stays as it is");
+    }
+    let shown = Shown { log: log.clone(), format: settings.log, color: screen.color_stderr };
+    let exit = threads::beside(|spawn| {
+        let served = process::run(serve(&settings, log, shown, &accessed, metrics, spawn));
         served.unwrap_or_else(|error| infrastructure(&format!("the machine gives no runtime: {error}")))
-    })
+    });
+    accessed.end();
+    logged.end();
+    exit
 }
 
 fn infrastructure(why: &str) -> Exit {
@@ -82,16 +95,23 @@ fn bad_input(why: &str) -> Exit {
 /// Starts a thread that is joined before the process ends.
 type Spawn<'s> = dyn Fn(Box<dyn FnOnce() + Send>) + 's;
 
-async fn serve(settings: &Settings, log: Log, shown: Shown, lines: Option<&Lines>, spawn: &Spawn<'_>) -> Exit {
+async fn serve(
+    settings: &Settings,
+    log: Log,
+    shown: Shown,
+    lines: &Lines,
+    metrics: Arc<Metrics>,
+    spawn: &Spawn<'_>,
+) -> Exit {
     let mut signals = match StopSignals::new() {
         Ok(signals) => signals,
         Err(error) => return infrastructure(&format!("cannot take signals: {error}")),
     };
     let host = if settings.workers > 1 { Tcp::sharing_host() } else { Tcp::host() };
-    let metrics = Arc::new(Metrics::new());
     let mut recorders: Vec<Arc<dyn Recorder>> = vec![Arc::clone(&metrics) as _, Arc::new(Lifecycle)];
-    if let (Some(format), Some(lines)) = (settings.access_log, lines) {
-        let sink = lines.sink(Arc::clone(&metrics));
+    if let Some(format) = settings.access_log {
+        let sink = lines.sink();
+        let sink = Box::new(move |line| sink.send(line));
         recorders.push(Arc::new(AccessLog::new(format, Arc::clone(host.wall()), sink)));
     }
     let node = node(settings);

@@ -1,4 +1,4 @@
-//! Work spread over threads. Only this file starts any; every one is joined before it returns.
+//! Work spread over threads. Only this file starts any; every one is joined before it returns, but for those that may never end.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -34,6 +34,12 @@ pub(crate) fn beside<T>(main: impl FnOnce(&dyn Fn(Box<dyn FnOnce() + Send>)) -> 
             scope.spawn(work);
         })
     })
+}
+
+/// Work that may never end, such as a write that nobody reads: the process ends without it.
+#[expect(clippy::disallowed_methods, reason = "to be joined it would have to end")]
+pub(crate) fn aside(work: impl FnOnce() + Send + 'static) {
+    thread::spawn(work);
 }
 
 /// Cores this process may use.

@@ -2,6 +2,7 @@
 //! every step waits for a line of a log, or for an answer.
 
 #[path = "deploy/stage.rs"]
+#[expect(dead_code, reason = "shared with the other tests of processes, which use the rest")]
 mod stage;
 
 use std::sync::Arc;

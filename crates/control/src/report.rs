@@ -1,5 +1,6 @@
 //! What a control plane tells its operators: a log line per event through `tracing`, and counts for Prometheus.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use squall_net::exposition::{Exposition, Kind};
@@ -9,7 +10,7 @@ use crate::{ControlRecord, ControlRecorder};
 
 /// Logs and counts what a control plane does.
 #[derive(Debug, Default)]
-pub struct Report(Mutex<Counts>);
+pub struct Report(Mutex<Counts>, AtomicU64);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
@@ -55,6 +56,11 @@ impl Report {
         tracing::warn!(mistakes, "the files are refused; the last good mesh stays");
     }
 
+    /// Lines of the control plane's own log were not written. Takes no lock, for the log is written to under the one that is here.
+    pub fn log_lines_dropped(&self, lines: u64) {
+        self.1.fetch_add(lines, Ordering::Relaxed);
+    }
+
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,6 +92,12 @@ impl Report {
             ("squall_control_files_taken_total", Counter, "Times changed files were put in force.", counts.taken),
             ("squall_control_files_refused_total", Counter, "Times changed files were refused.", counts.files_refused),
             ("squall_control_mistakes", Gauge, "Mistakes in the files now; 0: they are in force.", counts.mistakes),
+            (
+                "squall_log_dropped_total",
+                Counter,
+                "Lines of the control plane's own log not written.",
+                self.1.load(Ordering::Relaxed),
+            ),
         ] {
             page.single(name, kind, help, value);
         }

@@ -61,6 +61,9 @@ pub struct Accepted {
     pub dialed: SocketAddr,
 }
 
+/// Who is told of a shortage, with its error.
+pub type Shortage = Box<dyn Fn(&io::Error) + Send + Sync>;
+
 /// Waits for connections. Dropping it closes the port; connections not yet accepted are reset.
 pub trait Listener: Send {
     /// The next connection. Cancel-safe. Errors of one connection are retried inside; an `Err` means the listener is dead.
@@ -68,6 +71,10 @@ pub trait Listener: Send {
 
     /// Where it listens, with the port that was given for port 0.
     fn local(&self) -> SocketAddr;
+
+    /// From now on tells of each time that a connection cannot be accepted because the machine has nothing left to have it with
+    /// (descriptors, memory). It waits in the kernel then, and is tried again soon. By default nobody is told: simulated machines have enough.
+    fn on_shortage(&mut self, _tell: Shortage) {}
 }
 
 /// A network seen from one host.

@@ -16,6 +16,24 @@ pub fn run<T>(work: impl Future<Output = T>) -> io::Result<T> {
     Ok(runtime.block_on(work))
 }
 
+/// Lets this process have as many file descriptors as it may (setrlimit(2), `RLIMIT_NOFILE`): a shell's or a container's usual limit of
+/// 1024, which is there for programs that use `select`, would be two descriptors each for some 500 requests.
+///
+/// # Errors
+/// The OS refuses.
+pub fn raise_descriptor_limit() -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    #[expect(unsafe_code, reason = "std has no limits of processes")]
+    // SAFETY: both calls are given a pointer to a whole `rlimit` that outlives them.
+    let failed = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 || {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) != 0
+        }
+    };
+    if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// What comes first; if both are there, `a`. The other is dropped.
 pub async fn first_of<T>(a: impl Future<Output = T>, b: impl Future<Output = T>) -> T {
     let (mut a, mut b) = (pin!(a), pin!(b));

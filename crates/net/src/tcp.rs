@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::splice::Kernel;
-use crate::{Accepted, BoxFuture, Clock, Conn, Host, Io, Listener, Net, Task, Tasks, Wall, catch_panic};
+use crate::{Accepted, BoxFuture, Clock, Conn, Host, Io, Listener, Net, Shortage, Task, Tasks, Wall, catch_panic};
 
 /// Connections that wait to be accepted, per listener; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
@@ -30,6 +30,20 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(300);
 
 /// How long a listener waits before it tries again when the process has no file descriptors left.
 const NO_DESCRIPTORS_WAIT: Duration = Duration::from_millis(10);
+/// How often at most a listener that has to wait says so in the log.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
+
+/// Whether a connection did not come about because this process or machine has nothing left to have it with: descriptors, memory, own
+/// ports. It says nothing about the peer.
+#[must_use]
+pub fn is_shortage(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    is_no_room(code) || matches!(code, Some(libc::EADDRNOTAVAIL | libc::EAGAIN))
+}
+
+fn is_no_room(code: Option<i32>) -> bool {
+    matches!(code, Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
 
 /// Real TCP sockets through tokio. Must be used inside a tokio runtime with I/O and time enabled.
 #[derive(Debug, Default)]
@@ -141,7 +155,7 @@ fn listen_sharing(at: SocketAddr, share: bool) -> io::Result<Box<dyn Listener>> 
     socket.bind(at)?;
     let listener = socket.listen(BACKLOG)?;
     let local = listener.local_addr()?;
-    Ok(Box::new(OsListener { listener, local }))
+    Ok(Box::new(OsListener { listener, local, said: None, tell: None }))
 }
 
 /// Nothing waits to be sent in larger pieces, and no peer is waited for longer than it is worth.
@@ -159,6 +173,23 @@ fn socket(towards: SocketAddr) -> io::Result<TcpSocket> {
 struct OsListener {
     listener: TcpListener,
     local: SocketAddr,
+    /// When the log was told last that it has to wait.
+    said: Option<tokio::time::Instant>,
+    tell: Option<Shortage>,
+}
+
+impl OsListener {
+    /// Nothing is left to have a connection with.
+    async fn wait(&mut self, error: io::Error) {
+        if self.said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
+            self.said = Some(tokio::time::Instant::now());
+            tracing::warn!(%error, local = %self.local, "cannot accept for now: connections wait");
+        }
+        if let Some(tell) = &self.tell {
+            tell(&error);
+        }
+        tokio::time::sleep(NO_DESCRIPTORS_WAIT).await;
+    }
 }
 
 impl Listener for OsListener {
@@ -174,10 +205,7 @@ impl Listener for OsListener {
                         }
                     }
                     Err(error) => match error.raw_os_error() {
-                        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                            tracing::warn!(%error, local = %self.local, "cannot accept for now");
-                            tokio::time::sleep(NO_DESCRIPTORS_WAIT).await;
-                        }
+                        code if is_no_room(code) => self.wait(error).await,
                         Some(libc::EBADF | libc::EFAULT | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP) => {
                             return Err(error);
                         }
@@ -191,6 +219,10 @@ impl Listener for OsListener {
 
     fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    fn on_shortage(&mut self, tell: Shortage) {
+        self.tell = Some(tell);
     }
 }
 

@@ -110,6 +110,9 @@ pub enum Failure {
     RefusedStream,
     /// The caller's request body broke; the try is not the endpoint's fault.
     CallerGone,
+    /// The proxy itself had nothing left to make a connection with (descriptors, memory, own ports). It says nothing about the
+    /// endpoint, and is not repeated: the next try would have no more.
+    Shortage,
 }
 
 /// The head of a try's response.

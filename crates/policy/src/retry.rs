@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::exchange::{Answer, Failure};
 use crate::mesh::{Backoff, RetryOn, RetryPolicy};
+use crate::verdict::Verdict;
 
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
@@ -91,19 +92,28 @@ impl Rules {
             Fault::Broke(Failure::ConnectRefused | Failure::ConnectTimeout | Failure::Tls) => self.connect,
             Fault::Broke(Failure::Reset) => self.reset,
             Fault::Broke(Failure::RefusedStream) => self.refused,
-            Fault::Broke(Failure::CallerGone) => false,
+            Fault::Broke(Failure::CallerGone | Failure::Shortage) => false,
             Fault::PerTryTimeout => self.per_try,
         }
     }
 }
 
 impl Fault {
+    /// What it says about the endpoint, if it is no answer.
+    pub(crate) fn verdict(self) -> Verdict {
+        if matches!(self, Self::Broke(Failure::Shortage)) { Verdict::Nothing } else { Verdict::NO_ANSWER }
+    }
+
     /// No server has processed the request.
     pub(crate) fn is_unseen(self) -> bool {
         match self {
-            Self::Broke(Failure::ConnectRefused | Failure::ConnectTimeout | Failure::Tls | Failure::RefusedStream) => {
-                true
-            }
+            Self::Broke(
+                Failure::ConnectRefused
+                | Failure::ConnectTimeout
+                | Failure::Tls
+                | Failure::RefusedStream
+                | Failure::Shortage,
+            ) => true,
             Self::Broke(Failure::Reset | Failure::CallerGone) | Self::Head(_) | Self::PerTryTimeout => false,
         }
     }
@@ -157,13 +167,14 @@ mod tests {
 
     #[test]
     fn each_condition_lists_its_own_faults_and_no_other() {
-        let faults: [(Fault, &[RetryOn]); 14] = [
+        let faults: [(Fault, &[RetryOn]); 15] = [
             (Fault::Broke(Failure::ConnectRefused), &[RetryOn::ConnectFailure]),
             (Fault::Broke(Failure::ConnectTimeout), &[RetryOn::ConnectFailure]),
             (Fault::Broke(Failure::Tls), &[RetryOn::ConnectFailure]),
             (Fault::Broke(Failure::Reset), &[RetryOn::Reset]),
             (Fault::Broke(Failure::RefusedStream), &[RetryOn::RefusedStream]),
             (Fault::Broke(Failure::CallerGone), &[]),
+            (Fault::Broke(Failure::Shortage), &[]),
             (Fault::PerTryTimeout, &[RetryOn::PerTryTimeout]),
             (head(500, None), &[RetryOn::Status5xx]),
             (head(599, None), &[RetryOn::Status5xx]),

@@ -90,6 +90,10 @@ pub(crate) async fn accept(gate: Arc<Gate>, mut listener: Box<dyn Listener>, pur
     if unless(needs, gate.draining.wait()).await.is_none() {
         return;
     }
+    let (told, listens) = (Arc::clone(&gate), listener.local());
+    listener.on_shortage(Box::new(move |error| {
+        told.core.record(told.core.host.now(), &Record::Shortage { listens, why: &error.to_string() });
+    }));
     // Draining wins over a connection that is there: a client that is refused tries elsewhere.
     while let Some(accepted) = unless_first(gate.draining.wait(), listener.accept()).await {
         match accepted {

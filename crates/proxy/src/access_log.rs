@@ -135,6 +135,7 @@ impl Recorder for AccessLog {
             | Record::ControlLost { .. }
             | Record::CertificateIssued { .. }
             | Record::PeerRefused { .. }
+            | Record::Shortage { .. }
             | Record::Traced { .. }
             | Record::SpansExported { .. }
             | Record::SpansDropped { .. }

@@ -1,6 +1,7 @@
 //! What a proxy is told when it starts.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,7 +108,7 @@ pub enum Source {
 }
 
 /// A control plane to follow.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ControlSource {
     /// Where it listens, for TLS and HTTP/2.
     pub address: SocketAddr,
@@ -120,6 +121,17 @@ pub struct ControlSource {
     pub token: Option<String>,
 }
 
+/// Without the token, which is a secret.
+impl fmt::Debug for ControlSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, identity, roots, token } = self;
+        let token = token.as_ref().map(|_| "..");
+        let mut shown = f.debug_struct("ControlSource");
+        shown.field("address", address).field("identity", identity);
+        shown.field("roots", &roots.len()).field("token", &token).finish()
+    }
+}
+
 /// Where a proxy's own certificate comes from.
 #[derive(Clone, Debug)]
 pub enum IdentitySource {
@@ -129,4 +141,33 @@ pub enum IdentitySource {
     Static(Identity),
     /// Signed by the control plane, and renewed at half its life.
     FromControl,
+}
+
+#[cfg(test)]
+mod tests {
+    use squall_net::tls::PrivateKey;
+    use squall_policy::Instant;
+
+    use super::*;
+
+    #[test]
+    fn what_is_shown_for_debugging_shows_no_secret() {
+        let source = ControlSource {
+            address: SocketAddr::from(([10, 0, 0, 1], 15010)),
+            identity: "spiffe://cluster.local/ns/squall/sa/control".into(),
+            roots: vec![vec![1, 2]],
+            token: Some("0123456789abcdef".into()),
+        };
+        let identity = IdentitySource::Static(Identity {
+            chain: vec![vec![1]],
+            key: PrivateKey::from_pkcs8(&[171, 205, 239]),
+            roots: Vec::new(),
+            algorithm: KeyAlgorithm::P256,
+            not_after_s: 0,
+            issued_at: Instant::ZERO,
+        });
+        let shown = format!("{source:?} {source:#?} {identity:?}");
+        assert!(!shown.contains("0123456789abcdef"), "{shown}");
+        assert!(!shown.contains("171") && !shown.contains("205"), "{shown}");
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::header::RETRY_AFTER;
 use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode};
+use squall_net::tcp::is_shortage;
 use squall_net::tls::TlsError;
 use squall_policy::{Answer, Failure, Reason};
 
@@ -50,6 +51,10 @@ pub(crate) fn grpc_status(headers: &HeaderMap, seen: Seen) -> Option<u8> {
 
 /// Why there is no connection.
 pub(crate) fn connect_failure(error: &io::Error) -> Failure {
+    if is_shortage(error) {
+        tracing::debug!(%error, "no connection can be made");
+        return Failure::Shortage;
+    }
     if error.kind() == io::ErrorKind::TimedOut { Failure::ConnectTimeout } else { Failure::ConnectRefused }
 }
 

@@ -77,7 +77,9 @@ impl Recorder for Lifecycle {
             Record::CollectorFailed { why, retry_in: None } => {
                 tracing::warn!(why, "the trace collector takes no spans");
             }
-            Record::Started { .. }
+            // Its listener says so, seldom enough.
+            Record::Shortage { .. }
+            | Record::Started { .. }
             | Record::Traced { .. }
             | Record::SpansExported { .. }
             | Record::Routed { .. }

@@ -69,9 +69,11 @@ struct State {
     certificates: u64,
     certificate_ends_s: u64,
     peers_refused: u64,
+    shortages: u64,
     upgrades: Family<(Side, &'static str), u64>,
     tunnels: [u64; 2],
     lines_dropped: u64,
+    log_lines_dropped: u64,
     spans: BTreeMap<&'static str, u64>,
     ready: bool,
 }
@@ -94,9 +96,14 @@ impl Metrics {
         Self::default()
     }
 
-    /// A line of the access log was not written: its reader is too slow, or its disk is full.
-    pub fn line_dropped(&self) {
-        self.state().lines_dropped += 1;
+    /// Lines of the access log were not written: their reader is too slow or gone, or their disk is full.
+    pub fn lines_dropped(&self, lines: u64) {
+        self.state().lines_dropped += lines;
+    }
+
+    /// The same of the proxy's own log.
+    pub fn log_lines_dropped(&self, lines: u64) {
+        self.state().log_lines_dropped += lines;
     }
 
     /// Whether the proxy is ready, as it was seen last.
@@ -229,6 +236,7 @@ impl State {
                 self.certificate_ends_s = not_after_s;
             }
             Record::PeerRefused { .. } => self.peers_refused += 1,
+            Record::Shortage { .. } => self.shortages += 1,
             Record::SpansExported { spans } => *self.spans.entry("exported").or_default() += spans,
             Record::SpansDropped { spans, why } => *self.spans.entry(why).or_default() += spans,
             Record::Traced { .. } | Record::CollectorFailed { .. } => {}
@@ -480,11 +488,19 @@ impl State {
             self.peers_refused,
         );
         page.single(
+            "squall_accept_shortages_total",
+            Counter,
+            "Times a connection had to wait because no descriptor was left to accept it with.",
+            self.shortages,
+        );
+        page.single(
             "squall_access_log_dropped_total",
             Counter,
             "Lines of the access log not written.",
             self.lines_dropped,
         );
+        let dropped = self.log_lines_dropped;
+        page.single("squall_log_dropped_total", Counter, "Lines of the proxy's own log not written.", dropped);
         let name = "squall_spans_total";
         page.family(
             name,
@@ -533,6 +549,7 @@ pub(crate) fn failure_word(failure: Failure) -> &'static str {
         Failure::Reset => "reset",
         Failure::RefusedStream => "refused-stream",
         Failure::CallerGone => "caller-gone",
+        Failure::Shortage => "shortage",
     }
 }
 

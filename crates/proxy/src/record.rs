@@ -304,6 +304,13 @@ pub enum Record<'a> {
         /// Why.
         why: &'a str,
     },
+    /// A connection could not be accepted, and waits, because the machine has nothing left to have it with.
+    Shortage {
+        /// Where it came in.
+        listens: SocketAddr,
+        /// The machine's words.
+        why: &'a str,
+    },
     /// The request that comes next belongs to a trace, and is sampled: spans are made of what is told of it.
     Traced {
         /// Which request.

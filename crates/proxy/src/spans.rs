@@ -255,6 +255,7 @@ impl Recorder for Spans {
             | Record::ControlLost { .. }
             | Record::CertificateIssued { .. }
             | Record::PeerRefused { .. }
+            | Record::Shortage { .. }
             | Record::SpansExported { .. }
             | Record::SpansDropped { .. }
             | Record::CollectorFailed { .. } => {}

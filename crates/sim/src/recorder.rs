@@ -182,6 +182,7 @@ impl Listener {
             | Record::ControlConnected { .. }
             | Record::CertificateIssued { .. }
             | Record::Traced { .. }
+            | Record::Shortage { .. }
             | Record::SpansExported { .. }
             | Record::SpansDropped { .. }
             | Record::CollectorFailed { .. } => {}

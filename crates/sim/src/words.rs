@@ -39,6 +39,7 @@ pub(crate) fn request(record: &Record<'_>) -> Option<RequestNumber> {
         | Record::ControlLost { .. }
         | Record::CertificateIssued { .. }
         | Record::PeerRefused { .. }
+        | Record::Shortage { .. }
         | Record::SpansExported { .. }
         | Record::SpansDropped { .. }
         | Record::CollectorFailed { .. } => None,
@@ -78,6 +79,7 @@ pub(crate) fn kind(record: &Record<'_>) -> &'static str {
         Record::ControlLost { .. } => "control-lost",
         Record::CertificateIssued { .. } => "certificate-issued",
         Record::PeerRefused { .. } => "peer-refused",
+        Record::Shortage { .. } => "shortage",
         Record::Traced { .. } => "traced",
         Record::SpansExported { .. } => "spans-exported",
         Record::SpansDropped { .. } => "spans-dropped",
@@ -158,6 +160,7 @@ fn text(at: Instant, record: &Record<'_>) -> String {
         }
         Record::CertificateIssued { identity, .. } => format!("has a certificate for {identity}"),
         Record::PeerRefused { peer, why } => format!("refuses {peer}: {why}"),
+        Record::Shortage { listens, why } => format!("cannot accept at {listens}: {why}"),
         Record::Traced { trace, span, .. } => format!("is sampled: trace {trace:032x}, span {span:016x}"),
         Record::SpansExported { spans } => format!("{spans} spans exported"),
         Record::SpansDropped { spans, why } => format!("{spans} spans dropped: {why}"),
@@ -261,6 +264,7 @@ fn fields(at: Instant, record: &Record<'_>) -> Vec<(&'static str, Field)> {
             vec![("identity", text(identity)), ("not_after_s", number(*not_after_s))]
         }
         Record::PeerRefused { peer, .. } => vec![("peer_address", text(&peer.to_string()))],
+        Record::Shortage { listens, .. } => vec![("address", text(&listens.to_string()))],
         Record::Traced { request, trace, span, .. } => vec![
             ("exchange", number(request.0)),
             ("trace", text(&format!("{trace:032x}"))),
@@ -284,6 +288,7 @@ fn failure(failure: Failure) -> &'static str {
         Failure::Reset => "connection reset",
         Failure::RefusedStream => "stream refused",
         Failure::CallerGone => "caller gone",
+        Failure::Shortage => "nothing left to connect with",
     }
 }
 

@@ -1,10 +1,13 @@
 //! The messages that ask for a workload certificate and give it.
 
+use std::fmt;
+
 use bytes::Bytes;
 use prost::Message as _;
 
 /// Asks for a certificate (`squall.v1alpha1.CertificateRequest`).
 #[derive(Clone, PartialEq, Eq, prost::Message)]
+#[prost(skip_debug)]
 pub struct CertificateRequest {
     /// A PKCS#10 request, DER; its URI SAN is the SPIFFE id that is asked for.
     #[prost(bytes = "bytes", tag = "1")]
@@ -12,6 +15,13 @@ pub struct CertificateRequest {
     /// Proves that the caller is that workload.
     #[prost(string, tag = "2")]
     pub token: String,
+}
+
+/// Without the token, which is a secret.
+impl fmt::Debug for CertificateRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertificateRequest").field("csr_der", &self.csr_der).finish_non_exhaustive()
+    }
 }
 
 /// The certificate (`squall.v1alpha1.CertificateResponse`).
@@ -53,3 +63,14 @@ macro_rules! wire {
     )*};
 }
 wire!(CertificateRequest, CertificateResponse);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_shown_for_debugging_shows_no_token() {
+        let request = CertificateRequest { csr_der: Bytes::from_static(b"csr"), token: "0123456789abcdef".into() };
+        assert_eq!(format!("{request:?}"), "CertificateRequest { csr_der: b\"csr\", .. }");
+    }
+}

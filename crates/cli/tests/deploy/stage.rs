@@ -70,19 +70,46 @@ impl Line {
 
 impl Process {
     pub(crate) fn start(command: &str, args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_squall"))
-            .arg(command)
-            .args(args)
+        Self::start_by(
+            Command::new(env!("CARGO_BIN_EXE_squall")).arg(command).args(args),
+            [Stdio::piped(), Stdio::piped()],
+        )
+    }
+
+    /// Through a shell that says under which circumstances: `ulimit -n 64; exec "$0" "$@"`.
+    pub(crate) fn start_in(shell: &str, command: &str, args: &[&str]) -> Self {
+        let squall = env!("CARGO_BIN_EXE_squall");
+        let mut shell_command = Command::new("sh");
+        Self::start_by(shell_command.args(["-c", shell, squall, command]).args(args), [Stdio::piped(), Stdio::piped()])
+    }
+
+    /// With its stdout and stderr elsewhere: of those nothing is heard.
+    pub(crate) fn start_to(outputs: [Stdio; 2], command: &str, args: &[&str]) -> Self {
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_squall")).arg(command).args(args), outputs)
+    }
+
+    fn start_by(command: &mut Command, [stdout, stderr]: [Stdio; 2]) -> Self {
+        let mut child = command
             .args(["--log", "json"])
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(stdout)
+            .stderr(stderr)
             .spawn()
             .expect("squall can be started");
-        let log = lines(child.stderr.take().expect("it is piped"));
-        let out = lines(child.stdout.take().expect("it is piped"));
-        Self { name: command.to_owned(), child, log, out, seen: Vec::new() }
+        let log = child.stderr.take().map_or_else(|| channel().1, lines);
+        let out = child.stdout.take().map_or_else(|| channel().1, lines);
+        Self { name: format!("{command:?}"), child, log, out, seen: Vec::new() }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All that it has written until now, to both.
+    pub(crate) fn written(&mut self) -> Vec<String> {
+        self.seen.extend(self.log.try_iter());
+        self.seen.iter().cloned().chain(self.out.try_iter()).collect()
     }
 
     /// The next line of its log that holds these words.
@@ -165,6 +192,11 @@ impl App {
         let request = beside(move || get(&outbound, "stock", "/slow"));
         self.held.recv_timeout(PATIENCE).expect("the request comes through");
         request
+    }
+
+    /// Waits for a request for `/slow`.
+    pub(crate) fn holds(&self) {
+        self.held.recv_timeout(PATIENCE).expect("the request comes through");
     }
 
     pub(crate) fn release(&self) {

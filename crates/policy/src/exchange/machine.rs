@@ -250,7 +250,9 @@ impl Exchange {
     ) {
         let Some((kind, permit)) = self.take_sent(backend, number) else { return };
         let reason = match failure {
-            Failure::ConnectRefused | Failure::ConnectTimeout | Failure::Tls => Reason::ConnectFailure,
+            Failure::ConnectRefused | Failure::ConnectTimeout | Failure::Tls | Failure::Shortage => {
+                Reason::ConnectFailure
+            }
             Failure::Reset => Reason::Reset,
             Failure::RefusedStream => Reason::RefusedStream,
             Failure::CallerGone => {
@@ -599,7 +601,7 @@ impl Exchange {
     ) {
         let slot = match &failed.phase {
             Phase::Sent(permit) => {
-                backend.judge(now, permit, Verdict::NO_ANSWER, now.since(permit.started()));
+                backend.judge(now, permit, fault.verdict(), now.since(permit.started()));
                 Some(permit.slot())
             }
             Phase::Held { .. } => None,

@@ -197,6 +197,7 @@ impl Choices<'_> {
                     Failure::Reset,
                     Failure::RefusedStream,
                     Failure::CallerGone,
+                    Failure::Shortage,
                 ]),
                 replayable: self.of(10) > 0,
             },
@@ -256,6 +257,7 @@ pub(super) mod strategies {
                     Failure::Reset,
                     Failure::RefusedStream,
                     Failure::CallerGone,
+                    Failure::Shortage,
                 ]),
                 prop::bool::weighted(0.9),
             )
