@@ -11,8 +11,8 @@ use http::header::{
 use http::{HeaderMap, Method};
 use squall_policy::{Class, HeaderChange, Rank, Rng};
 
-use crate::json;
 use crate::seen::Seen;
+use crate::{b3, json};
 
 pub(crate) const REASON: HeaderName = HeaderName::from_static("squall-reason");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -198,7 +198,7 @@ pub(crate) fn decimal(number: u64) -> HeaderValue {
 }
 
 /// The lowest digits of `word`, as many as there is room for.
-fn write_hex(mut word: u64, room: &mut [u8]) {
+pub(crate) fn write_hex(mut word: u64, room: &mut [u8]) {
     for place in room.iter_mut().rev() {
         *place = b"0123456789abcdef"[(word & 15) as usize];
         word >>= 4;
@@ -207,32 +207,40 @@ fn write_hex(mut word: u64, room: &mut [u8]) {
 
 /// A value that never comes again. HTTP/2 does not take it into its table of headers (RFC 7541 §6.2.3), where it would cost both
 /// sides work and push out what does come again.
-fn unique(text: &[u8]) -> HeaderValue {
+pub(crate) fn unique(text: &[u8]) -> HeaderValue {
     let mut value = HeaderValue::from_bytes(text).expect("hexadecimal digits and dashes");
     value.set_sensitive(true);
     value
 }
 
 /// Continues the caller's trace with a parent id of its own, or begins one that is sampled (an unsampled one would silence
-/// the tracing of every application behind it).
+/// the tracing of every application behind it). A trace of B3 goes on as it came, and as a `traceparent` that says the same: where
+/// the caller left open whether it is sampled, it is.
 pub(crate) fn continue_trace(headers: &mut HeaderMap, seen: Seen, rng: &mut Rng) {
     let mut line = [0_u8; 55];
     let mut parent = rng.bits();
     if parent == 0 {
         parent = 1; // All zeroes means "invalid".
     }
+    let (said, _) = b3::read(headers, seen);
     let caller = traceparent(headers, seen);
     if let Some(caller) = caller {
         line.copy_from_slice(&caller[..55]);
         // A later version is answered in ours, which is what §4.3 asks of one who cannot speak it.
         line[..2].copy_from_slice(b"00");
+    } else if let Some(ids) = said.ids {
+        set_traceparent(headers, ids.trace, ids.span, said.decision != Some(b3::Decision::Deny));
+        if seen.any(Seen::TRACE) {
+            headers.remove(TRACESTATE);
+        }
+        return;
     } else {
         let [high, low] = [rng.bits(), rng.bits() | 1];
         line[..3].copy_from_slice(b"00-");
         write_hex(high, &mut line[3..19]);
         write_hex(low, &mut line[19..35]);
         line[35] = b'-';
-        line[52..].copy_from_slice(b"-01");
+        line[52..].copy_from_slice(if said.decision == Some(b3::Decision::Deny) { b"-00" } else { b"-01" });
         if seen.any(Seen::TRACE) {
             headers.remove(TRACESTATE);
         }
@@ -470,6 +478,38 @@ mod tests {
             assert!(is_traceparent(headers["traceparent"].as_bytes()), "{broken}");
             assert_ne!(headers["traceparent"], broken);
             assert!(!headers.contains_key("tracestate"));
+        }
+    }
+
+    #[test]
+    fn a_trace_of_b3_goes_on_as_it_came_and_as_a_traceparent() {
+        let several =
+            [("x-b3-traceid", "64fe8b2a57d3eff7"), ("x-b3-spanid", "e457b5a2e4d86bd1"), ("x-b3-sampled", "0")];
+        let single = |line: &'static str| vec![("b3", line)];
+        let parent = |flag| format!("00-000000000000000064fe8b2a57d3eff7-e457b5a2e4d86bd1-{flag}");
+        for (lines, want) in [
+            (several.to_vec(), parent("00")),
+            (single("64fe8b2a57d3eff7-e457b5a2e4d86bd1-0"), parent("00")),
+            (single("64fe8b2a57d3eff7-e457b5a2e4d86bd1-1"), parent("01")),
+            (single("64fe8b2a57d3eff7-e457b5a2e4d86bd1-d"), parent("01")),
+            (single("64fe8b2a57d3eff7-e457b5a2e4d86bd1"), parent("01")),
+        ] {
+            let mut headers = map(&[&lines[..], &[("tracestate", "x=1")]].concat());
+            let seen = Seen::of(&headers);
+            continue_trace(&mut headers, seen, &mut Rng::from_seed(1));
+            assert_eq!(headers.remove("traceparent").expect("made"), want);
+            assert_eq!(headers, map(&lines));
+        }
+    }
+
+    #[test]
+    fn a_decision_of_b3_holds_for_the_trace_that_begins_and_broken_b3_is_no_trace() {
+        for (line, flag, left) in [("0", "-00", true), ("1", "-01", true), ("d", "-01", true), ("x", "-01", false)] {
+            let mut headers = map(&[("b3", line)]);
+            continue_trace(&mut headers, Seen::B3, &mut Rng::from_seed(1));
+            let parent = headers["traceparent"].to_str().expect("ascii");
+            assert!(is_traceparent(parent.as_bytes()) && parent.ends_with(flag), "{line}: {parent}");
+            assert_eq!(headers.contains_key("b3"), left, "{line}");
         }
     }
 

@@ -12,6 +12,7 @@ mod admin;
 mod admit;
 mod alarm;
 mod attempt;
+mod b3;
 mod backoff;
 mod body;
 mod config;

@@ -28,6 +28,8 @@ impl Seen {
     pub(crate) const TRANSFER_ENCODING: Self = Self(1 << 14);
     /// What else belongs to one connection only (RFC 9110 §7.6.1).
     pub(crate) const HOP: Self = Self(1 << 15);
+    /// `b3` or one of `x-b3-…`.
+    pub(crate) const B3: Self = Self(1 << 16);
 
     /// The fields of this head.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
@@ -44,6 +46,7 @@ impl Seen {
         let name = name.as_str();
         match name.len() {
             2 if name == "te" => Self::TE,
+            2 if name == "b3" => Self::B3,
             4 if name == "date" => Self::DATE,
             6 if name == "cookie" => Self::COOKIE,
             6 if name == "expect" => Self::EXPECT,
@@ -51,17 +54,22 @@ impl Seen {
             10 if name == "connection" => Self::CONNECTION,
             10 if name == "keep-alive" => Self::HOP,
             10 if name == "tracestate" => Self::TRACE,
+            10 if name == "x-b3-flags" => Self::B3,
             11 if name == "traceparent" => Self::TRACE,
             11 if name == "grpc-status" => Self::GRPC_STATUS,
             11 if name == "retry-after" => Self::RETRY_AFTER,
+            11 if name == "x-b3-spanid" => Self::B3,
             12 if name == "content-type" => Self::CONTENT_TYPE,
             12 if name == "grpc-timeout" => Self::TIMEOUT,
             12 if name == "x-request-id" => Self::REQUEST_ID,
+            12 if name == "x-b3-traceid" => Self::B3,
+            12 if name == "x-b3-sampled" => Self::B3,
             13 if name == "squall-reason" => Self::REASON,
             14 if name == "http2-settings" => Self::HOP,
             15 if name == "squall-priority" => Self::PRIORITY,
             16 if name == "proxy-connection" => Self::HOP,
             17 if name == "transfer-encoding" => Self::TRANSFER_ENCODING,
+            17 if name == "x-b3-parentspanid" => Self::B3,
             18 if name == "proxy-authenticate" => Self::HOP,
             19 if name == "proxy-authorization" => Self::HOP,
             23 if name == "x-forwarded-client-cert" => Self::CLIENT_CERT,
@@ -77,7 +85,7 @@ mod tests {
     use http::header::HeaderValue;
 
     use super::*;
-    use crate::headers;
+    use crate::{b3, headers};
 
     #[test]
     fn each_field_is_seen_and_nothing_else() {
@@ -97,11 +105,13 @@ mod tests {
             (Seen::RETRY_AFTER, http::header::RETRY_AFTER),
             (Seen::TRACE, headers::TRACEPARENT),
             (Seen::TRACE, headers::TRACESTATE),
+            (Seen::B3, b3::SINGLE),
             (Seen::TE, http::header::TE),
             (Seen::TRANSFER_ENCODING, http::header::TRANSFER_ENCODING),
         ];
         let hops = headers::OF_ONE_CONNECTION.into_iter().map(|name| (Seen::HOP, name));
-        for (seen, name) in names.into_iter().chain(hops) {
+        let several = b3::SEVERAL.into_iter().map(|name| (Seen::B3, name));
+        for (seen, name) in names.into_iter().chain(hops).chain(several) {
             let mut map = HeaderMap::new();
             map.insert(http::header::ACCEPT, HeaderValue::from_static("x"));
             assert_eq!(Seen::of(&map), Seen(0));

@@ -28,7 +28,7 @@ use crate::reach::Fallback;
 use crate::respond::{self, AnswerBody, Reply};
 use crate::seen::Seen;
 use crate::snapshot::View;
-use crate::trace::{Trace, span_of};
+use crate::trace::Trace;
 use crate::tunnel::{self, Ask};
 use crate::{HowEnded, Record, RequestNumber, Side, access, deadline, headers, judge, route};
 
@@ -187,8 +187,8 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
     };
     let grpc = headers::is_grpc(&head.headers, seen);
     let ask = tunnel::ask(&mut head, body.is_end_stream(), || core.roll(|dice| [dice.bits(), dice.bits()]));
+    let trace = trace(core, started, log.request, &mut head.headers, seen);
     let authority = route::authority(&head, seen);
-    let trace = trace(core, started, log.request, &head.headers, seen);
     core.record(
         started,
         &Record::Started {
@@ -227,7 +227,13 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
 }
 
 /// The request's trace, if this proxy traces.
-fn trace(core: &Core, now: Instant, request: RequestNumber, headers: &http::HeaderMap, seen: Seen) -> Option<Trace> {
+fn trace(
+    core: &Core,
+    now: Instant,
+    request: RequestNumber,
+    headers: &mut http::HeaderMap,
+    seen: Seen,
+) -> Option<Trace> {
     let sampling = core.tracing?;
     let trace = core.roll(|dice| Trace::begin(sampling, headers, seen, dice));
     if trace.sampled {
@@ -258,7 +264,7 @@ fn prepare(site: &Site, head: &mut Parts, seen: Seen, way: &Way, trace: Option<T
     headers::strip_expect(&mut head.headers, seen);
     headers::count_forward(&head.method, &mut head.headers);
     match trace {
-        Some(trace) => trace.write(&mut head.headers, trace.span),
+        Some(trace) => trace.write(&mut head.headers),
         None => site.core.roll(|dice| headers::continue_trace(&mut head.headers, seen, dice)),
     }
     headers::set_client_cert(&mut head.headers, seen, site.peer());
@@ -495,7 +501,7 @@ impl Drive<'_> {
         head.headers.insert(ATTEMPT_COUNT, headers::decimal(attempt.number.into()));
         deadline::write(&mut head.headers, self.seen, now, attempt.until, self.grpc);
         if let Some(trace) = self.trace.filter(|trace| trace.sampled) {
-            trace.write(&mut head.headers, span_of(trace.span, attempt.number));
+            trace.write_try(&mut head.headers, attempt.number);
         }
         let order = Order {
             core: Arc::clone(core),

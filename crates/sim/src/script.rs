@@ -34,8 +34,12 @@ impl PassedOn {
     /// What a request, arriving now, asks to be passed on.
     pub(crate) fn of(headers: &HeaderMap, now: Instant) -> Arc<Self> {
         let left = headers.get(TIME_LEFT).and_then(|value| value.to_str().ok()?.parse().ok());
+        // Hardly anybody speaks B3.
+        let is_b3 = |name: &HeaderName| name == "b3" || name.as_str().starts_with("x-b3-");
+        let b3 = if headers.keys().any(is_b3) { &B3[..] } else { &[] };
         let passed_on = PASSED_ON
             .iter()
+            .chain(b3)
             .flat_map(|name| headers.get_all(*name).iter().map(|value| (HeaderName::from_static(name), value.clone())));
         Arc::new(Self {
             headers: passed_on.collect(),
@@ -46,6 +50,8 @@ impl PassedOn {
 
 /// Headers of a request that an application passes on with every call it makes for it.
 const PASSED_ON: [&str; 5] = ["x-request-id", "traceparent", "tracestate", "baggage", "squall-priority"];
+/// Those of Zipkin's traces.
+const B3: [&str; 6] = ["b3", "x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid", "x-b3-sampled", "x-b3-flags"];
 
 impl App {
     /// Runs the steps in order, up to the first fatal failure.

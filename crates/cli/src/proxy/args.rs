@@ -163,7 +163,7 @@ pub(crate) struct ProxyArgs {
     pub(super) otlp: Option<Collector>,
 
     /// With --otlp: which share of the traces that begin here is sampled, 0% to 100%, to a ten-thousandth of a percent. A trace that comes
-    /// with a caller's decision (`traceparent`) follows it [default: 1%]
+    /// with a caller's decision (`traceparent`, else B3) follows it [default: 1%]
     #[arg(long, value_name = "PERCENT", env = "SQUALL_TRACE_SAMPLE", value_parser = super::trace_sample)]
     pub(super) trace_sample: Option<Sampling>,
 

@@ -160,3 +160,70 @@ fn nothing_is_sent_of_what_callers_do_not_sample_and_they_are_told_so() {
         assert_eq!((spans.spans().len(), told.count("")), (0, 0));
     });
 }
+
+/// What the application of a traced request is told in B3, and the spans that a collector got of it.
+fn of_b3(millionths: u32, lines: &'static [(&'static str, &'static str)], check: fn(&Response<Bytes>, &[Span])) {
+    run(move |host| async move {
+        let spans = Kept::default();
+        let collector = spans.listen(&host).await;
+        let app = origin(&host, echo).await;
+        let story = Arc::<Story>::default();
+        let of_front = ProxyConfig { outbound: Some(ANY), ..config(&story, mesh(Protocol::Http1, &[app])) };
+        let (front, traces, _) = traced(&host, of_front, collector, millionths).await;
+        let mut client = client(&host, front.outbound().expect("asked for"), Version::Http1).await;
+        let mut request = request(Version::Http1, "GET", "/", empty());
+        request.headers_mut().extend(map(lines));
+        let answer = whole(client.send(request).await.expect("an answer")).await;
+        traces.flush(SECOND).await;
+        check(&answer, &spans.spans());
+    });
+}
+
+#[test]
+fn a_trace_of_b3_goes_on_in_both_of_its_forms_and_as_a_traceparent() {
+    let several = &[
+        ("x-b3-traceid", "64fe8b2a57d3eff7"),
+        ("x-b3-spanid", "e457b5a2e4d86bd1"),
+        ("x-b3-parentspanid", "05e3ac9a4f6e3b90"),
+        ("x-b3-sampled", "true"),
+    ];
+    of_b3(0, several, |answer, spans| {
+        let [attempt, server] = spans else { panic!("{spans:#?}") };
+        assert_eq!(hex(&server.parent_span_id), "e457b5a2e4d86bd1");
+        assert_eq!(hex(&server.trace_id), "000000000000000064fe8b2a57d3eff7");
+        assert_eq!(attempt.parent_span_id, server.span_id);
+        let (span, parent) = (hex(&attempt.span_id), hex(&server.span_id));
+        for (name, want) in [
+            ("x-b3-traceid", "64fe8b2a57d3eff7"),
+            ("x-b3-spanid", &span),
+            ("x-b3-parentspanid", &parent),
+            ("x-b3-sampled", "1"),
+            ("x-b3-flags", ""),
+            ("b3", ""),
+            ("traceparent", &format!("00-000000000000000064fe8b2a57d3eff7-{span}-01")),
+        ] {
+            assert_eq!(header(answer, &format!("saw-{name}")), want, "{name}");
+        }
+    });
+    of_b3(0, &[("b3", "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-d")], |answer, spans| {
+        let [attempt, server] = spans else { panic!("{spans:#?}") };
+        let (span, parent) = (hex(&attempt.span_id), hex(&server.span_id));
+        assert_eq!(header(answer, "saw-b3"), format!("80f198ee56343ba864fe8b2a57d3eff7-{span}-d-{parent}"));
+        assert_eq!(header(answer, "saw-traceparent"), format!("00-80f198ee56343ba864fe8b2a57d3eff7-{span}-01"));
+        assert_eq!(header(answer, "saw-x-b3-traceid"), "");
+    });
+}
+
+#[test]
+fn what_b3_denies_is_not_sampled_and_what_is_no_b3_is_not_passed_on() {
+    of_b3(1_000_000, &[("b3", "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-0")], |answer, spans| {
+        assert!(spans.is_empty());
+        let b3 = header(answer, "saw-b3");
+        assert!(b3.starts_with("80f198ee56343ba864fe8b2a57d3eff7-") && b3.ends_with("-0-e457b5a2e4d86bd1"), "{b3}");
+        assert!(header(answer, "saw-traceparent").ends_with("-00"));
+    });
+    of_b3(1_000_000, &[("b3", "a trace"), ("x-b3-spanid", "e457b5a2e4d86bd1")], |answer, spans| {
+        assert_eq!((spans.len(), header(answer, "saw-b3"), header(answer, "saw-x-b3-spanid")), (2, "", ""));
+        assert!(spans[1].parent_span_id.is_empty(), "it begins here");
+    });
+}

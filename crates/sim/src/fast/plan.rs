@@ -263,7 +263,8 @@ fn question(sent: &Sent<'_>, to: Option<Party>, grpc: bool, by_load: bool) -> Qu
         authority: host.to_owned(),
         target: path.to_owned(),
         query_at: path.find('?'),
-        traced: value("traceparent").is_some(),
+        // `b3: 0` is a decision about a trace that begins.
+        traced: value("traceparent").or(value("x-b3-traceid")).is_some() || value("b3").is_some_and(|b3| b3.len() > 1),
         headers,
         drawn: drawn.iter().map(|(name, drawn)| (name.to_ascii_lowercase(), drawn.clone())).collect(),
         grpc,

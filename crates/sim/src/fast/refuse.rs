@@ -10,10 +10,16 @@ use crate::scenario::{Call, FaultKind, LinkRule, Scenario, Step};
 /// The most bytes that a connection carries before the reader must have read some: a TCP window of the full world.
 const WINDOW_BYTES: u64 = 256 * 1024;
 /// Headers that every hop writes or reads itself.
-const HOPS_OWN: [&str; 8] = [
+const HOPS_OWN: [&str; 14] = [
     "x-request-id",
     "traceparent",
     "tracestate",
+    "b3",
+    "x-b3-traceid",
+    "x-b3-spanid",
+    "x-b3-parentspanid",
+    "x-b3-sampled",
+    "x-b3-flags",
     "content-type",
     "grpc-status",
     "grpc-timeout",
