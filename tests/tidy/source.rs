@@ -198,6 +198,28 @@ fn no_test_sleeps() {
     expect_none("sleeps (wait for what you need instead)", mistakes.collect());
 }
 
+/// Places where a lock that somebody else's panic has poisoned would panic too, and so on. What tests do with theirs is their business.
+fn poisonable(code: &str) -> Vec<usize> {
+    let code = code.split("#[cfg(test)]").next().unwrap_or_default();
+    [".lock()", ".read()", ".write()"]
+        .iter()
+        .flat_map(|lock| code.match_indices(*lock).map(move |(at, lock)| at + lock.len()))
+        .filter(|at| [".expect(", ".unwrap("].iter().any(|end| code[*at..].trim_start().starts_with(end)))
+        .map(|at| line_of(code, at))
+        .collect()
+}
+
+#[test]
+fn a_panic_poisons_no_lock_for_others() {
+    assert_eq!(poisonable("a.lock()\n    .expect(\"\"); b.lock().unwrap_or_else(c); d.write().unwrap()"), [1, 2]);
+    assert_eq!(poisonable("#[cfg(test)] mod tests { a.lock().expect() }"), []);
+    let mistakes = rust_files().into_iter().filter(|(path, _)| path.components().any(|part| part.as_os_str() == "src"));
+    let mistakes = mistakes.flat_map(|(path, text)| {
+        poisonable(&parts(&text).code).into_iter().map(move |line| format!("{}:{line}", path.display()))
+    });
+    expect_none("locks that one panic breaks for all (unwrap_or_else(PoisonError::into_inner))", mistakes.collect());
+}
+
 #[test]
 fn files_stay_short() {
     let mistakes = rust_files().into_iter().filter_map(|(path, text)| {

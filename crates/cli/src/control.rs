@@ -106,7 +106,8 @@ pub(crate) fn run(args: &ControlArgs, mut screen: Screen) -> Exit {
     if let Err(error) = process::raise_descriptor_limit() {
         tracing::warn!(%error, "the limit of descriptors stays as it is");
     }
-    let shown = Shown { log: log.clone(), format: args.log, color: screen.color_stderr };
+    let shown =
+        Shown { log: log.clone(), format: args.log, color: screen.color_stderr, secret: Some(args.tokens.clone()) };
     let exit = match process::run(serve(args, log, shown, report)) {
         Ok(exit) => exit,
         Err(error) => fail(&format!("the machine gives no runtime: {error}"), Exit::Infrastructure),

@@ -87,17 +87,23 @@ pub(crate) struct Shown {
     pub(crate) log: Log,
     pub(crate) format: LogFormat,
     pub(crate) color: bool,
+    /// The file of which no line is shown, but only where its mistakes are.
+    pub(crate) secret: Option<PathBuf>,
 }
 
 impl Shown {
     pub(crate) fn show(&self, found: &[Mistake], texts: &Texts) {
+        let mut texts = texts.clone();
+        if let Some(secret) = &self.secret {
+            texts.remove(&*secret.to_string_lossy());
+        }
         for mistake in found {
             match self.format {
                 LogFormat::Json => {
                     let help = mistake.help.as_deref().unwrap_or_default();
                     tracing::warn!(place = %mistake.place, help, "{}", mistake.message);
                 }
-                LogFormat::Text => self.log.aside(mistakes::draw(mistake, texts, self.color)),
+                LogFormat::Text => self.log.aside(mistakes::draw(mistake, &texts, self.color)),
             }
         }
     }

@@ -72,7 +72,7 @@ pub(crate) fn run(args: ProxyArgs, mut screen: Screen) -> Exit {
     if let Err(error) = process::raise_descriptor_limit() {
         tracing::warn!(%error, "the limit of descriptors stays as it is");
     }
-    let shown = Shown { log: log.clone(), format: settings.log, color: screen.color_stderr };
+    let shown = Shown { log: log.clone(), format: settings.log, color: screen.color_stderr, secret: None };
     let exit = threads::beside(|spawn| {
         let served = process::run(serve(&settings, log, shown, &accessed, metrics, spawn));
         served.unwrap_or_else(|error| infrastructure(&format!("the machine gives no runtime: {error}")))

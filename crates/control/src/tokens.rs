@@ -42,7 +42,8 @@ pub fn read(file: &str, text: &str) -> Result<BTreeMap<String, String>, Vec<Mist
                         tokens.insert(token.to_owned(), id);
                     }
                     None => {
-                        let message = format!("`{account}` is not NAMESPACE/SERVICE-ACCOUNT");
+                        // Not shown: who wrote the two the other way round has the token here.
+                        let message = "the second word is not NAMESPACE/SERVICE-ACCOUNT";
                         mistakes.push(Mistake::new(&at(account), message).help("such as `shop/front`"));
                     }
                 },
@@ -51,7 +52,7 @@ pub fn read(file: &str, text: &str) -> Result<BTreeMap<String, String>, Vec<Mist
                     mistakes.push(Mistake::new(&at(token), message).help("write TOKEN NAMESPACE/SERVICE-ACCOUNT"));
                 }
                 (Some(_), Some(more)) => {
-                    let message = format!("`{more}` after token and service account");
+                    let message = "there is more after token and service account";
                     mistakes.push(Mistake::new(&at(more), message).help("one token a line"));
                 }
             }
@@ -109,8 +110,8 @@ mod tests {
             [
                 "tokens:1:1: the token proves nobody (write TOKEN NAMESPACE/SERVICE-ACCOUNT)",
                 "tokens:2:1: the token has fewer than 16 characters (make one: openssl rand -hex 16)",
-                "tokens:3:18: `front` is not NAMESPACE/SERVICE-ACCOUNT (such as `shop/front`)",
-                "tokens:4:22: `c` after token and service account (one token a line)",
+                "tokens:3:18: the second word is not NAMESPACE/SERVICE-ACCOUNT (such as `shop/front`)",
+                "tokens:4:22: there is more after token and service account (one token a line)",
             ]
         );
         let twice = read("tokens", "0123456789abcdef a/b\n0123456789abcdef a/c\n").expect_err("given twice");

@@ -156,6 +156,16 @@ pub async fn catch_panic<T>(future: BoxFuture<'static, T>) -> Result<T, String> 
     .await
 }
 
+/// Does what the drop of a value has to do. Where a panic is under way already, one more ends here and not, as the language has it, with
+/// the process and everybody else's connections.
+pub fn in_drop(work: impl FnOnce()) {
+    if std::thread::panicking() {
+        let _ = catch_unwind(AssertUnwindSafe(work));
+    } else {
+        work();
+    }
+}
+
 fn panic_message(panic: &(dyn Any + Send)) -> String {
     if let Some(text) = panic.downcast_ref::<&str>() {
         (*text).to_owned()

@@ -22,7 +22,7 @@ pub mod tcp;
 pub mod tls;
 pub mod upgrade;
 
-pub use host::{Clock, Host, Task, Tasks, Wall, after, catch_panic, timeout};
+pub use host::{Clock, Host, Task, Tasks, Wall, after, catch_panic, in_drop, timeout};
 pub use io::{Accepted, BoxFuture, Conn, Io, Listener, Net, Relayed, Shortage};
 pub use prefixed::prefixed;
 pub use relay::{Carried, RelayEnd, RelayLimits, RelayOutcome, relay};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use squall_net::in_drop;
 use squall_policy::{
     Answer, AttemptNumber, Backend, BackendName, BackendPolicy, Ended, Endpoint, Exchange, Failure, Instant,
     ProbeOrder, Replay, RequestFacts, RetryPolicy, RouteFault, RouteTimeouts, Step, Ticket,
@@ -329,9 +330,10 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if !self.over {
-            self.give_up();
+            // Told although the first may have failed, and the other way round.
+            in_drop(|| self.give_up());
             self.over = true;
-            self.log.ended(self.log.core.host.now(), HowEnded::CallerGone);
+            in_drop(|| self.log.ended(self.log.core.host.now(), HowEnded::CallerGone));
         }
     }
 }
