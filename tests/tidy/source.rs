@@ -212,7 +212,7 @@ fn poisonable(code: &str) -> Vec<usize> {
 #[test]
 fn a_panic_poisons_no_lock_for_others() {
     assert_eq!(poisonable("a.lock()\n    .expect(\"\"); b.lock().unwrap_or_else(c); d.write().unwrap()"), [1, 2]);
-    assert_eq!(poisonable("#[cfg(test)] mod tests { a.lock().expect() }"), []);
+    assert!(poisonable("#[cfg(test)] mod tests { a.lock().expect() }").is_empty());
     let mistakes = rust_files().into_iter().filter(|(path, _)| path.components().any(|part| part.as_os_str() == "src"));
     let mistakes = mistakes.flat_map(|(path, text)| {
         poisonable(&parts(&text).code).into_iter().map(move |line| format!("{}:{line}", path.display()))
