@@ -364,7 +364,7 @@ fn routes(c: &mut Criterion<Cpu>) {
             routes: vec![route("a", "/a"), route("b", "/b"), route("rest", "/")],
         })
         .collect();
-    let table = RouteTable::new(&Mesh { hosts, ..Mesh::default() });
+    let table = RouteTable::new(&hosts);
     let header = |_: &str| None;
     let request =
         RequestLine { authority: "service-777:8080", method: "GET", path: "/cart", query: None, header: &header };

@@ -43,6 +43,7 @@ Examples:
   squall validate                                    is the simulator right where the answer is known?
   squall control --from mesh/ --tokens tokens        the control plane, as a process
   squall proxy --config proxy.yaml                   a sidecar, as a process
+  squall gateway --config edge.yaml                  where requests come in from outside, as a process
 
 Exit codes:
   0  every expectation held
@@ -58,6 +59,7 @@ pub(crate) enum Command {
     Check(Check),
     Validate(Validate),
     Proxy(Box<crate::proxy::ProxyArgs>),
+    Gateway(Box<crate::proxy::GatewayArgs>),
     ProxyInit(crate::proxy_init::ProxyInit),
     Control(crate::control::ControlArgs),
     /// Print the version

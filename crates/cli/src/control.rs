@@ -261,6 +261,17 @@ impl Taker for Told {
                 return Err(mistakes);
             }
         };
+        let secrets = resources.given_certificates().map(|secret| {
+            let mistake = Mistake::new(
+                secret.place,
+                "a control plane has no use for a Secret: no private key is sent to a proxy",
+            );
+            mistake.help(format!("give the file to the gateway: --certificate {}=CERT,KEY", secret.name))
+        });
+        let secrets: Vec<Mistake> = secrets.collect();
+        if !secrets.is_empty() {
+            return Err(secrets);
+        }
         self.control.update(resources)?;
         self.control.set_tokens(proven);
         Ok(())

@@ -51,7 +51,7 @@ fn main() -> std::process::ExitCode {
     let quiet = matches!(&args.command, Command::Test(test) if test.quiet);
     let mut screen = Screen::new(args.color, quiet);
     match &args.command {
-        Command::Proxy(_) | Command::ProxyInit(_) | Command::Control(_) => {}
+        Command::Proxy(_) | Command::Gateway(_) | Command::ProxyInit(_) | Command::Control(_) => {}
         Command::Test(_) | Command::Replay(_) | Command::Check(_) | Command::Validate(_) | Command::Version => {
             log_if_asked();
         }
@@ -62,6 +62,7 @@ fn main() -> std::process::ExitCode {
         Command::Check(check) => check::run(&check, &mut screen),
         Command::Validate(validate) => validate::run(&validate, &mut screen),
         Command::Proxy(args) => proxy::run(*args, screen),
+        Command::Gateway(args) => proxy::run_gateway(*args, screen),
         Command::ProxyInit(args) => proxy_init::run(&args, &mut screen),
         Command::Control(args) => control::run(&args, screen),
         Command::Version => version(&mut screen),

@@ -70,7 +70,7 @@ impl Report {
         let mut labels = Vec::new();
         if let Some((place, _)) = spans.first() {
             match sources.get(&place.file) {
-                Some(text) if place.end <= text.len() && !text.is_empty() => {
+                Some(text) if place.end <= text.len() && !text.is_empty() && !holds_a_key(text) => {
                     source = Some(NamedSource::new(&*place.file, Arc::clone(text)));
                     labels =
                         spans.iter().enumerate().map(|(nth, (place, words))| label(nth == 0, place, words)).collect();
@@ -81,6 +81,11 @@ impl Report {
         }
         Self { severity, message, help: None, source, labels, elsewhere: Vec::new() }
     }
+}
+
+/// Whether a file has a private key in it: then no line of it is shown.
+fn holds_a_key(text: &str) -> bool {
+    text.contains("PRIVATE KEY") || text.contains("tls.key")
 }
 
 /// The primary one gives the line number in the frame.

@@ -1,6 +1,7 @@
 //! `squall proxy`: a sidecar as a process.
 
 mod args;
+mod gateway;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use squall_control::units;
-use squall_control::watch::{self, Taker, Texts};
+use squall_control::watch::{self, Files, Taker, Texts};
 use squall_control::{CONTROL_ID, Mistake, NodeInfo, RegistrySnapshot, Resources, compile};
 use squall_net::http::ServeLimits;
 use squall_net::page::serve_pages;
@@ -24,6 +25,7 @@ use squall_proxy::{
 };
 
 pub(crate) use args::ProxyArgs;
+pub(crate) use gateway::GatewayArgs;
 use settings::{Certificate, From, Settings};
 
 use crate::disk::{Followed, Shown};
@@ -44,11 +46,20 @@ const FLUSH_TIME: Duration = Duration::from_secs(3);
 pub(crate) const INTERCEPT_OUTBOUND: u16 = 15001;
 pub(crate) const INTERCEPT_INBOUND: u16 = 15006;
 
-pub(crate) fn run(args: ProxyArgs, mut screen: Screen) -> Exit {
-    let settings = match settings::of(args) {
+pub(crate) fn run(args: ProxyArgs, screen: Screen) -> Exit {
+    start("proxy", settings::of(args), screen)
+}
+
+/// `squall gateway`.
+pub(crate) fn run_gateway(args: GatewayArgs, screen: Screen) -> Exit {
+    start("gateway", gateway::of(args), screen)
+}
+
+fn start(command: &str, settings: Result<Settings, settings::Wrong>, mut screen: Screen) -> Exit {
+    let settings = match settings {
         Ok(settings) => settings,
         Err(settings::Wrong::Words(why)) => {
-            screen.aside(&format!("error: {why}\n\nFor more information, try 'squall proxy --help'."));
+            screen.aside(&format!("error: {why}\n\nFor more information, try 'squall {command} --help'."));
             return Exit::BadInput;
         }
         Err(settings::Wrong::File(refusal)) => {
@@ -121,15 +132,18 @@ async fn serve(
     });
     recorders.extend(traces.as_ref().map(|traces| traces.spans() as Arc<dyn Recorder>));
     let starting = async {
-        let (source, identity, follow) = match source(settings, &host, shown).await {
+        let Found { source, identity, certificates, follow } = match source(settings, &host, shown).await {
             Ok(found) => found,
             Err(why) => return Err(bad_input(&why)),
         };
+        let entrances = settings.outside.as_ref().map(|outside| outside.entrances.clone());
         let config = ProxyConfig {
             node,
             outbound: settings.outbound,
             inbound: settings.inbound.clone(),
             streams: settings.streams.clone(),
+            entrances: entrances.unwrap_or_default(),
+            certificates,
             interception: settings.interception.clone(),
             detect_timeout: settings.detect_timeout,
             source,
@@ -234,7 +248,13 @@ fn worker(proxy: &Arc<Proxy>) {
 fn say_where(proxy: &Proxy, admin: SocketAddr, workers: u16) {
     let inbound: Vec<String> = proxy.inbound().iter().map(ToString::to_string).collect();
     let outbound = proxy.outbound().map_or_else(|| "none".to_owned(), |at| at.to_string());
-    tracing::info!(outbound, inbound = inbound.join(" "), %admin, workers, "the proxy listens");
+    let entrances = proxy.entrances();
+    if entrances.is_empty() {
+        tracing::info!(outbound, inbound = inbound.join(" "), %admin, workers, "the proxy listens");
+    } else {
+        let entrances: Vec<String> = entrances.iter().map(ToString::to_string).collect();
+        tracing::info!(entrances = entrances.join(" "), %admin, workers, "the gateway listens");
+    }
 }
 
 /// Something that is wanted once.
@@ -272,12 +292,17 @@ fn node(settings: &Settings) -> Node {
     }
 }
 
-/// Where the mesh and the certificate come from; and what follows the mesh file, if there is one.
-async fn source(
-    settings: &Settings,
-    host: &Host,
-    shown: Shown,
-) -> Result<(Source, IdentitySource, Option<Follow>), String> {
+/// Where the mesh and the certificates come from; and what follows their files, if there are any.
+struct Found {
+    source: Source,
+    identity: IdentitySource,
+    /// What a gateway shows to clients.
+    certificates: gateway::Certificates,
+    follow: Option<Follow>,
+}
+
+async fn source(settings: &Settings, host: &Host, shown: Shown) -> Result<Found, String> {
+    let certificates = gateway::Certificates::new();
     match &settings.from {
         From::Control { host: name, port, identity, trust, token } => {
             let address = SocketAddr::new(resolve(host, name).await, *port);
@@ -288,7 +313,13 @@ async fn source(
                 roots: trust.clone(),
                 token: Some(token.clone()),
             };
-            Ok((Source::Control(source), IdentitySource::FromControl, None))
+            let (source, identity) = (Source::Control(source), IdentitySource::FromControl);
+            let Some(outside) = settings.outside.as_ref().filter(|outside| !outside.certificates.is_empty()) else {
+                return Ok(Found { source, identity, certificates, follow: None });
+            };
+            let (follow, edge) = follow_edge(settings, outside, None, false, shown)?;
+            let certificates = edge.good.lock().unwrap_or_else(std::sync::PoisonError::into_inner).1.clone();
+            Ok(Found { source, identity, certificates, follow: Some(follow) })
         }
         From::Mesh { path, certificate } => {
             let identity = match certificate {
@@ -298,10 +329,22 @@ async fn source(
                     IdentitySource::Static(identity)
                 }
             };
-            let files = Arc::new(Followed { mesh: path.clone(), also: None });
+            let plaintext = matches!(certificate, Certificate::Plaintext);
+            let followed = Followed { mesh: path.clone(), also: None };
+            if let Some(outside) = &settings.outside {
+                let (follow, edge) = follow_edge(settings, outside, Some(followed), plaintext, shown)?;
+                let (mesh, certificates) = edge.good.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+                return Ok(Found {
+                    source: Source::Static(Box::new(mesh)),
+                    identity,
+                    certificates,
+                    follow: Some(follow),
+                });
+            }
+            let files = Arc::new(followed);
             let taker = Arc::new(Compiled {
                 node: NodeInfo { namespace: settings.namespace.clone(), pod: settings.pod.clone() },
-                plaintext: matches!(certificate, Certificate::Plaintext),
+                plaintext,
                 proxy: OnceLock::new(),
                 mesh: Mutex::default(),
                 shown,
@@ -314,9 +357,44 @@ async fn source(
                 }
             };
             let mesh = taker.mesh.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-            Ok((Source::Static(Box::new(mesh)), identity, Some(Follow { files, taker, first })))
+            let of_taker = Arc::clone(&taker);
+            let told = Box::new(move |proxy: &Arc<Proxy>| drop(of_taker.proxy.set(Arc::clone(proxy))));
+            let follow = Follow { files, taker, told, first };
+            Ok(Found { source: Source::Static(Box::new(mesh)), identity, certificates, follow: Some(follow) })
         }
     }
+}
+
+/// Takes the files of a gateway for the first time. `mesh`: those of the mesh, if it does not come from a control plane.
+fn follow_edge(
+    settings: &Settings,
+    outside: &gateway::Outside,
+    mesh: Option<Followed>,
+    plaintext: bool,
+    shown: Shown,
+) -> Result<(Follow, Arc<gateway::Edge>), String> {
+    let edge = Arc::new(gateway::Edge {
+        namespace: settings.namespace.clone(),
+        account: settings.service_account.clone(),
+        ports: outside.entrances.iter().map(|entrance| entrance.port).collect(),
+        certificates: outside.certificates.clone(),
+        is_static: mesh.is_some(),
+        plaintext,
+        proxy: OnceLock::new(),
+        good: Mutex::default(),
+        shown,
+    });
+    let files = Arc::new(gateway::Watched { mesh, certificates: outside.certificates.clone() });
+    let first = match watch::first(files.as_ref(), edge.as_ref()) {
+        Ok(first) => first,
+        Err((found, texts)) => {
+            edge.shown.show(&found, &texts);
+            return Err("the gateway's files are not good to begin with".to_owned());
+        }
+    };
+    let of_edge = Arc::clone(&edge);
+    let told = Box::new(move |proxy: &Arc<Proxy>| drop(of_edge.proxy.set(Arc::clone(proxy))));
+    Ok((Follow { files, taker: Arc::clone(&edge) as _, told, first }, edge))
 }
 
 /// The address behind a name; asks until it is found.
@@ -334,17 +412,18 @@ async fn resolve(host: &Host, name: &str) -> IpAddr {
     }
 }
 
-/// A mesh file to be followed.
+/// Files to be followed.
 struct Follow {
-    files: Arc<Followed>,
-    taker: Arc<Compiled>,
+    files: Arc<dyn Files>,
+    taker: Arc<dyn Taker>,
+    /// Told of the proxy before anything is followed.
+    told: Box<dyn FnOnce(&Arc<Proxy>)>,
     first: Texts,
 }
 
 impl Follow {
     fn begin(self, host: &Host, proxy: &Arc<Proxy>) {
-        // Set once, before anything is followed.
-        let _ = self.taker.proxy.set(Arc::clone(proxy));
+        (self.told)(proxy);
         host.spawn("proxy watch", watch::follow(host.clone(), self.files, self.taker, self.first));
     }
 }

@@ -160,11 +160,11 @@ fn candidates(policy: &TrafficPolicy) -> Candidates {
 }
 
 /// A rule with one of its matches.
-struct Candidate<'r> {
-    route: &'r HttpRoute,
-    rule: &'r Rule,
-    index: usize,
-    matches: &'r RouteMatch,
+pub(crate) struct Candidate<'r> {
+    pub(crate) route: &'r HttpRoute,
+    pub(crate) rule: &'r Rule,
+    pub(crate) index: usize,
+    pub(crate) matches: &'r RouteMatch,
 }
 
 /// The rules of each Service port in the order of precedence (Gateway API, `HTTPRouteRule.matches`).
@@ -190,10 +190,10 @@ fn routes_by_port(resources: &Resources) -> BTreeMap<(&(String, String), u16), V
     found
 }
 
-type Precedence = (bool, Reverse<usize>, bool, Reverse<usize>, Reverse<usize>);
+pub(crate) type Precedence = (bool, Reverse<usize>, bool, Reverse<usize>, Reverse<usize>);
 
 /// Exact paths first, then the longest prefix, a method, the most headers, the most query parameters.
-fn precedence(matches: &RouteMatch) -> Precedence {
+pub(crate) fn precedence(matches: &RouteMatch) -> Precedence {
     let (prefix, length) = match &matches.path {
         PathMatch::Exact(path) => (false, path.chars().count()),
         PathMatch::Prefix(path) => (true, path.chars().count()),
@@ -202,7 +202,7 @@ fn precedence(matches: &RouteMatch) -> Precedence {
     (prefix, Reverse(length), matches.method.is_none(), Reverse(headers), Reverse(query))
 }
 
-fn compiled_route(
+pub(crate) fn compiled_route(
     resources: &Resources,
     candidate: &Candidate<'_>,
     policy: Option<&TrafficPolicy>,

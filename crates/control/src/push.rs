@@ -10,7 +10,7 @@ use squall_policy::Mesh;
 use squall_xds::{Feed, FeedEvent, Nack, encode};
 
 use crate::grpc::{Code, Status};
-use crate::{ControlRecord, Mistake, NodeInfo, RegistrySnapshot, Resources, compile};
+use crate::{ControlRecord, Mistake, NodeInfo, RegistrySnapshot, Resources, compile, gateway};
 
 /// All streams, and what they are told.
 pub(crate) struct Pushes(Mutex<State>);
@@ -38,6 +38,8 @@ pub(crate) struct Stream {
 struct Half {
     feed: Feed,
     node: Option<NodeInfo>,
+    /// As whom it runs, if that is an account of its namespace.
+    account: Option<String>,
     told: Option<squall_xds::Resources>,
     /// The last mistakes, so that the same are not reported again and again.
     mistakes: Option<Vec<Mistake>>,
@@ -112,6 +114,7 @@ impl Pushes {
             if let FeedEvent::Connected { node_id, .. } = &event {
                 let node = state.who(node_id, &stream.peer)?;
                 records.push(ControlRecord::Connected { node: node.id() });
+                half.account = stream.peer.strip_prefix(&crate::spiffe_id(&node.namespace, "")).map(str::to_owned);
                 half.node = Some(node);
                 state.tell(&mut half, &mut records);
             }
@@ -181,7 +184,9 @@ impl State {
             }
         };
         // Only the listener is the proxy's own.
-        let own = encode(&Mesh { inbound, ..Mesh::default() });
+        let account = half.account.as_deref().unwrap_or_default();
+        let gateway = gateway::gateway_listeners(&self.resources, &node.namespace, account);
+        let own = encode(&Mesh { inbound, gateway, ..Mesh::default() });
         let resources = squall_xds::Resources { listeners: own.listeners, ..shared.clone() };
         if half.told.as_ref() == Some(&resources) {
             return;

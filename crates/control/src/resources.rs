@@ -10,6 +10,7 @@ use squall_policy::{
 };
 use squall_policy::{Caller, Operation};
 
+use crate::gateway::{Gateway, GatewayRef, Secret};
 use crate::{Mistake, Place, Pod, check, read};
 
 /// Namespace and name.
@@ -24,13 +25,15 @@ pub struct Resources {
     pub(crate) policies: Vec<TrafficPolicy>,
     pub(crate) faults: BTreeMap<Id, FaultInjection>,
     pub(crate) access: Vec<AccessPolicy>,
+    pub(crate) gateways: BTreeMap<Id, Gateway>,
+    pub(crate) secrets: BTreeMap<Id, Secret>,
     /// The policy in force for each Service: its own, or inherited.
     pub(crate) policy_of: BTreeMap<Id, usize>,
 }
 
 impl Resources {
     /// Reads files of Kubernetes YAML, each with its name and text. Documents are `v1` Services, `discovery.k8s.io/v1`
-    /// EndpointSlices, `gateway.networking.k8s.io/v1` HTTPRoutes and `squall.dev/v1alpha1` [TrafficPolicies](crate::traffic_policy) and
+    /// EndpointSlices, `gateway.networking.k8s.io/v1` HTTPRoutes, GRPCRoutes and Gateways, `v1` Secrets of type `kubernetes.io/tls`, and `squall.dev/v1alpha1` [TrafficPolicies](crate::traffic_policy) and
     /// [FaultInjections](crate::fault_injection); anything else is refused by name. References between them are checked.
     ///
     /// # Errors
@@ -139,6 +142,11 @@ pub(crate) struct HttpRoute {
     pub(crate) id: Id,
     pub(crate) place: Place,
     pub(crate) parents: Vec<ServiceRef>,
+    pub(crate) gateways: Vec<GatewayRef>,
+    /// Lower case, with their places; only gateways have them. Empty: every name.
+    pub(crate) hostnames: Vec<(String, Place)>,
+    /// It is a GRPCRoute.
+    pub(crate) is_grpc: bool,
     pub(crate) rules: Vec<Rule>,
 }
 

@@ -65,7 +65,7 @@ metadata: {name: a}
 in.yaml:1:7: resources of kind `Ingress` are not supported
 1 | kind: Ingress
           ^^^^^^^
-help: known here: `Service`, `EndpointSlice`, `HTTPRoute`, `TrafficPolicy`, `FaultInjection`, `AuthorizationPolicy`
+help: known here: `Service`, `EndpointSlice`, `HTTPRoute`, `GRPCRoute`, `Gateway`, `Secret`, `TrafficPolicy`, `FaultInjection`, `AuthorizationPolicy`
 ",
     );
     check(
@@ -112,14 +112,14 @@ apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: catalog, namespace: shop}
 spec:
-  parentRefs: [{name: gw}]
+  parentRefs: [{group: gateway.networking.k8s.io, kind: XMesh, name: gw}]
   rules:
     - backendRefs: [{name: cart, port: 80}]
 ",
         "\
-in.yaml:5:16: a reference to `gateway.networking.k8s.io/Gateway` is not supported
-5 |   parentRefs: [{name: gw}]
-                   ^^^^^^^^^^
+in.yaml:5:51: a reference to `gateway.networking.k8s.io/XMesh` is not supported
+5 |   parentRefs: [{group: gateway.networking.k8s.io, kind: XMesh, name: gw}]
+                                                      ^^^^
 help: write {group: \"\", kind: Service, name: …}
 ",
     );

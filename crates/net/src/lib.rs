@@ -4,6 +4,7 @@
 //! simulated ones (in `squall-sim`); the proxy and the control plane cannot tell which they run in.
 
 pub mod detect;
+pub mod edge;
 pub mod exposition;
 mod host;
 pub mod http;

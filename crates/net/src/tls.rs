@@ -222,11 +222,11 @@ impl Connector {
     }
 }
 
-fn bad_identity(error: impl std::fmt::Display) -> TlsError {
+pub(crate) fn bad_identity(error: impl std::fmt::Display) -> TlsError {
     TlsError::BadIdentity { why: error.to_string() }
 }
 
-fn provider(algorithm: KeyAlgorithm) -> CryptoProvider {
+pub(crate) fn provider(algorithm: KeyAlgorithm) -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     match algorithm {
         KeyAlgorithm::P256 => {}
@@ -254,7 +254,7 @@ fn key(identity: &Identity) -> PrivateKeyDer<'static> {
     PrivatePkcs8KeyDer::from(identity.key.as_pkcs8().to_vec()).into()
 }
 
-fn owned(alpn: &[&[u8]]) -> Vec<Vec<u8>> {
+pub(crate) fn owned(alpn: &[&[u8]]) -> Vec<Vec<u8>> {
     alpn.iter().map(|protocol| protocol.to_vec()).collect()
 }
 
@@ -288,10 +288,15 @@ fn spiffe_id(leaf: &CertificateDer<'_>, since_epoch: Duration) -> Result<Arc<str
     }
 }
 
+/// The plaintext of a stream after its handshake.
+pub(crate) fn plain(stream: TlsStream<Conn>) -> Conn {
+    Box::new(TlsConn::new(stream))
+}
+
 /// rustls' time is the host's.
 struct WorldTime(Arc<dyn Wall>);
 
-fn world_time(host: &Host) -> Arc<dyn TimeProvider> {
+pub(crate) fn world_time(host: &Host) -> Arc<dyn TimeProvider> {
     Arc::new(WorldTime(Arc::clone(host.wall())))
 }
 

@@ -16,8 +16,10 @@ mod budget;
 mod check;
 mod codel;
 mod consistent;
+mod domains;
 mod ewma;
 mod exchange;
+mod gateway;
 mod gradient;
 mod hash;
 mod health;
@@ -48,7 +50,9 @@ pub use backend::{Backend, BackendEvent, EndpointView, Here, ProbeId, ProbeOrder
 pub use breaker::Trip;
 pub use check::Invalid;
 pub use exchange::{Answer, Attempt, AttemptNumber, Ended, Exchange, Failure, Replay, RequestFacts, RetryNote, Step};
+pub use gateway::{Astray, GatewayPort, GatewayTable};
 pub use health::ProbeResult;
+pub use mesh::GatewayListener;
 pub use mesh::{AbortWith, FaultAbort, FaultDelay, RouteFault};
 pub use mesh::{AccessRule, Authorization, Caller, Operation, TextMatch};
 pub use mesh::{

@@ -10,6 +10,7 @@ mod authorization;
 mod balance;
 mod exchange;
 mod fault;
+mod gateway;
 mod overload;
 mod stream;
 
@@ -19,6 +20,7 @@ pub use exchange::{
     ClientThrottle, HedgeAfter, Hedging, RetryBreaker, RetryBucket, RetryLimits, RetryShare, RetryThrottling,
 };
 pub use fault::{AbortWith, FaultAbort, FaultDelay, RouteFault};
+pub use gateway::GatewayListener;
 pub use overload::{Adaptive, Codel, Gradient, Queue, QueueOrder, Rate, RateLimit, Vegas};
 
 pub use stream::{Destination, OPAQUE_PORTS, Speaks, StreamPolicy};
@@ -41,6 +43,8 @@ pub struct Mesh {
     /// Where connections go that name no host, or are no HTTP: by the address they were meant for, or the name in their ClientHello.
     /// Sorted by backend; one each at most.
     pub destinations: Vec<Destination>,
+    /// What comes in from outside, if this proxy is a gateway. Sorted by name.
+    pub gateway: Vec<GatewayListener>,
 }
 
 /// One Service port, written `namespace/name:port`: the unit of balancing, breaking and budgets (an xDS cluster).

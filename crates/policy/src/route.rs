@@ -12,17 +12,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::Rng;
-use crate::mesh::{BackendName, HeaderMatch, Mesh, PathMatch, Route, RouteMatch};
+use crate::domains::Domains;
+use crate::mesh::{BackendName, HeaderMatch, PathMatch, Route, RouteMatch, VirtualHost};
 
 /// The virtual hosts of a mesh, ready for look-up.
 #[derive(Debug)]
 pub struct RouteTable {
     hosts: Vec<Vec<Arc<Route>>>,
-    /// Domains and their hosts, sorted by domain.
-    exact: Vec<(String, usize)>,
-    /// What follows the `*` of wildcard domains (`.example.com`), sorted.
-    suffixes: Vec<(String, usize)>,
-    any: Option<usize>,
+    domains: Domains,
 }
 
 /// What a request looks like, borrowed from its head.
@@ -43,26 +40,14 @@ pub struct RequestLine<'a> {
 impl RouteTable {
     /// Builds the table. Virtual hosts with equal domains: the first wins (the compiler refuses them).
     #[must_use]
-    pub fn new(mesh: &Mesh) -> Self {
-        let mut table = Self { hosts: Vec::new(), exact: Vec::new(), suffixes: Vec::new(), any: None };
-        for (number, host) in mesh.hosts.iter().enumerate() {
-            table.hosts.push(host.routes.iter().cloned().map(Arc::new).collect());
-            for domain in &host.domains {
-                let domain = domain.to_ascii_lowercase();
-                if domain == "*" {
-                    table.any.get_or_insert(number);
-                } else if let Some(suffix) = domain.strip_prefix('*') {
-                    table.suffixes.push((suffix.to_owned(), number));
-                } else {
-                    table.exact.push((domain, number));
-                }
-            }
+    pub fn new(hosts: &[VirtualHost]) -> Self {
+        let domains = hosts.iter().enumerate();
+        let domains =
+            domains.flat_map(|(number, host)| host.domains.iter().map(move |domain| (domain.as_str(), number)));
+        Self {
+            domains: Domains::new(domains),
+            hosts: hosts.iter().map(|host| host.routes.iter().cloned().map(Arc::new).collect()).collect(),
         }
-        for domains in [&mut table.exact, &mut table.suffixes] {
-            domains.sort_by(|a, b| a.0.cmp(&b.0));
-            domains.dedup_by(|later, first| later.0 == first.0);
-        }
-        table
     }
 
     /// The route for this request: exact domain before `*.suffix` before `*`, then the first matching route of it.
@@ -70,30 +55,8 @@ impl RouteTable {
     /// domain of its own.
     #[must_use]
     pub fn find(&self, request: &RequestLine<'_>) -> Option<&Arc<Route>> {
-        let host = self.host(request.authority)?;
+        let host = self.domains.find(request.authority)?;
         self.hosts[host].iter().find(|route| matches(&route.matches, request))
-    }
-
-    fn host(&self, authority: &str) -> Option<usize> {
-        let authority = if authority.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            Cow::Owned(authority.to_ascii_lowercase())
-        } else {
-            Cow::Borrowed(authority)
-        };
-        let bare = without_port(&authority);
-        look_up(&self.exact, &authority)
-            .or_else(|| look_up(&self.exact, bare))
-            .or_else(|| mutant!("suffix-domains-unknown", self.longest_suffix(&authority), None))
-            .or_else(|| self.longest_suffix(bare))
-            .or(self.any)
-    }
-
-    fn longest_suffix(&self, name: &str) -> Option<usize> {
-        if self.suffixes.is_empty() {
-            return None;
-        }
-        // From the left, so the longest comes first. The `*` stands for at least one character.
-        (1..name.len()).filter(|&at| name.is_char_boundary(at)).find_map(|at| look_up(&self.suffixes, &name[at..]))
     }
 }
 
@@ -115,21 +78,6 @@ pub fn pick_backend<'r>(route: &'r Route, rng: &mut Rng) -> Option<&'r BackendNa
         left -= weight;
     }
     unreachable!("a draw below the sum of the weights falls to one of them")
-}
-
-fn look_up(domains: &[(String, usize)], name: &str) -> Option<usize> {
-    domains.binary_search_by(|(domain, _)| domain.as_str().cmp(name)).ok().map(|at| domains[at].1)
-}
-
-/// The host of an authority, without port and without the root's dot: `[::1]:80` is `[::1]`.
-fn without_port(authority: &str) -> &str {
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.ends_with(':') => {
-            if host.starts_with('[') && !host.ends_with(']') { authority } else { host }
-        }
-        Some(_) | None => authority,
-    };
-    host.strip_suffix('.').unwrap_or(host)
 }
 
 fn matches(wanted: &RouteMatch, request: &RequestLine<'_>) -> bool {
@@ -166,7 +114,7 @@ fn parameter<'q>(query: Option<&'q str>, name: &str) -> Option<&'q str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesh::{HeaderMatch, QueryMatch, RouteTimeouts, VirtualHost, WeightedBackend};
+    use crate::mesh::{QueryMatch, RouteTimeouts, WeightedBackend};
 
     fn any() -> RouteMatch {
         RouteMatch { path: PathMatch::Prefix("/".to_owned()), method: None, headers: Vec::new(), query: Vec::new() }
@@ -186,7 +134,7 @@ mod tests {
     }
 
     fn table(hosts: &[(&str, &[&str])]) -> RouteTable {
-        let hosts = hosts
+        let hosts: Vec<VirtualHost> = hosts
             .iter()
             .map(|(name, domains)| VirtualHost {
                 name: (*name).to_owned(),
@@ -194,7 +142,7 @@ mod tests {
                 routes: vec![route(name, any())],
             })
             .collect();
-        RouteTable::new(&Mesh { hosts, ..Mesh::default() })
+        RouteTable::new(&hosts)
     }
 
     fn found<'t>(table: &'t RouteTable, authority: &str) -> Option<&'t str> {
@@ -239,7 +187,7 @@ mod tests {
     #[test]
     fn an_unknown_host_has_no_route() {
         assert_eq!(found(&table(&[("a", &["a"])]), "b"), None);
-        assert_eq!(found(&RouteTable::new(&Mesh::default()), "b"), None);
+        assert_eq!(found(&RouteTable::new(&[]), "b"), None);
     }
 
     #[test]
@@ -283,7 +231,7 @@ mod tests {
             route("rest", part(|m| m.path = PathMatch::Prefix("/x".to_owned()))),
         ];
         let hosts = vec![VirtualHost { name: "h".to_owned(), domains: vec!["*".to_owned()], routes }];
-        let table = RouteTable::new(&Mesh { hosts, ..Mesh::default() });
+        let table = RouteTable::new(&hosts);
         let find = |method: &str, path: &str, query: Option<&str>, headers: &[(&str, &str)]| {
             let header = |name: &str| {
                 headers.iter().find(|(key, _)| *key == name).map(|(_, value)| Cow::Owned((*value).to_owned()))

@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use squall_net::edge::EdgeAcceptor;
 use squall_net::http::{Interim, ServeLimits, Version};
 use squall_net::tls::Secured;
 use squall_net::{Accepted, Conn, Listener, prefixed, timeout};
@@ -22,7 +23,7 @@ use crate::reach::{Fallback, Strangers};
 use crate::serve::{self, Door, Site};
 use crate::snapshot::View;
 use crate::stream::{self, Incoming};
-use crate::{Record, Side};
+use crate::{Record, Side, outside};
 
 /// One side of the proxy: its listeners, and everything they accepted.
 pub(crate) struct Gate {
@@ -48,6 +49,13 @@ pub(crate) enum Purpose {
     Intercepted(Strangers),
     /// The own application's connections to this backend, as bytes.
     Stream(BackendName),
+    /// Requests from outside, at this port of the gateway.
+    Gateway {
+        /// The Gateway's port.
+        port: u16,
+        /// For the listeners that have TLS.
+        acceptor: EdgeAcceptor,
+    },
     /// Connections for the application at whatever port they were meant for.
     InterceptedInbound {
         /// Peers must prove who they are.
@@ -82,6 +90,9 @@ pub(crate) async fn accept(gate: Arc<Gate>, mut listener: Box<dyn Listener>, pur
         gate.view.wait().await;
         if let Purpose::Inbound { port, .. } = purpose {
             gate.view.wait_inbound(port).await;
+        }
+        if let Purpose::Gateway { port, .. } = purpose {
+            gate.view.wait_gateway(port).await;
         }
         if let Purpose::Inbound { secure: true, .. } | Purpose::InterceptedInbound { secure: true } = purpose {
             gate.keyring.wait().await;
@@ -132,6 +143,7 @@ async fn connection(gate: &Arc<Gate>, accepted: Accepted, purpose: Purpose) {
         Purpose::Outbound => http(gate, accepted.conn, None, Door::Outbound, None).await,
         Purpose::Intercepted(strangers) => Box::pin(intercept::outbound(gate, accepted, strangers)).await,
         Purpose::Stream(backend) => Box::pin(outbound_stream(gate, accepted, &backend)).await,
+        Purpose::Gateway { port, acceptor } => outside::enter(gate, accepted, port, &acceptor).await,
         Purpose::Inbound { port, secure } => inbound(gate, accepted, port, secure).await,
         Purpose::InterceptedInbound { secure } => {
             let Accepted { conn, peer, dialed } = &accepted;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use http::Method;
 use squall_net::page::{Answer, Page};
-use squall_policy::{EndpointView, HeaderMatch, PathMatch, QueryMatch, Route, RouteMatch, VirtualHost};
+use squall_policy::{
+    EndpointView, GatewayListener, HeaderMatch, PathMatch, QueryMatch, Route, RouteMatch, VirtualHost,
+};
 
 use crate::admit::Cell;
 use crate::json::{Object, list, string};
@@ -94,6 +96,27 @@ fn config(proxy: &Proxy) -> String {
         .text("version", &snapshot.version)
         .raw("hosts", &list(snapshot.hosts.iter().map(host)))
         .raw("backends", &list(backends))
+        .raw("gateway", &list(snapshot.listeners.iter().map(|listener| outside(proxy, listener))))
+        .finish()
+}
+
+/// A listener of the gateway. Of its certificates only what anybody is shown.
+fn outside(proxy: &Proxy, listener: &GatewayListener) -> String {
+    let held = proxy.certificates();
+    let certificates = listener.certificates.iter().flatten().map(|name| {
+        let shown = Object::new().text("name", name);
+        match held.get(&**name) {
+            Some(certificate) => shown.number("not_after_s", certificate.not_after_s()).finish(),
+            None => shown.raw("not_after_s", "null").finish(),
+        }
+    });
+    Object::new()
+        .text("name", &listener.name)
+        .number("port", u64::from(listener.port))
+        .text("hostname", if listener.hostname.is_empty() { "*" } else { &listener.hostname })
+        .text("protocol", if listener.certificates.is_some() { "HTTPS" } else { "HTTP" })
+        .raw("certificates", &list(certificates))
+        .raw("hosts", &list(listener.hosts.iter().map(host)))
         .finish()
 }
 

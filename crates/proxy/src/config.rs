@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use squall_net::edge::ServerCertificate;
 use squall_net::http::ServeLimits;
 use squall_net::tls::{Identity, KeyAlgorithm};
 use squall_policy::{BackendName, Mesh};
@@ -23,6 +24,10 @@ pub struct ProxyConfig {
     pub inbound: Vec<InboundListener>,
     /// Where its application's connections to one backend each come in, to be carried as bytes.
     pub streams: Vec<(SocketAddr, BackendName)>,
+    /// Where requests from outside the mesh come in, if it is a gateway: by its own routes ([`Mesh::gateway`]), to any backend.
+    pub entrances: Vec<Entrance>,
+    /// The certificates that it shows there, by `namespace/name`. See [`Proxy::certify`](crate::Proxy::certify).
+    pub certificates: BTreeMap<String, ServerCertificate>,
     /// Connections that firewall rules redirect; `None`: none are.
     pub interception: Option<Interception>,
     /// How long a connection may take to tell what it speaks where nobody declared it; then it is carried as bytes. Default 10 s
@@ -96,6 +101,16 @@ pub struct InboundListener {
     /// Where the application listens: `LOCAL:targetPort`; each port once. The port in `Mesh::inbound` is that of `listen`, or, where
     /// a firewall redirects to the sidecar, the application's.
     pub app: SocketAddr,
+}
+
+/// Where clients from outside the mesh connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entrance {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Which port of the Gateway that is. It takes connections as soon as the mesh has a listener of this port, which says whether they
+    /// are TLS.
+    pub port: u16,
 }
 
 /// Where the mesh comes from.

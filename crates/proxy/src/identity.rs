@@ -10,7 +10,7 @@ use crate::drain::Signal;
 
 /// ALPN names (RFC 7301): HTTP/2 and HTTP/1.1.
 pub(crate) const H2: &[u8] = b"h2";
-const H1: &[u8] = b"http/1.1";
+pub(crate) const H1: &[u8] = b"http/1.1";
 /// And of bytes that nobody looks at.
 pub(crate) const TCP: &[u8] = b"squall-tcp";
 

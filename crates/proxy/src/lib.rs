@@ -2,7 +2,7 @@
 //! machine only as a [`squall_net::Host`], and every decision is a [`squall_policy::Step`] it carries out.
 //!
 //! The files tell the life of a connection: `accept` → `serve` → `route` → `admit` → `attempt` → `connect` → `judge` →
-//! `respond`; what is no HTTP or was intercepted: `intercept` → `reach` → `stream`; beside them `subscribe`, `snapshot`, `pool`, `body`, `headers`, `identity`, `drain`, `record`;
+//! `respond`; what is no HTTP or was intercepted: `intercept` → `reach` → `stream`; what comes from outside the mesh: `outside`; beside them `subscribe`, `snapshot`, `pool`, `body`, `headers`, `identity`, `drain`, `record`;
 //! what is made of records in production: `metrics`, `access_log`, `lifecycle`, `spans` (which `export` takes to a collector), and `admin`, which shows it.
 
 mod accept;
@@ -30,6 +30,7 @@ mod json;
 mod judge;
 mod lifecycle;
 mod metrics;
+mod outside;
 mod pool;
 mod proxy;
 mod reach;
@@ -47,7 +48,7 @@ mod tunnel;
 
 pub use access_log::{AccessLog, AccessLogFormat};
 pub use admin::{pages, probes};
-pub use config::{ControlSource, IdentitySource, InboundListener, Interception, Node, ProxyConfig, Source};
+pub use config::{ControlSource, Entrance, IdentitySource, InboundListener, Interception, Node, ProxyConfig, Source};
 pub use export::{Collector, Exporter};
 pub use lifecycle::Lifecycle;
 pub use metrics::Metrics;

@@ -1,10 +1,12 @@
 //! The proxy as others hold it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use squall_net::edge::{EdgeAcceptor, ServerCertificate};
 use squall_net::tls::TlsError;
 use squall_net::{Host, Listener, Task, timeout};
 use squall_policy::Mesh;
@@ -12,7 +14,8 @@ use squall_policy::Mesh;
 use crate::accept::{self, Gate, Purpose};
 use crate::core::Core;
 use crate::drain::{Running, Signal};
-use crate::identity::{Keyring, Secrets};
+use crate::identity::{H1, H2, Keyring, Secrets};
+use crate::outside::{OfPort, Vault};
 use crate::snapshot::View;
 use crate::subscribe::Follower;
 use crate::{IdentitySource, ProxyConfig, Source};
@@ -22,6 +25,8 @@ pub struct Proxy {
     core: Arc<Core>,
     keyring: Arc<Keyring>,
     view: Arc<View>,
+    /// The certificates for clients from outside.
+    vault: Arc<Vault>,
     /// Whether an identity is to come.
     secure: bool,
     outbound: Option<SocketAddr>,
@@ -89,6 +94,10 @@ impl Proxy {
             let purpose = Purpose::Inbound { port: listener.app.port(), secure };
             incoming.push((listen(host, listener.listen).await?, purpose));
         }
+        let mut entrances = Vec::with_capacity(config.entrances.len());
+        for entrance in &config.entrances {
+            entrances.push((listen(host, entrance.listen).await?, entrance.port));
+        }
         let mut listeners = config.inbound.clone();
         for (listener, (bound, _)) in listeners.iter_mut().zip(&incoming) {
             listener.listen = bound.local();
@@ -107,6 +116,13 @@ impl Proxy {
             IpAddr::V6(_) => IpAddr::from(Ipv6Addr::LOCALHOST),
         });
         let view = Arc::new(View::new(&core, listeners, local, &config.node.pod));
+        let vault = Arc::<Vault>::default();
+        vault.put(config.certificates);
+        for (listener, port) in entrances {
+            let certificates = Arc::new(OfPort { view: Arc::clone(&view), vault: Arc::clone(&vault), port });
+            let acceptor = EdgeAcceptor::new(host, config.key_algorithm, certificates, &[H2, H1])?;
+            incoming.push((listener, Purpose::Gateway { port, acceptor }));
+        }
         let gate = || {
             Arc::new(Gate {
                 core: Arc::clone(&core),
@@ -159,6 +175,7 @@ impl Proxy {
             core,
             keyring,
             view,
+            vault,
             secure,
             outbound,
             inbound,
@@ -224,7 +241,25 @@ impl Proxy {
         of_side.map(|(at, ..)| *at).collect()
     }
 
-    /// Where the inbound sides listen, in the order they were given; then those for intercepted connections.
+    /// Where clients from outside connect, in the order the entrances were given.
+    #[must_use]
+    pub fn entrances(&self) -> Vec<SocketAddr> {
+        let of_side = self.listeners.iter().filter(|(.., purpose)| matches!(purpose, Purpose::Gateway { .. }));
+        of_side.map(|(at, ..)| *at).collect()
+    }
+
+    /// Replaces the certificates that are shown to clients from outside, by `namespace/name`, all at once: whoever connects from now on is
+    /// shown the new ones. Connections that are there stay.
+    pub fn certify(&self, certificates: BTreeMap<String, ServerCertificate>) {
+        self.vault.put(certificates);
+    }
+
+    /// What is shown to clients from outside.
+    pub(crate) fn certificates(&self) -> Arc<BTreeMap<String, ServerCertificate>> {
+        self.vault.current()
+    }
+
+    /// Where the inbound sides listen, in the order they were given; then those for intercepted connections, and the entrances.
     #[must_use]
     pub fn inbound(&self) -> &[SocketAddr] {
         &self.inbound

@@ -42,6 +42,8 @@ impl Reply {
     pub(crate) const NOT_READY: Self = Self::new(503, 14, "not-ready");
     /// The mesh does not know the application's port, perhaps not yet: others may learn of an endpoint before its own sidecar does.
     pub(crate) const UNKNOWN_PORT: Self = Self::new(503, 14, "unknown-port");
+    /// The request is for another listener of the gateway than its connection (RFC 9110 §15.5.20).
+    pub(crate) const MISDIRECTED: Self = Self::new(421, 5, "misdirected");
     /// The mesh does not allow the caller what it asks for.
     pub(crate) const DENIED: Self = Self::new(403, 7, "rbac-denied");
     /// CONNECT asks for a tunnel, and no route says that there may be one.

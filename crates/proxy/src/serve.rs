@@ -23,11 +23,12 @@ use crate::body::Source;
 use crate::core::Core;
 use crate::headers::{ATTEMPT_COUNT, REQUEST_ID};
 use crate::identity::Keyring;
+use crate::outside::Outside;
 use crate::pool::Key;
 use crate::reach::Fallback;
 use crate::respond::{self, AnswerBody, Reply};
 use crate::seen::Seen;
-use crate::snapshot::View;
+use crate::snapshot::{Snapshot, View};
 use crate::trace::Trace;
 use crate::tunnel::{self, Ask};
 use crate::{HowEnded, Record, RequestNumber, Side, access, deadline, headers, judge, route};
@@ -58,6 +59,8 @@ pub(crate) struct Site {
 pub(crate) enum Door {
     /// From the own application.
     Outbound,
+    /// From outside the mesh, at a gateway.
+    Gateway(Outside),
     /// From the mesh.
     Inbound {
         /// The application's port.
@@ -108,14 +111,15 @@ impl Way {
 impl Site {
     fn side(&self) -> Side {
         match self.door {
-            Door::Outbound => Side::Outbound,
+            // A gateway's requests go out by routes, as an application's do.
+            Door::Outbound | Door::Gateway(_) => Side::Outbound,
             Door::Inbound { .. } => Side::Inbound,
         }
     }
 
     fn peer(&self) -> Option<&str> {
         match &self.door {
-            Door::Outbound => None,
+            Door::Outbound | Door::Gateway(_) => None,
             Door::Inbound { peer, .. } => peer.as_deref(),
         }
     }
@@ -124,7 +128,7 @@ impl Site {
     fn hash(&self, head: &Parts, cell: &Cell) -> Option<u64> {
         match self.door {
             Door::Inbound { .. } => None,
-            Door::Outbound => cell.policy(|policy| {
+            Door::Outbound | Door::Gateway(_) => cell.policy(|policy| {
                 route::with_line(head, "", |line| request_hash(&policy.balancing, line, self.core.own.as_deref()))
             }),
         }
@@ -153,16 +157,31 @@ impl Site {
                     return Ok((Way::Route(Arc::clone(route), false), Arc::clone(cell)));
                 }
                 let (route, is_hit) = found.ok_or_else(|| LocalReply::of(Reason::NoRoute))?;
-                // Whoever may have anything may not have a tunnel.
-                if head.method == Method::CONNECT && route.matches.method.is_none() {
-                    return Err(Reply::CONNECT);
-                }
-                let name = self.core.roll(|dice| pick_backend(&route, dice).cloned());
-                let cell = name.and_then(|name| mesh.backend(&name).map(Arc::clone));
-                let cell = cell.ok_or_else(|| LocalReply::of(Reason::NoBackend))?;
-                Ok((Way::Route(route, is_hit), cell))
+                self.follow(&mesh, head, route, is_hit)
+            }
+            Door::Gateway(outside) => {
+                let (route, is_hit) = outside.find(&mesh, head, authority)?;
+                self.follow(&mesh, head, route, is_hit)
             }
         }
+    }
+
+    /// Where a route leads.
+    fn follow(
+        &self,
+        mesh: &Snapshot,
+        head: &Parts,
+        route: Arc<Route>,
+        is_hit: bool,
+    ) -> Result<(Way, Arc<Cell>), Reply> {
+        // Whoever may have anything may not have a tunnel.
+        if head.method == Method::CONNECT && route.matches.method.is_none() {
+            return Err(Reply::CONNECT);
+        }
+        let name = self.core.roll(|dice| pick_backend(&route, dice).cloned());
+        let cell = name.and_then(|name| mesh.backend(&name).map(Arc::clone));
+        let cell = cell.ok_or_else(|| LocalReply::of(Reason::NoBackend))?;
+        Ok((Way::Route(route, is_hit), cell))
     }
 }
 
@@ -171,6 +190,9 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
     let core = &site.core;
     let started = core.host.now();
     let (mut head, body) = request.into_parts();
+    if let Door::Gateway(outside) = &site.door {
+        outside.cleanse(&mut head);
+    }
     let seen = Seen::of(&head.headers);
     headers::ensure_request_id(&mut head.headers, seen, || core.roll(|dice| [dice.bits(), dice.bits()]));
     let log = Log {

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 use squall_policy::{
-    Authorization, BackendName, BackendPolicy, Balancing, Endpoint, Inbound, Mesh, Protocol, RouteTable, Speaks,
-    StreamPolicy, VirtualHost,
+    Authorization, BackendName, BackendPolicy, Balancing, Endpoint, GatewayListener, GatewayTable, Inbound, Mesh,
+    Protocol, RouteTable, Speaks, StreamPolicy, VirtualHost,
 };
 
 use crate::admit::Cell;
@@ -34,6 +34,10 @@ pub(crate) struct Snapshot {
     pub(crate) reach: Reach,
     /// As it was given, for people.
     pub(crate) hosts: Vec<VirtualHost>,
+    /// What comes in from outside.
+    pub(crate) gateway: GatewayTable,
+    /// The same as it was given, for people.
+    pub(crate) listeners: Vec<GatewayListener>,
     /// The version its source gave it.
     pub(crate) version: String,
 }
@@ -110,11 +114,20 @@ impl View {
 
     /// Ready when a mesh names this port of the application.
     pub(crate) async fn wait_inbound(&self, port: u16) {
+        self.wait_for(|mesh| mesh.inbound(port).is_some()).await;
+    }
+
+    /// Ready when a mesh has a listener of the gateway at this port.
+    pub(crate) async fn wait_gateway(&self, port: u16) {
+        self.wait_for(|mesh| mesh.gateway.port(port).is_some()).await;
+    }
+
+    async fn wait_for(&self, is_so: impl Fn(&Snapshot) -> bool) {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             // Registered before the look: a mesh in between is not missed.
             changed.as_mut().enable();
-            if self.current().is_some_and(|mesh| mesh.inbound(port).is_some()) {
+            if self.current().is_some_and(|mesh| is_so(&mesh)) {
                 return;
             }
             changed.await;
@@ -163,8 +176,21 @@ impl View {
         let (hosts, version_kept) = (mesh.hosts.clone(), version.to_owned());
         let streams = mesh.destinations.iter().map(|to| (to.backend.clone(), to.stream)).collect();
         let reach = if self.intercepted.is_some() { Reach::new(mesh) } else { Reach::default() };
-        let routes = RouteTable::new(mesh);
-        let next = Snapshot { routes, backends, inbound, access, speaks, streams, reach, hosts, version: version_kept };
+        let routes = RouteTable::new(&mesh.hosts);
+        let (gateway, listeners) = (GatewayTable::new(&mesh.gateway), mesh.gateway.clone());
+        let next = Snapshot {
+            routes,
+            backends,
+            inbound,
+            access,
+            speaks,
+            streams,
+            reach,
+            hosts,
+            gateway,
+            listeners,
+            version: version_kept,
+        };
         let next = Arc::new(next);
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
         self.core.record(self.core.host.now(), &Record::MeshApplied { version });

@@ -173,6 +173,8 @@ impl SidecarPlan {
             outbound: Some(self.outbound()),
             inbound,
             streams,
+            entrances: Vec::new(),
+            certificates: BTreeMap::new(),
             interception: None,
             detect_timeout: DETECT_TIMEOUT,
             source: self.control.source(&self.node.pod).await,

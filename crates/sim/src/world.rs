@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use squall_control::{NodeInfo, Registry, RegistrySnapshot, Resources, compile, coverage, spiffe_id};
+use squall_control::{Mistake, NodeInfo, Place, Registry, RegistrySnapshot, Resources, compile, coverage, spiffe_id};
 use squall_net::{BoxFuture, Host};
 use squall_policy::{Here, Instant, Rng, Speaks};
 use squall_proxy::Node;
@@ -260,7 +260,7 @@ fn read(scenario: &Scenario) -> Result<Resources, RunError> {
     Resources::read(&files).map_err(|mistakes| mesh_error(&mistakes))
 }
 
-fn mesh_error(mistakes: &[squall_control::Mistake]) -> RunError {
+fn mesh_error(mistakes: &[Mistake]) -> RunError {
     RunError::Mesh { mistakes: mistakes.iter().map(ToString::to_string).collect() }
 }
 
@@ -272,6 +272,15 @@ fn targets(
     resources: &Resources,
     pods: &RegistrySnapshot,
 ) -> Result<(Targets, BTreeSet<Arc<str>>), RunError> {
+    let outside = |(name, place): (String, &Place)| {
+        let mistake =
+            Mistake::new(place, format!("Gateway `{name}` has no effect in a scenario: nobody is outside its mesh"));
+        mistake.help("keep Gateways and the routes that name them in a file of their own")
+    };
+    let outside: Vec<Mistake> = resources.gateways().map(outside).collect();
+    if !outside.is_empty() {
+        return Err(mesh_error(&outside));
+    }
     let covered = coverage(resources, pods);
     if !covered.unserved.is_empty() {
         return Err(mesh_error(&covered.unserved));

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use prost::Message;
 use squall_policy::{
-    BackendName, BackendPolicy, Balancing, Budget, Candidates, Destination, Endpoint, Inbound, Invalid, Jitter, Limits,
-    Mesh, Protocol, RetryLimits, VirtualHost,
+    BackendName, BackendPolicy, Balancing, Budget, Candidates, Destination, Endpoint, GatewayListener, Inbound,
+    Invalid, Jitter, Limits, Mesh, Protocol, RetryLimits, VirtualHost,
 };
 
 use crate::encode::UPSTREAM_HTTP_KEY;
 use crate::proto::{self, Span, squall};
 use crate::{
-    Kind, Nack, Resources, SQUALL_KEY, balance, client, decode_route, fault, overload, protection, tables, wire,
+    Kind, Nack, Resources, SQUALL_KEY, balance, client, decode_route, fault, gateway, overload, protection, tables,
+    wire,
 };
 
 /// Decodes a whole mesh.
@@ -69,6 +70,7 @@ struct Found {
 struct Listener {
     routes: String,
     inbound: BTreeMap<u16, Inbound>,
+    gateway: Vec<GatewayListener>,
 }
 
 impl Parts {
@@ -125,7 +127,8 @@ impl Parts {
     pub(crate) fn mesh(&self) -> Option<Mesh> {
         let (clusters, listener) = (self.clusters.as_ref()?, self.listener.as_ref()?);
         let Routed { hosts, destinations } = self.routes.get(&listener.routes)?;
-        let mut routes = hosts.iter().flat_map(|host| &host.routes);
+        let outside = listener.gateway.iter().flat_map(|listener| &listener.hosts);
+        let mut routes = hosts.iter().chain(outside).flat_map(|host| &host.routes);
         let whole = routes.all(|route| route.backends.iter().all(|backend| clusters.contains_key(&backend.backend)));
         let whole = whole && destinations.iter().all(|destination| clusters.contains_key(&destination.backend));
         if !whole || !clusters.keys().all(|name| self.endpoints.contains_key(name)) {
@@ -148,6 +151,7 @@ impl Parts {
             endpoints: endpoints.collect(),
             inbound: listener.inbound.clone(),
             destinations: destinations.clone(),
+            gateway: listener.gateway.clone(),
         })
     }
 }
@@ -263,7 +267,8 @@ fn listener(wire: &[u8]) -> Result<(String, Listener), Nack> {
             return Err(bad("metadata.ports.port", "given twice"));
         }
     }
-    Ok((name, Listener { routes: rds.route_config_name, inbound }))
+    let gateway = gateway::decode(extension.gateway)?;
+    Ok((name, Listener { routes: rds.route_config_name, inbound, gateway }))
 }
 
 fn inbound_port(port: &squall::InboundPort) -> Result<(u16, Inbound), String> {

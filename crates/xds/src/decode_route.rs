@@ -31,27 +31,33 @@ pub(crate) fn configuration(wire: &[u8]) -> Result<(String, Routed), Nack> {
     let found: proto::RouteConfiguration =
         resource(Kind::Routes, wire, |found: &proto::RouteConfiguration| &found.name)?;
     let name = found.name;
+    let hosts = hosts(&name, found.virtual_hosts)?;
+    let destinations = stream::decode(&name, found.metadata.as_ref())?;
+    Ok((name, Routed { hosts, destinations }))
+}
+
+/// The virtual hosts of the configuration called `name`.
+pub(crate) fn hosts(name: &str, found: Vec<proto::VirtualHost>) -> Result<Vec<VirtualHost>, Nack> {
     let mut domains = BTreeSet::new();
     let mut hosts = Vec::new();
-    for host in found.virtual_hosts {
+    for host in found {
         for domain in &host.domains {
             if domain.is_empty() || *domain != domain.to_lowercase() {
                 let why = format!("`{domain}` must be lower case and not empty");
-                return Err(nack(Kind::Routes, &name, "virtual_hosts.domains", why));
+                return Err(nack(Kind::Routes, name, "virtual_hosts.domains", why));
             }
             if !domains.insert(domain.clone()) {
                 let why = format!("`{domain}` belongs to two virtual hosts");
-                return Err(nack(Kind::Routes, &name, "virtual_hosts.domains", why));
+                return Err(nack(Kind::Routes, name, "virtual_hosts.domains", why));
             }
         }
         let mut routes = Vec::new();
         for found in &host.routes {
-            routes.push(route(&name, found)?);
+            routes.push(route(name, found)?);
         }
         hosts.push(VirtualHost { name: host.name, domains: host.domains, routes });
     }
-    let destinations = stream::decode(&name, found.metadata.as_ref())?;
-    Ok((name, Routed { hosts, destinations }))
+    Ok(hosts)
 }
 
 fn route(configuration: &str, found: &proto::Route) -> Result<Route, Nack> {

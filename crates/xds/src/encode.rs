@@ -7,15 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 use squall_policy::{
-    BackendName, BackendPolicy, Balancing, Destination, Endpoint, HeaderChange, Inbound, Jitter, Mesh, PathMatch,
-    Protocol, RetryOn, RetryPolicy, Route, VirtualHost,
+    BackendName, BackendPolicy, Balancing, Destination, Endpoint, HeaderChange, Jitter, Mesh, PathMatch, Protocol,
+    RetryOn, RetryPolicy, Route, VirtualHost,
 };
 
 use crate::proto::{self, Span, squall};
 use crate::wire::TYPE_PREFIX;
 use crate::{
-    Kind, LISTENER, ROUTES, Resources, SQUALL_KEY, balance, client, fault, overload, protection, retry_on, stream,
-    tables,
+    Kind, LISTENER, ROUTES, Resources, SQUALL_KEY, balance, client, fault, gateway, overload, protection, retry_on,
+    stream, tables,
 };
 
 /// The methods that may be repeated (RFC 9110 §9.2.2), as Envoy is told them.
@@ -33,7 +33,7 @@ pub(crate) fn mesh(mesh: &Mesh) -> Resources {
         resources.clusters.insert(name.as_str().to_owned(), cluster(name, policy, endpoints));
         resources.endpoints.insert(name.as_str().to_owned(), load_assignment(name, endpoints));
     }
-    resources.listeners.insert(LISTENER.to_owned(), listener(&mesh.inbound, mesh.hosts.iter().any(has_fault)));
+    resources.listeners.insert(LISTENER.to_owned(), listener(mesh));
     resources.routes.insert(ROUTES.to_owned(), routes(&mesh.hosts, &mesh.destinations));
     resources
 }
@@ -110,8 +110,9 @@ fn has_fault(host: &VirtualHost) -> bool {
     host.routes.iter().any(|route| route.fault.is_some())
 }
 
-/// `faults`: some route has one, for which Envoy needs its filter.
-fn listener(inbound: &BTreeMap<u16, Inbound>, faults: bool) -> Bytes {
+fn listener(mesh: &Mesh) -> Bytes {
+    // For the fault of a route Envoy needs its filter.
+    let (inbound, faults) = (&mesh.inbound, mesh.hosts.iter().any(has_fault));
     let router = proto::Filter {
         name: "envoy.filters.http.router".to_owned(),
         typed_config: Some(any(&tables::ROUTER, &proto::Empty {})),
@@ -141,25 +142,32 @@ fn listener(inbound: &BTreeMap<u16, Inbound>, faults: bool) -> Bytes {
         name: LISTENER.to_owned(),
         address: socket_address("127.0.0.1", 15001),
         filter_chains: vec![proto::FilterChain { filters: vec![filter], name: String::new() }],
-        metadata: metadata(&tables::INBOUND, &squall::Inbound { ports: ports.collect() }),
+        metadata: metadata(
+            &tables::INBOUND,
+            &squall::Inbound { ports: ports.collect(), gateway: mesh.gateway.iter().map(gateway::encode).collect() },
+        ),
         traffic_direction: 2,
     };
     listener.encode_to_vec().into()
 }
 
 fn routes(hosts: &[VirtualHost], destinations: &[Destination]) -> Bytes {
+    let destinations = squall::Destinations { destinations: destinations.iter().map(stream::encode).collect() };
+    let beside = (!destinations.destinations.is_empty())
+        .then(|| metadata(&tables::stream::DESTINATIONS, &destinations))
+        .flatten();
+    proto::RouteConfiguration { name: ROUTES.to_owned(), virtual_hosts: virtual_hosts(hosts), metadata: beside }
+        .encode_to_vec()
+        .into()
+}
+
+pub(crate) fn virtual_hosts(hosts: &[VirtualHost]) -> Vec<proto::VirtualHost> {
     let hosts = hosts.iter().map(|host| proto::VirtualHost {
         name: host.name.clone(),
         domains: host.domains.clone(),
         routes: host.routes.iter().map(route).collect(),
     });
-    let destinations = squall::Destinations { destinations: destinations.iter().map(stream::encode).collect() };
-    let beside = (!destinations.destinations.is_empty())
-        .then(|| metadata(&tables::stream::DESTINATIONS, &destinations))
-        .flatten();
-    proto::RouteConfiguration { name: ROUTES.to_owned(), virtual_hosts: hosts.collect(), metadata: beside }
-        .encode_to_vec()
-        .into()
+    hosts.collect()
 }
 
 fn route(route: &Route) -> proto::Route {

@@ -28,6 +28,7 @@
 //! | health checks | the same, but over one connection that stays |
 //! | floor of endpoints never ejected or broken, queue time-out, inbound limits, who may ask for what | nothing |
 //! | destinations of connections, opaque clusters, ports whose protocol nobody declared | nothing: it would need a listener for each address |
+//! | listeners of a gateway, for requests from outside | nothing: it would need listeners and certificates of its own |
 //! | a route's faults hit each try | its fault filter hits each request once, before the tries |
 //! | each endpoint's identity is checked | any identity of the cluster's endpoints will do |
 //!
@@ -45,6 +46,7 @@ mod encode;
 mod fault;
 mod feed;
 mod frame;
+mod gateway;
 pub mod otlp;
 mod overload;
 mod protection;

@@ -523,7 +523,21 @@ pub(crate) mod squall {
             identity: String => (string, tag = "2"),
         }
         /// Beside the listener: how requests for the own workload are treated.
-        Inbound { ports: Vec<InboundPort> => (message, repeated, tag = "1"), }
+        Inbound {
+            ports: Vec<InboundPort> => (message, repeated, tag = "1"),
+            gateway: Vec<GatewayListener> => (message, repeated, tag = "2"),
+        }
+        /// Where requests from outside the mesh come in.
+        GatewayListener {
+            name: String => (string, tag = "1"),
+            port: u32 => (uint32, tag = "2"),
+            /// Empty: every one.
+            hostname: String => (string, tag = "3"),
+            secure: bool => (bool, tag = "4"),
+            /// `namespace/name` each.
+            certificates: Vec<String> => (string, repeated, tag = "5"),
+            routes: Option<super::RouteConfiguration> => (message, optional, tag = "6"),
+        }
         InboundPort {
             port: u32 => (uint32, tag = "1"),
             in_flight: u32 => (uint32, tag = "2"),

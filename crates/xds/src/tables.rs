@@ -6,6 +6,7 @@ mod access;
 mod balance;
 mod client;
 pub(crate) mod fault;
+mod gateway;
 mod overload;
 mod protection;
 pub(crate) mod stream;
@@ -588,8 +589,11 @@ pub(crate) static BUDGET: Table = Table {
 pub(crate) static SQUALL_ENDPOINT: Table =
     Table { name: "squall.v1alpha1.Endpoint", known: &[(1, "name", Leaf), (2, "identity", Leaf)], refused: "" };
 
-pub(crate) static INBOUND: Table =
-    Table { name: "squall.v1alpha1.Inbound", known: &[(1, "ports", Message(&INBOUND_PORT))], refused: "" };
+pub(crate) static INBOUND: Table = Table {
+    name: "squall.v1alpha1.Inbound",
+    known: &[(1, "ports", Message(&INBOUND_PORT)), (2, "gateway", Message(&gateway::GATEWAY_LISTENER))],
+    refused: "",
+};
 
 pub(crate) static INBOUND_PORT: Table = Table {
     name: "squall.v1alpha1.InboundPort",

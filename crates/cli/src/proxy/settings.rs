@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args as _, FromArgMatches as _};
+use clap::{Args, FromArgMatches};
 use squall_control::yaml::{self, Value};
 use squall_control::{Mistake, Mistakes, Place};
 use squall_net::pem;
@@ -14,6 +14,7 @@ use squall_proxy::{AccessLogFormat, Collector, InboundListener, Interception, Sa
 use squall_sim::scenario::Refusal;
 
 use super::args::{ProxyArgs, StrangersChoice};
+use super::gateway::Outside;
 use super::{INTERCEPT_INBOUND, INTERCEPT_OUTBOUND};
 use crate::disk;
 use crate::logs::LogFormat;
@@ -36,6 +37,8 @@ pub(super) struct Settings {
     pub(super) inbound: Vec<InboundListener>,
     pub(super) streams: Vec<(SocketAddr, BackendName)>,
     pub(super) interception: Option<Interception>,
+    /// It is a gateway.
+    pub(super) outside: Option<Outside>,
     pub(super) detect_timeout: Duration,
     pub(super) admin: SocketAddr,
     pub(super) probes: Option<SocketAddr>,
@@ -87,9 +90,14 @@ impl std::convert::From<&str> for Wrong {
 /// The settings of arguments, environment and file.
 pub(super) fn of(args: ProxyArgs) -> Result<Settings, Wrong> {
     let args = match args.config.clone() {
-        Some(path) => args.or(read(&path)?),
+        Some(path) => args.or(read(&path, "proxy")?),
         None => args,
     };
+    settle(args, None)
+}
+
+/// What holds, of a sidecar or of a gateway.
+pub(super) fn settle(args: ProxyArgs, outside: Option<Outside>) -> Result<Settings, Wrong> {
     let account = args.service_account.clone().ok_or("--service-account NS/NAME is missing: as whom does it run?")?;
     let (namespace, service_account) = match account.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
@@ -98,7 +106,7 @@ pub(super) fn of(args: ProxyArgs) -> Result<Settings, Wrong> {
         _ => return Err(format!("--service-account `{account}` is not NAMESPACE/NAME, such as shop/front").into()),
     };
     let admin = args.admin.unwrap_or(ADMIN);
-    addresses(&args, admin)?;
+    addresses(&args, admin, outside.as_ref())?;
     let interception = interception(&args)?;
     let from = match (&args.control, &args.mesh) {
         (Some(control), None) => by_control(&args, control)?,
@@ -111,6 +119,7 @@ pub(super) fn of(args: ProxyArgs) -> Result<Settings, Wrong> {
     }
     let pod = match args.pod {
         Some(pod) => pod,
+        None if outside.is_some() => "gateway".to_owned(),
         None if matches!(from, From::Mesh { .. }) && args.inbound.is_empty() && !args.intercept => "proxy".to_owned(),
         None => {
             return Err("--pod NAME is missing: the EndpointSlice that lists it says how its ports are treated".into());
@@ -127,6 +136,7 @@ pub(super) fn of(args: ProxyArgs) -> Result<Settings, Wrong> {
         inbound: args.inbound,
         streams: args.outbound_tcp,
         interception,
+        outside,
         detect_timeout: args.detect_timeout.unwrap_or(DETECT_TIMEOUT),
         admin,
         probes: args.probes,
@@ -139,7 +149,7 @@ pub(super) fn of(args: ProxyArgs) -> Result<Settings, Wrong> {
 }
 
 /// What cannot be said with `with`.
-fn not_with(with: &str, said: &[(bool, &str)]) -> Result<(), Wrong> {
+pub(super) fn not_with(with: &str, said: &[(bool, &str)]) -> Result<(), Wrong> {
     match said.iter().find(|(said, _)| *said) {
         Some((_, flag)) => Err(format!("{flag} has no meaning with {with}").into()),
         None => Ok(()),
@@ -215,8 +225,9 @@ fn interception(args: &ProxyArgs) -> Result<Option<Interception>, Wrong> {
 }
 
 /// Addresses that can all be used at once, and by nobody who should not.
-fn addresses(args: &ProxyArgs, admin: SocketAddr) -> Result<(), Wrong> {
-    if args.outbound.is_none() && args.inbound.is_empty() && args.outbound_tcp.is_empty() && !args.intercept {
+fn addresses(args: &ProxyArgs, admin: SocketAddr, outside: Option<&Outside>) -> Result<(), Wrong> {
+    let is_sidecar = args.outbound.is_some() || !args.inbound.is_empty() || !args.outbound_tcp.is_empty();
+    if !is_sidecar && !args.intercept && outside.is_none() {
         return Err("it has nothing to do: say --outbound, --inbound or both, or --intercept".into());
     }
     let own = |what: &str, address: SocketAddr, why: &str| match address.ip().is_loopback() {
@@ -240,6 +251,8 @@ fn addresses(args: &ProxyArgs, admin: SocketAddr) -> Result<(), Wrong> {
     });
     let listeners = listeners.chain(intercepted.into_iter().flatten());
     let listeners = listeners.chain(args.probes.map(|at| (at, "--probes")));
+    let entrances = outside.map(|outside| outside.entrances.iter().map(|entrance| (entrance.listen, "--listen")));
+    let listeners = listeners.chain(entrances.into_iter().flatten());
     for (address, what) in args.outbound.map(|at| (at, "--outbound")).into_iter().chain(listeners) {
         let clash = |other: SocketAddr| {
             let (a, b) = (address.ip(), other.ip());
@@ -275,9 +288,9 @@ fn text(path: &Path) -> Result<String, Wrong> {
 }
 
 /// The names in the file, and the flags they are.
-fn keys() -> Vec<(String, String, bool)> {
-    let command = ProxyArgs::augment_args(clap::Command::new("proxy"));
-    let flags = command.get_arguments().filter_map(|arg| {
+fn keys<A: Args>() -> Vec<(String, String, bool)> {
+    let command = A::augment_args(clap::Command::new("squall"));
+    let flags = command.get_arguments().filter(|arg| !arg.is_hide_set()).filter_map(|arg| {
         let flag = arg.get_long()?;
         let switch = !arg.get_action().takes_values();
         let mut name = String::new();
@@ -292,8 +305,8 @@ fn keys() -> Vec<(String, String, bool)> {
     flags.filter(|(name, ..)| name != "config" && name != "help").collect()
 }
 
-/// The settings in a file.
-fn read(path: &Path) -> Result<ProxyArgs, Wrong> {
+/// The settings in a file, for the process called `what`.
+pub(super) fn read<A: Args + FromArgMatches>(path: &Path, what: &str) -> Result<A, Wrong> {
     let name = path.to_string_lossy();
     let source = text(path)?;
     let refuse = |mistakes: Vec<Mistake>| {
@@ -302,16 +315,17 @@ fn read(path: &Path) -> Result<ProxyArgs, Wrong> {
     };
     let documents = yaml::parse(&name, &source).map_err(refuse)?;
     let [document] = documents.as_slice() else {
-        return Err(refuse(vec![Mistake::new(&Place::whole(&name), "a proxy's settings are one document")]));
+        return Err(refuse(vec![Mistake::new(&Place::whole(&name), "the settings are one document")]));
     };
-    let keys = keys();
+    let keys = keys::<A>();
     let mistakes = Mistakes::new();
-    let mut words = vec!["proxy".to_owned()];
+    let mut words = vec![what.to_owned()];
+    let called = format!("{what} settings");
     let known: Vec<&str> = keys.iter().map(|(name, ..)| name.as_str()).collect();
-    if let Some(fields) = Value::new(document, &mistakes).fields("proxy settings", &known) {
+    if let Some(fields) = Value::new(document, &mistakes).fields(&called, &known) {
         for (name, flag, switch) in &keys {
             if let Some(value) = fields.get(name) {
-                words.extend(said(flag, *switch, value));
+                words.extend(said::<A>(flag, *switch, value));
             }
         }
     }
@@ -320,7 +334,7 @@ fn read(path: &Path) -> Result<ProxyArgs, Wrong> {
 }
 
 /// A setting of the file as it would be said on the command line; nothing if it could not be.
-fn said(flag: &str, switch: bool, value: Value<'_>) -> Vec<String> {
+fn said<A: Args + FromArgMatches>(flag: &str, switch: bool, value: Value<'_>) -> Vec<String> {
     if switch {
         let on = value.boolean().unwrap_or(false);
         return on.then(|| format!("--{flag}")).into_iter().collect();
@@ -329,15 +343,15 @@ fn said(flag: &str, switch: bool, value: Value<'_>) -> Vec<String> {
     let one = |value: Value<'_>| {
         value.parsed(|text| {
             let word = format!("--{flag}={text}");
-            parse(&["proxy".to_owned(), word.clone()]).map(|_| word)
+            parse::<A>(&["squall".to_owned(), word.clone()]).map(|_| word)
         })
     };
     values.into_iter().filter_map(one).collect()
 }
 
-fn parse(words: &[String]) -> Result<ProxyArgs, String> {
-    let command = ProxyArgs::augment_args(clap::Command::new("proxy").no_binary_name(false));
-    let parsed = command.try_get_matches_from(words).and_then(|matches| ProxyArgs::from_arg_matches(&matches));
+pub(super) fn parse<A: Args + FromArgMatches>(words: &[String]) -> Result<A, String> {
+    let command = A::augment_args(clap::Command::new("squall").no_binary_name(false));
+    let parsed = command.try_get_matches_from(words).and_then(|matches| A::from_arg_matches(&matches));
     parsed.map_err(|error| {
         let text = error.to_string();
         let line = text.lines().next().unwrap_or_default();
@@ -421,7 +435,7 @@ mod tests {
         }
         for wrong in ["1", "101%", "0.00001%", "-1%", "half"] {
             let words = ["proxy".to_owned(), format!("--trace-sample={wrong}")];
-            assert!(parse(&words).is_err(), "{wrong}");
+            assert!(parse::<ProxyArgs>(&words).is_err(), "{wrong}");
         }
     }
 

@@ -53,7 +53,8 @@ pub(crate) struct Process {
     child: Child,
     log: Receiver<String>,
     out: Receiver<String>,
-    seen: Vec<String>,
+    /// What it has logged, as far as it was read.
+    pub(crate) seen: Vec<String>,
 }
 
 /// A line of its log.

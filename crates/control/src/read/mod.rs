@@ -4,10 +4,13 @@ mod authorization;
 mod balancing;
 mod client;
 mod fault;
+mod gateway;
+mod grpc_route;
 mod limits;
 mod policy;
 mod protection;
 mod route;
+mod secret;
 mod service;
 mod slice;
 
@@ -38,10 +41,13 @@ pub(crate) fn files(files: &[(&str, &str)]) -> Result<Resources, Vec<Mistake>> {
 }
 
 /// The kinds that are read, each with its API version.
-const KINDS: [(&str, &str); 6] = [
+const KINDS: [(&str, &str); 9] = [
     ("Service", "v1"),
     ("EndpointSlice", "discovery.k8s.io/v1"),
     ("HTTPRoute", "gateway.networking.k8s.io/v1"),
+    ("GRPCRoute", "gateway.networking.k8s.io/v1"),
+    ("Gateway", "gateway.networking.k8s.io/v1"),
+    ("Secret", "v1"),
     ("TrafficPolicy", "squall.dev/v1alpha1"),
     ("FaultInjection", "squall.dev/v1alpha1"),
     ("AuthorizationPolicy", "squall.dev/v1alpha1"),
@@ -92,6 +98,7 @@ fn read(document: Value<'_>, resources: &mut Resources, seen: &mut BTreeMap<(Str
     }
     let known: &[&str] = match name {
         "EndpointSlice" => &["apiVersion", "kind", "metadata", "addressType", "endpoints", "ports"],
+        "Secret" => &["apiVersion", "kind", "metadata", "type", "data", "stringData", "immutable"],
         // What the cluster says of it sets nothing.
         _ => &["apiVersion", "kind", "metadata", "spec", "status"],
     };
@@ -104,8 +111,11 @@ fn read(document: Value<'_>, resources: &mut Resources, seen: &mut BTreeMap<(Str
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
     });
-    let ours: &[&str] =
-        if name == "EndpointSlice" { &[slice::ACCOUNT_ANNOTATION, slice::WEIGHT_ANNOTATION] } else { &[] };
+    let ours: &[&str] = match name {
+        "EndpointSlice" => &[slice::ACCOUNT_ANNOTATION, slice::WEIGHT_ANNOTATION],
+        "Gateway" => &[slice::ACCOUNT_ANNOTATION],
+        _ => &[],
+    };
     for (key, (_, place)) in metadata.annotations.iter().filter(|(key, _)| key.starts_with("squall.dev/")) {
         if !ours.contains(&key.as_str()) {
             let mistake = Mistake::new(place, format!("`{key}` is not an annotation of {name}"));
@@ -133,6 +143,15 @@ fn read(document: Value<'_>, resources: &mut Resources, seen: &mut BTreeMap<(Str
             let policy = authorization::read(metadata, fields.required("spec")?)?;
             resources.access.push(policy);
         }
+        "Gateway" => {
+            let gateway = gateway::read(metadata, fields.required("spec")?)?;
+            resources.gateways.insert(gateway.id.clone(), gateway);
+        }
+        "Secret" => {
+            let secret = secret::read(metadata, &fields)?;
+            resources.secrets.insert(secret.id.clone(), secret);
+        }
+        "GRPCRoute" => resources.routes.push(grpc_route::read(metadata, fields.required("spec")?)?),
         "HTTPRoute" => resources.routes.push(route::read(metadata, fields.required("spec")?)?),
         _ => resources.policies.push(policy::read(metadata, fields.required("spec")?)?),
     }

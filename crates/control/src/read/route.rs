@@ -1,35 +1,95 @@
-//! `gateway.networking.k8s.io/v1` HTTPRoute for Services (GAMMA).
+//! `gateway.networking.k8s.io/v1` HTTPRoute, for Services (GAMMA) and for gateways.
 
 use std::time::Duration;
 
 use squall_policy::{HeaderChange, HeaderMatch, PathMatch, QueryMatch, RouteMatch};
 
-use super::{Metadata, each, label, optional, service_port_ref};
+use super::{Metadata, each, gateway, label, optional, port, service_port_ref};
+use crate::gateway::GatewayRef;
 use crate::resources::{HttpRoute, Id, Rule, RuleRetry, RuleTimeouts, ServiceRef};
-use crate::yaml::Value;
+use crate::yaml::{Fields, Value};
 use crate::{Mistake, Place};
 
 /// The largest weight of a backend (Gateway API).
 const WEIGHT_MAX: u32 = 1_000_000;
 
 pub(super) fn read(metadata: Metadata, spec: Value<'_>) -> Option<HttpRoute> {
-    let refused = [("hostnames", "a route of a Service is reached by the Service's names: leave it out")];
-    let fields = spec.fields_beside("HTTPRoute spec", &["parentRefs", "rules"], &refused)?;
+    let fields = spec.fields("HTTPRoute spec", &["parentRefs", "hostnames", "rules"])?;
     let namespace = metadata.id.0.clone();
-    let parents = fields.required("parentRefs").and_then(|list| each(list, |value| parent(value, &namespace)));
+    let beginning = beginning(&fields, &namespace);
     let rules = fields.required("rules").and_then(|list| each(list, |value| rule(value, &namespace)));
-    let (parents, rules) = (parents?, rules?);
-    if parents.is_empty() {
-        return fields.required("parentRefs")?.refuse("a route without a parent has no effect");
-    }
-    Some(HttpRoute { id: metadata.id, place: metadata.place, parents, rules })
+    let (Beginning { parents, gateways, hostnames }, rules) = (beginning?, rules?);
+    Some(HttpRoute { id: metadata.id, place: metadata.place, parents, gateways, hostnames, is_grpc: false, rules })
 }
 
-fn parent(value: Value<'_>, namespace: &str) -> Option<ServiceRef> {
-    let known = &["group", "kind", "name", "namespace", "port"];
-    let refused = [("sectionName", "use `port`")];
-    let fields = value.fields_beside("parentRef", known, &refused)?;
-    service_port_ref(&fields, namespace, ("gateway.networking.k8s.io", "Gateway"))
+/// What routes of every kind say first.
+pub(super) struct Beginning {
+    pub(super) parents: Vec<ServiceRef>,
+    pub(super) gateways: Vec<GatewayRef>,
+    pub(super) hostnames: Vec<(String, Place)>,
+}
+
+pub(super) fn beginning(fields: &Fields<'_>, namespace: &str) -> Option<Beginning> {
+    let refs = fields.required("parentRefs").and_then(|list| each(list, |value| parent(value, namespace)));
+    let hostnames = optional(fields, "hostnames", |list| {
+        each(list, |value| Some((gateway::hostname(value)?, value.place().clone())))
+    });
+    let (refs, hostnames) = (refs?, hostnames?.unwrap_or_default());
+    if refs.is_empty() {
+        return fields.required("parentRefs")?.refuse("a route without a parent has no effect");
+    }
+    let (mut parents, mut gateways) = (Vec::new(), Vec::new());
+    for found in refs {
+        match found {
+            Parent::Service(service) => parents.push(service),
+            Parent::Gateway(gateway) => gateways.push(gateway),
+        }
+    }
+    if !parents.is_empty() && !hostnames.is_empty() {
+        let (key, value) = fields.keyed("hostnames")?;
+        let mistake = Mistake::new(&key.place, "`hostnames` of a route of a Service are not supported");
+        let help = "a route of a Service is reached by the Service's names: leave them out";
+        value.mistakes().push(mistake.help(help).label(&parents[0].place, "the Service"));
+        return None;
+    }
+    Some(Beginning { parents, gateways, hostnames })
+}
+
+enum Parent {
+    Service(ServiceRef),
+    Gateway(GatewayRef),
+}
+
+fn parent(value: Value<'_>, namespace: &str) -> Option<Parent> {
+    let known = &["group", "kind", "name", "namespace", "port", "sectionName"];
+    let fields = value.fields("parentRef", known)?;
+    let kind = optional(&fields, "kind", |value| value.name())?.unwrap_or("Gateway");
+    if kind != "Gateway" {
+        if let Some((key, _)) = fields.keyed("sectionName") {
+            let mistake = Mistake::new(&key.place, "`sectionName` of parentRef is not supported for a Service");
+            value.mistakes().push(mistake.help("use `port`"));
+            return None;
+        }
+        return service_port_ref(&fields, namespace, ("", "Service")).map(Parent::Service);
+    }
+    let group = optional(&fields, "group", |value| value.choice(&[("gateway.networking.k8s.io", ())]));
+    let name = fields.required("name");
+    let other = optional(&fields, "namespace", label);
+    let port = optional(&fields, "port", |value| Some((port(value)?, value.place().clone())));
+    let section = optional(&fields, "sectionName", |value| Some((label(value)?, value.place().clone())));
+    group?;
+    let name = name?;
+    Some(Parent::Gateway(GatewayRef {
+        gateway: (other?.unwrap_or_else(|| namespace.to_owned()), label(name)?),
+        place: name.place().clone(),
+        port: port?,
+        section: section?,
+    }))
+}
+
+/// Matches any request.
+pub(super) fn everything() -> RouteMatch {
+    RouteMatch { path: PathMatch::Prefix("/".to_owned()), method: None, headers: Vec::new(), query: Vec::new() }
 }
 
 fn rule(value: Value<'_>, namespace: &str) -> Option<Rule> {
@@ -45,13 +105,7 @@ fn rule(value: Value<'_>, namespace: &str) -> Option<Rule> {
     let retry = optional(&fields, "retry", retry);
     let mut matches = matches?.unwrap_or_default();
     if matches.is_empty() {
-        let everything = RouteMatch {
-            path: PathMatch::Prefix("/".to_owned()),
-            method: None,
-            headers: Vec::new(),
-            query: Vec::new(),
-        };
-        matches.push((everything, value.place().clone()));
+        matches.push((everything(), value.place().clone()));
     }
     let Filters { request_headers, response_headers, fault } = filters?.unwrap_or_default();
     Some(Rule {
@@ -114,7 +168,7 @@ fn path(value: Value<'_>) -> Option<PathMatch> {
 }
 
 /// Name and value, compared exactly.
-fn pair(value: Value<'_>, what: &'static str) -> Option<(String, String)> {
+pub(super) fn pair(value: Value<'_>, what: &'static str) -> Option<(String, String)> {
     let fields = value.fields(what, &["type", "name", "value"])?;
     optional(&fields, "type", |value| value.choice(&[("Exact", ())]))?;
     let (name, value) = (fields.required("name"), fields.required("value"));
@@ -123,10 +177,10 @@ fn pair(value: Value<'_>, what: &'static str) -> Option<(String, String)> {
 
 /// What a rule's filters do.
 #[derive(Default)]
-struct Filters {
-    request_headers: Vec<HeaderChange>,
-    response_headers: Vec<HeaderChange>,
-    fault: Option<(Id, Place)>,
+pub(super) struct Filters {
+    pub(super) request_headers: Vec<HeaderChange>,
+    pub(super) response_headers: Vec<HeaderChange>,
+    pub(super) fault: Option<(Id, Place)>,
 }
 
 /// The types of filters, with the field that each one reads.
@@ -136,7 +190,7 @@ const FILTERS: [(&str, &str); 3] = [
     ("ExtensionRef", "extensionRef"),
 ];
 
-fn filters(list: Value<'_>, namespace: &str) -> Option<Filters> {
+pub(super) fn filters(list: Value<'_>, namespace: &str) -> Option<Filters> {
     let mut filters = Filters::default();
     let mut seen: [Option<Place>; 3] = [const { None }; 3];
     let mut good = true;
@@ -226,7 +280,7 @@ pub(super) fn header_name(value: Value<'_>) -> Option<String> {
     value.refuse(format!("`{text}` is not a header name"))
 }
 
-fn backend(value: Value<'_>, namespace: &str) -> Option<(ServiceRef, u32)> {
+pub(super) fn backend(value: Value<'_>, namespace: &str) -> Option<(ServiceRef, u32)> {
     let known = &["group", "kind", "name", "namespace", "port", "weight"];
     let refused = [("filters", "put the filter on the rule")];
     let fields = value.fields_beside("backendRef", known, &refused)?;

@@ -38,6 +38,14 @@ impl Authority {
         }
     }
 
+    /// A certificate for a server of this name, DER, and its key, PEM.
+    pub(crate) fn server(&self, name: &str) -> (Vec<u8>, String) {
+        let params = CertificateParams::new(vec![name.to_owned()]).expect("a good name");
+        let key = KeyPair::generate().expect("the OS has entropy");
+        let leaf = params.signed_by(&key, &self.issuer).expect("a leaf of good parameters");
+        (leaf.der().to_vec(), key.serialize_pem())
+    }
+
     /// Signs whatever is asked for.
     pub(crate) fn sign(&self, csr_der: &[u8]) -> Vec<u8> {
         let csr = CertificateSigningRequestParams::from_der(&csr_der.into()).expect("PKCS#10");

@@ -253,6 +253,8 @@ pub(crate) fn config(story: &Arc<Story>, mesh: Mesh) -> ProxyConfig {
         outbound: None,
         inbound: Vec::new(),
         streams: Vec::new(),
+        entrances: Vec::new(),
+        certificates: BTreeMap::new(),
         interception: None,
         detect_timeout: Duration::from_secs(10),
         source: Source::Static(Box::new(mesh)),

@@ -7,6 +7,7 @@ mod common;
 mod drain;
 mod follow;
 mod forward;
+mod gateway;
 mod hard;
 mod health;
 mod hops;

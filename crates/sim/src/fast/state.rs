@@ -32,7 +32,7 @@ impl Prepared {
             let hits_by_header = route.fault.as_ref().is_some_and(|fault| !fault.headers.is_empty());
             !route.matches.headers.is_empty() || hits_by_header
         });
-        Self { routes: RouteTable::new(&mesh), looks_at_headers, mesh }
+        Self { routes: RouteTable::new(&mesh.hosts), looks_at_headers, mesh }
     }
 }
 

@@ -370,6 +370,7 @@ pub fn mesh() -> impl Strategy<Value = Mesh> {
                     .collect::<BTreeMap<_, _>>(),
                 inbound: inbound.clone(),
                 destinations,
+                gateway: Vec::new(),
             }
         })
     })

@@ -1,0 +1,240 @@
+//! Requests from outside the mesh come in at a gateway.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use squall_net::Host;
+use squall_net::edge::{EdgeConnector, ServerCertificate};
+use squall_net::http::{BoxBody, Sender, Version};
+use squall_net::pem;
+use squall_net::tls::{KeyAlgorithm, TlsError};
+use squall_policy::{GatewayListener, Mesh, Protocol, RetryOn, VirtualHost};
+use squall_proxy::{Entrance, IdentitySource, Proxy, ProxyConfig};
+
+use crate::ca::Authority;
+use crate::common::*;
+
+const EDGE: &str = "spiffe://cluster.local/ns/shop/sa/app";
+const CART: &str = "spiffe://cluster.local/ns/shop/sa/cart";
+
+/// A listener whose domains all lead to the one backend.
+fn listener(mesh: &Mesh, port: u16, hostname: &str, certificate: Option<&str>, domains: &[&str]) -> GatewayListener {
+    GatewayListener {
+        name: format!("shop/edge {port} {hostname}").into(),
+        port,
+        hostname: hostname.into(),
+        certificates: certificate.map(|name| vec![name.into()]),
+        hosts: vec![VirtualHost {
+            name: hostname.into(),
+            domains: domains.iter().map(|domain| (*domain).to_owned()).collect(),
+            routes: mesh.hosts[0].routes.clone(),
+        }],
+    }
+}
+
+struct Edge {
+    proxy: Proxy,
+    story: Arc<Story>,
+    authority: Authority,
+}
+
+impl Edge {
+    /// A gateway with an entrance for each of these ports.
+    async fn start(host: &Host, mesh: Mesh, ports: &[u16], names: &[&str], identity: IdentitySource) -> Self {
+        let (story, authority) = (Arc::<Story>::default(), Authority::new());
+        let certificates = names.iter().map(|name| (format!("shop/{name}"), certificate(&authority, name)));
+        let config = ProxyConfig {
+            entrances: ports.iter().map(|port| Entrance { listen: ANY, port: *port }).collect(),
+            certificates: certificates.collect(),
+            identity,
+            ..config(&story, mesh)
+        };
+        let proxy = Proxy::start(host, config).await.expect("starts");
+        Self { proxy, story, authority }
+    }
+
+    fn at(&self, entrance: usize) -> SocketAddr {
+        self.proxy.entrances()[entrance]
+    }
+
+    /// A client that asks for a server of this name, over HTTP/2.
+    async fn dial(&self, host: &Host, entrance: usize, name: &str) -> Result<Sender<BoxBody>, TlsError> {
+        let conn = host.net().connect(self.at(entrance)).await.expect("somebody listens");
+        // One of its own each time: it has no session to take up again.
+        let roots = [self.authority.root.clone()];
+        let connector = EdgeConnector::new(host, KeyAlgorithm::P256, &roots, &[b"h2"]).expect("a good root");
+        let secured = connector.connect(conn, name).await?;
+        assert_eq!(secured.alpn.as_deref(), Some(&b"h2"[..]));
+        Ok(squall_net::http::connect(host, secured.conn, Version::Http2).await.expect("HTTP/2"))
+    }
+}
+
+fn certificate(authority: &Authority, name: &str) -> ServerCertificate {
+    let (chain, key) = authority.server(name);
+    ServerCertificate::from_pem(&pem::encode("CERTIFICATE", &chain), &key).expect("they belong together")
+}
+
+fn asking(version: Version, host: &str, lines: &[(&'static str, &'static str)]) -> Request<BoxBody> {
+    let mut request = request(version, "GET", "/a", empty());
+    match version {
+        Version::Http1 => drop(request.headers_mut().insert("host", host.parse().expect("ascii"))),
+        Version::Http2 => *request.uri_mut() = format!("https://{host}/a").parse().expect("a URI"),
+    }
+    request.headers_mut().extend(map(lines));
+    request
+}
+
+async fn status(sender: &mut Sender<BoxBody>, version: Version, host: &str) -> (u16, String) {
+    let answer: Response<_> = sender.send(asking(version, host, &[])).await.expect("an answer");
+    (answer.status().as_u16(), header(&answer, "squall-reason").to_owned())
+}
+
+#[test]
+fn a_request_goes_where_its_host_says_over_both_versions() {
+    run(|host| async move {
+        let app = origin(&host, echo).await;
+        let mut mesh = mesh(Protocol::Http1, &[app]);
+        mesh.gateway = vec![
+            listener(&mesh, 80, "", None, &["shop.example.com", "*.shop.example.com"]),
+            listener(&mesh, 81, "only.example.com", None, &["only.example.com"]),
+        ];
+        let edge = Edge::start(&host, mesh, &[80, 81], &[], IdentitySource::None).await;
+        for version in [Version::Http1, Version::Http2] {
+            let mut sender = client(&host, edge.at(0), version).await;
+            for (name, want) in [
+                ("shop.example.com", 200),
+                ("Shop.Example.com:8080", 200),
+                ("eu.shop.example.com", 200),
+                ("example.com", 404),
+                // Names of Services are the mesh's own.
+                ("app", 404),
+                ("only.example.com", 404),
+            ] {
+                assert_eq!(status(&mut sender, version, name).await.0, want, "{version:?} {name}");
+            }
+            let mut other = client(&host, edge.at(1), version).await;
+            assert_eq!(status(&mut other, version, "only.example.com").await.0, 200);
+            assert_eq!(status(&mut other, version, "shop.example.com").await, (404, "no-route".into()));
+        }
+    });
+}
+
+#[test]
+fn nothing_that_only_the_mesh_may_say_comes_through() {
+    run(|host| async move {
+        let app = origin(&host, echo).await;
+        let mut mesh = mesh(Protocol::Http1, &[app]);
+        mesh.gateway = vec![listener(&mesh, 80, "", None, &["*"])];
+        let edge = Edge::start(&host, mesh, &[80], &[], IdentitySource::None).await;
+        let mut client = client(&host, edge.at(0), Version::Http1).await;
+        let spoofed = [
+            ("x-forwarded-client-cert", "URI=spiffe://evil"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-envoy-expected-rq-timeout-ms", "1"),
+            ("x-envoy-attempt-count", "7"),
+            ("squall-priority", "critical"),
+            ("x-request-id", "mine"),
+            ("connection", "x-forwarded-for, x-request-id"),
+            ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ];
+        let answer = client.send(asking(Version::Http1, "any.example.com", &spoofed)).await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        for (name, want) in [
+            ("saw-x-forwarded-client-cert", ""),
+            ("saw-x-forwarded-for", "127.0.0.1"),
+            ("saw-x-forwarded-proto", "http"),
+            ("saw-x-forwarded-host", "any.example.com"),
+            ("saw-x-envoy-expected-rq-timeout-ms", ""),
+            ("saw-x-envoy-attempt-count", "1"),
+            ("saw-squall-priority", ""),
+        ] {
+            assert_eq!(header(&answer, name), want, "{name}");
+        }
+        assert_eq!(header(&answer, "saw-x-request-id").len(), 36, "one of the gateway's own");
+        assert!(header(&answer, "saw-traceparent").starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"));
+    });
+}
+
+#[test]
+fn tls_ends_at_the_gateway_which_goes_on_as_itself() {
+    run(|host| async move {
+        let mesh_authority = Authority::new();
+        let app = origin(&host, echo).await;
+        let cart = IdentitySource::Static(mesh_authority.identity(CART));
+        let (_in, in_at, _) = inbound(&host, app, Protocol::Http1, cart).await;
+        let mut mesh = mesh(Protocol::Http1, &[]);
+        policy(&mut mesh).mutual_tls = true;
+        mesh.endpoints.insert(backend(), vec![endpoint(in_at, "cart-0", CART)]);
+        mesh.gateway = vec![
+            listener(&mesh, 443, "shop.example.com", Some("shop/shop.example.com"), &["shop.example.com"]),
+            listener(&mesh, 443, "*.example.com", Some("shop/*.example.com"), &["*.example.com"]),
+        ];
+        let identity = IdentitySource::Static(mesh_authority.identity(EDGE));
+        let edge = Edge::start(&host, mesh, &[443], &["shop.example.com", "*.example.com"], identity).await;
+
+        let mut client = edge.dial(&host, 0, "shop.example.com").await.expect("a certificate of its own");
+        let answer = client.send(asking(Version::Http2, "shop.example.com", &[])).await.expect("an answer");
+        assert_eq!(header(&answer, "saw-x-forwarded-client-cert"), format!("URI={EDGE}"), "the sidecar's word");
+        assert_eq!(header(&answer, "saw-x-forwarded-proto"), "https");
+
+        // Another listener's host on this connection is for a connection of its own; of no listener, for nobody.
+        assert_eq!(status(&mut client, Version::Http2, "pay.example.com").await, (421, "misdirected".into()));
+        assert_eq!(status(&mut client, Version::Http2, "elsewhere.org").await.0, 404);
+        let mut client = edge.dial(&host, 0, "pay.example.com").await.expect("the wildcard's");
+        for name in ["pay.example.com", "cart.example.com"] {
+            assert_eq!(status(&mut client, Version::Http2, name).await.0, 200, "{name}");
+        }
+        assert!(edge.dial(&host, 0, "elsewhere.org").await.is_err(), "there is no certificate for it");
+        edge.story.saw(&host, "PeerRefused").await;
+    });
+}
+
+#[test]
+fn certificates_and_listeners_change_while_connections_live() {
+    run(|host| async move {
+        let app = origin(&host, echo).await;
+        let mut mesh = mesh(Protocol::Http1, &[app]);
+        let secure = listener(&mesh, 443, "", Some("shop/a.b"), &["a.b"]);
+        mesh.gateway = vec![secure.clone()];
+        let edge = Edge::start(&host, mesh.clone(), &[443], &["a.b"], IdentitySource::None).await;
+        let mut client = edge.dial(&host, 0, "a.b").await.expect("a certificate");
+        assert_eq!(status(&mut client, Version::Http2, "a.b").await.0, 200);
+
+        let other = Authority::new();
+        edge.proxy.certify(BTreeMap::from([("shop/a.b".to_owned(), certificate(&other, "a.b"))]));
+        assert!(edge.dial(&host, 0, "a.b").await.is_err(), "signed by nobody this client knows");
+        assert_eq!(status(&mut client, Version::Http2, "a.b").await.0, 200, "who is there stays");
+        edge.proxy.certify(BTreeMap::from([("shop/a.b".to_owned(), certificate(&edge.authority, "a.b"))]));
+        assert!(edge.dial(&host, 0, "a.b").await.is_ok());
+
+        // What was encrypted is not to be plain on the same connection, nor the other way round.
+        mesh.gateway = vec![GatewayListener { certificates: None, ..secure }];
+        edge.proxy.update(&mesh);
+        assert_eq!(status(&mut client, Version::Http2, "a.b").await.0, 421);
+        mesh.gateway = Vec::new();
+        edge.proxy.update(&mesh);
+        assert_eq!(status(&mut client, Version::Http2, "a.b").await.0, 404);
+        assert!(edge.dial(&host, 0, "a.b").await.is_err());
+        edge.story.saw(&host, "no listener at its port").await;
+    });
+}
+
+#[test]
+fn policies_hold_for_requests_from_outside() {
+    run(|host| async move {
+        let dead = host.net().listen(ANY).await.expect("a free port").local();
+        let app = origin(&host, echo).await;
+        let mut mesh = mesh(Protocol::Http1, &[dead, app]);
+        route(&mut mesh).retry = Some(retry(1, &[RetryOn::ConnectFailure]));
+        mesh.gateway = vec![listener(&mesh, 80, "", None, &["*"])];
+        let edge = Edge::start(&host, mesh, &[80], &[], IdentitySource::None).await;
+        for _ in 0..4 {
+            let mut client = client(&host, edge.at(0), Version::Http1).await;
+            assert_eq!(status(&mut client, Version::Http1, "x").await.0, 200);
+        }
+        assert!(edge.story.count("AttemptFailed") > 0, "the dead one was tried");
+    });
+}

@@ -1,0 +1,17 @@
+//! Listeners of a gateway.
+
+use super::Shape::{Leaf, Message};
+use super::{ROUTE_CONFIGURATION, Table};
+
+pub(super) static GATEWAY_LISTENER: Table = Table {
+    name: "squall.v1alpha1.GatewayListener",
+    known: &[
+        (1, "name", Leaf),
+        (2, "port", Leaf),
+        (3, "hostname", Leaf),
+        (4, "secure", Leaf),
+        (5, "certificates", Leaf),
+        (6, "routes", Message(&ROUTE_CONFIGURATION)),
+    ],
+    refused: "",
+};
