@@ -412,12 +412,15 @@ async fn resolve(host: &Host, name: &str) -> IpAddr {
     }
 }
 
+/// Takes the proxy once it runs.
+type Told = Box<dyn FnOnce(&Arc<Proxy>)>;
+
 /// Files to be followed.
 struct Follow {
     files: Arc<dyn Files>,
     taker: Arc<dyn Taker>,
     /// Told of the proxy before anything is followed.
-    told: Box<dyn FnOnce(&Arc<Proxy>)>,
+    told: Told,
     first: Texts,
 }
 

@@ -214,7 +214,7 @@ pub(super) struct Edge {
 
 impl Edge {
     /// The certificates of the files.
-    fn from_files(&self, texts: &Texts, mistakes: &mut Vec<Mistake>) -> Certificates {
+    fn read_files(&self, texts: &Texts, mistakes: &mut Vec<Mistake>) -> Certificates {
         let mut found = Certificates::new();
         for files in &self.certificates {
             let (chain, key) = (files.chain.to_string_lossy(), files.key.to_string_lossy());
@@ -231,7 +231,7 @@ impl Edge {
     }
 
     /// The mesh of the other files; adds the certificates that are in them.
-    fn from_mesh(&self, texts: &Texts, found: &mut Certificates, mistakes: &mut Vec<Mistake>) -> Mesh {
+    fn read_mesh(&self, texts: &Texts, found: &mut Certificates, mistakes: &mut Vec<Mistake>) -> Mesh {
         let is_pem = |name: &str| {
             let mut paths = self.certificates.iter().flat_map(|files| [&files.chain, &files.key]);
             paths.any(|path| path.to_string_lossy() == name)
@@ -309,8 +309,8 @@ impl Edge {
 impl Taker for Edge {
     fn take(&self, files: &Texts) -> Result<(), Vec<Mistake>> {
         let mut mistakes = Vec::new();
-        let mut certificates = self.from_files(files, &mut mistakes);
-        let mesh = self.is_static.then(|| self.from_mesh(files, &mut certificates, &mut mistakes));
+        let mut certificates = self.read_files(files, &mut mistakes);
+        let mesh = self.is_static.then(|| self.read_mesh(files, &mut certificates, &mut mistakes));
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
