@@ -167,6 +167,8 @@ async fn run(host: Host, pace: Pace) -> String {
         outbound: None,
         inbound: Vec::new(),
         streams: Vec::new(),
+        entrances: Vec::new(),
+        certificates: Default::default(),
         interception: None,
         detect_timeout: Duration::from_secs(10),
         source: Source::Control(ControlSource {

@@ -138,6 +138,8 @@ fn config(mesh: Mesh, limits: ServeLimits) -> ProxyConfig {
         outbound: Some(LOCAL),
         inbound: Vec::new(),
         streams: Vec::new(),
+        entrances: Vec::new(),
+        certificates: Default::default(),
         interception: None,
         detect_timeout: Duration::from_secs(10),
         source: Source::Static(Box::new(mesh)),
