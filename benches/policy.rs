@@ -13,10 +13,9 @@ use criterion::{BatchSize, BenchmarkId, Criterion};
 use squall_policy::{
     Adaptive, Answer, Backend, BackendName, BackendPolicy, Backoff, Balancing, BreakerConfig, Candidates, Class,
     ClientThrottle, Codel, Ended, Endpoint, Exchange, Gradient, HashKey, HashTable, Hashing, HedgeAfter, Hedging, Here,
-    Instant, Jitter, Limits, Mesh, OutlierConfig, PathMatch, Queue, Rank, Rate, RateLimit, Replay, RequestFacts,
-    RequestLine, RetryBreaker, RetryBucket, RetryLimits, RetryOn, RetryPolicy, RetryShare, RetryThrottling, Rng, Route,
-    RouteMatch, RouteTable, RouteTimeouts, SlowCalls, SlowStart, Step, SuccessRate, Ticket, Vegas, VirtualHost,
-    WhenDown, Zones,
+    Instant, Jitter, Limits, OutlierConfig, PathMatch, Queue, Rank, Rate, RateLimit, Replay, RequestFacts, RequestLine,
+    RetryBreaker, RetryBucket, RetryLimits, RetryOn, RetryPolicy, RetryShare, RetryThrottling, Rng, Route, RouteMatch,
+    RouteTable, RouteTimeouts, SlowCalls, SlowStart, Step, SuccessRate, Ticket, Vegas, VirtualHost, WhenDown, Zones,
 };
 
 /// CPU time of this thread: on a shared machine the clock on the wall tells how busy the others are. The kernel brings it up to
@@ -353,7 +352,7 @@ fn routes(c: &mut Criterion<Cpu>) {
         retry: None,
         fault: None,
     };
-    let hosts = (0..1000)
+    let hosts: Vec<VirtualHost> = (0..1000)
         .map(|n| VirtualHost {
             name: format!("shop/service-{n}:80"),
             domains: vec![
