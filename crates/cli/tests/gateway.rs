@@ -246,3 +246,71 @@ fn a_gateway_that_could_not_do_as_it_is_told_does_not_start() {
     write(&dir.join("mesh/secret.yaml"), &secret.replace("stringData:", "stringDta:"));
     refused(&dir, &[&account[..], &ports].concat(), "`stringDta` is not a field of Secret");
 }
+
+#[test]
+fn a_gateway_follows_a_control_plane_and_calls_as_itself() {
+    let dir = directory("gateway-control");
+    let at = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
+    let (app, authority) = (App::start(), Authority::new());
+    let (chain, key) = (dir.join("shop.pem"), dir.join("shop.key"));
+    authority.write("shop.example.com", &chain, &key);
+    write(&dir.join("tokens"), "0123456789abcdef0 shop/edge\n0123456789abcdef1 shop/stock\n");
+    write(&dir.join("edge.token"), "0123456789abcdef0\n");
+    write(&dir.join("stock.token"), "0123456789abcdef1\n");
+    let manifests = |port: u16| {
+        let labels = "labels: {kubernetes.io/service-name: stock}}";
+        let account = format!("annotations: {{squall.dev/service-account: stock}}, {labels}");
+        let mesh = mesh(SocketAddr::from(([127, 0, 0, 1], port))).replace(labels, &account);
+        mesh.replace("[{addresses: [127.0.0.1]}]", "[{addresses: [127.0.0.1], targetRef: {kind: Pod, name: stock-0}}]")
+    };
+    write(&dir.join("mesh/mesh.yaml"), &manifests(1));
+    let (from, tokens, state) = (at("mesh"), at("tokens"), at("state"));
+    let args = ["--from", &from, "--tokens", &tokens, "--state", &state, "--listen", "127.0.0.1:0"];
+    let mut plane = Process::start("control", &[&args[..], &["--admin", "127.0.0.1:0"]].concat());
+    let plane_at = plane.line("the control plane listens").text("at");
+    let trust = at("state/root.pem");
+    let start = |command: &str, name: &str, more: &[&str]| {
+        let (account, token) = (format!("shop/{name}"), at(&format!("{name}.token")));
+        let args = ["--control", &plane_at, "--trust", &trust, "--token-file", &token, "--service-account", &account];
+        Process::start(command, &[&args[..], &["--admin", "127.0.0.1:0"], more].concat())
+    };
+    let inbound = format!("127.0.0.1:0={}", app.address);
+    let mut stock = start("proxy", "stock", &["--pod", "stock-0", "--inbound", &inbound]);
+    let stock_at = stock.line("the proxy listens").text("inbound");
+    let port = stock_at.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port");
+    let certificate = format!("shop/shop-tls={},{}", chain.display(), key.display());
+    let listen = ["--listen", "127.0.0.1:0=80", "--listen", "127.0.0.1:0=443", "--certificate", &certificate];
+    let mut edge = start("gateway", "edge", &listen);
+    let entrances = edge.line("the gateway listens").text("entrances");
+    let (http, https) = entrances.split_once(' ').expect("two of them");
+    edge.line("the proxy is ready");
+    stock.line("the proxy is ready");
+    assert_eq!(get(http, "shop.example.com", "/").status, 404, "there is no route yet");
+
+    write(&dir.join("mesh/mesh.yaml"), &manifests(port));
+    write(&dir.join("mesh/route.yaml"), &route("pay.example.com"));
+    edge.line("a mesh is in force");
+    let mut answer = get(http, "shop.example.com", "/items");
+    // The two files may come one after the other, and to the sidecar later than to the gateway.
+    while matches!(
+        (answer.status, answer.header("squall-reason")),
+        (404, _) | (503, "no-endpoints" | "unknown-port" | "connect-failure")
+    ) {
+        answer = get(http, "shop.example.com", "/items");
+    }
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.line("x-forwarded-client-cert"), "URI=spiffe://cluster.local/ns/shop/sa/edge", "by mutual TLS");
+    let answer = authority.get(https, "shop.example.com", "shop.example.com", Version::Http2).expect("a certificate");
+    assert_eq!((answer.status, answer.line("x-forwarded-proto")), (200, "https".to_owned()));
+    authority
+        .get(https, "pay.example.com", "pay.example.com", Version::Http2)
+        .expect_err("its certificate is not given");
+
+    // A private key is nothing for a control plane.
+    write(&dir.join("mesh/secret.yaml"), &secret("rest-tls", &chain, &key));
+    let refused = plane.line("a control plane has no use for a Secret");
+    assert!(refused.text("help").contains("--certificate shop/rest-tls=CERT,KEY"), "{refused:?}");
+    edge.terminate();
+    assert_eq!(edge.ends(), Some(0));
+    assert!(!plane.seen.join("\n").contains("PRIVATE KEY"));
+}
