@@ -3,6 +3,8 @@
 import os
 import pathlib
 import re
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -29,7 +31,7 @@ def command(container, environment, places):
     """A container's arguments, with `$(NAME)` filled in and mounted paths moved to this machine."""
     words = [re.sub(r"\$\((\w+)\)", lambda name: environment[name[1]], word) for word in container["args"]]
     for mounted, here in places.items():
-        words = [re.sub(rf"(^|=){re.escape(mounted)}(/|$)", rf"\g<1>{here}\g<2>", word) for word in words]
+        words = [re.sub(rf"(^|[=,]){re.escape(mounted)}(/|$)", rf"\g<1>{here}\g<2>", word) for word in words]
     return [squall, *words]
 
 
@@ -61,13 +63,29 @@ def start(words, environment):
     return subprocess.Popen(words, env={"PATH": os.environ["PATH"], **environment})
 
 
+def manifests_in_comments(file):
+    """What the comment at the beginning of a file shows, indented: manifests for the mesh."""
+    lines = (deploy / "kubernetes" / file).read_text().split("\napiVersion:")[0].splitlines()
+    return "\n".join(line[4:] for line in lines if line.startswith("#   ") and "kubectl" not in line) + "\n"
+
+
 control, sidecar = containers("control.yaml")["control"], containers("sidecar.yaml")
+gateway = containers("gateway.yaml")["gateway"]
 (work / "mesh").mkdir()
 (work / "mesh/mesh.yaml").write_text((deploy / "quickstart/mesh.yaml").read_text())
-(work / "tokens").mkdir()
-(work / "token").mkdir()
-(work / "root").mkdir()
-(work / "tokens/tokens").write_text("0123456789abcdef0123456789abcdef shop/front\n")
+(work / "mesh/gateway.yaml").write_text(manifests_in_comments("gateway.yaml"))
+for name in ("tokens", "token", "edge-token", "root", "web-tls"):
+    (work / name).mkdir()
+tokens = "0123456789abcdef0123456789abcdef shop/front\nfedcba9876543210fedcba9876543210 shop/edge\n"
+(work / "tokens/tokens").write_text(tokens)
+(work / "edge-token/token").write_text("fedcba9876543210fedcba9876543210\n")
+subprocess.run(
+    ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
+    + ["-subj", "/CN=shop", "-addext", "subjectAltName=DNS:shop.example.com"]
+    + ["-keyout", work / "web-tls/tls.key", "-out", work / "web-tls/tls.crt"],
+    check=True,
+    capture_output=True,
+)
 (work / "token/token").write_text("0123456789abcdef0123456789abcdef\n")
 
 running = []
@@ -103,10 +121,37 @@ try:
     assert f"--uid-owner {uid} " in rules, f"the sidecar's own connections would come back to it:\n{rules}"
     print("ok: squall-init: its rules leave out the sidecar's user and the kubelet's probes")
 
-    for name, process in zip(("squall", "control"), reversed(running)):
+    running[-1].terminate()
+    assert running.pop().wait(timeout=40) == 0, "the sidecar ended badly"
+
+    places = {"/etc/squall/root": work / "root", "/etc/squall/token": work / "edge-token"}
+    places["/etc/squall/web-tls"] = work / "web-tls"
+    check_mounts(gateway, places)
+    environment = {"NAMESPACE": "shop", "SERVICE_ACCOUNT": "edge", "SQUALL_POD": "edge-0", "SQUALL_IP": "127.0.0.1"}
+    assert {one["name"] for one in gateway["env"]} == set(environment)
+    words = [word.replace("control.squall.svc.cluster.local", "127.0.0.1") for word in command(gateway, environment, places)]
+    running.append(start(words, environment))
+    probe(gateway, running[-1])
+    ports = {port["name"]: port["containerPort"] for port in gateway["ports"]}
+    context = ssl.create_default_context(cafile=work / "web-tls/tls.crt")
+    with socket.create_connection(("127.0.0.1", ports["https"]), timeout=10) as plain:
+        with context.wrap_socket(plain, server_hostname="shop.example.com") as secured:
+            secured.sendall(b"GET / HTTP/1.1\r\nhost: shop.example.com\r\nconnection: close\r\n\r\n")
+            head = secured.makefile("rb").readline()
+    # The quick start's endpoints are not here: that the gateway knows the route, and says so, is what is asked.
+    assert head.startswith(b"HTTP/1.1 503"), head
+    request = urllib.request.Request(f"http://127.0.0.1:{ports['http']}/", headers={"host": "else.example.com"})
+    try:
+        urllib.request.urlopen(request, timeout=5)
+        raise AssertionError("a host that no route is for is served")
+    except urllib.error.HTTPError as error:
+        assert error.code == 404, error
+    print("ok: gateway: TLS by name, and routes by host")
+
+    for name, process in zip(("gateway", "control"), reversed(running)):
         process.terminate()
         assert process.wait(timeout=40) == 0, f"{name} ended with {process.returncode}"
-    print("ok: both end when they are asked to")
+    print("ok: all end when they are asked to")
 finally:
     for process in running:
         process.kill()
