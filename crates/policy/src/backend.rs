@@ -173,7 +173,7 @@ pub enum BackendEvent {
 #[derive(Debug)]
 struct Slot {
     id: SlotId,
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
     pending: u32,
     estimate: Estimate,
     breaker: Breaker,
@@ -207,8 +207,8 @@ pub(crate) struct Permit {
 #[derive(Debug)]
 pub(crate) struct Picked<'b> {
     pub(crate) permit: Permit,
-    pub(crate) endpoint: &'b Endpoint,
-    pub(crate) over: Option<(Arc<str>, u64, u64)>,
+    pub(crate) endpoint: &'b Arc<Endpoint>,
+    pub(crate) over: Option<(Arc<Endpoint>, u64, u64)>,
 }
 
 impl Permit {
@@ -222,7 +222,7 @@ impl Permit {
 }
 
 impl Slot {
-    fn new(id: SlotId, now: Instant, endpoint: Endpoint, default_rtt: Duration) -> Self {
+    fn new(id: SlotId, now: Instant, endpoint: Arc<Endpoint>, default_rtt: Duration) -> Self {
         Self {
             id,
             endpoint,
@@ -308,11 +308,11 @@ impl Backend {
                 continue;
             }
             let slot = match old.remove(&key) {
-                Some(slot) => Slot { endpoint: endpoint.clone(), ..slot },
+                Some(slot) => Slot { endpoint: Arc::new(endpoint.clone()), ..slot },
                 None => {
                     let id = SlotId(self.next_slot);
                     self.next_slot = self.next_slot.wrapping_add(1);
-                    Slot::new(id, now, endpoint.clone(), default_rtt)
+                    Slot::new(id, now, Arc::new(endpoint.clone()), default_rtt)
                 }
             };
             self.slots.push(slot);

@@ -26,11 +26,12 @@ mod tries;
 pub use machine::Exchange;
 pub use note::RetryNote;
 
-use std::net::SocketAddr;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Instant;
+use crate::mesh::Endpoint;
 use crate::priority::Rank;
 use crate::reply::LocalReply;
 
@@ -77,22 +78,28 @@ pub enum Step {
 }
 
 /// One try.
-#[derive(Clone, Debug, PartialEq, Hash)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
     /// 1 for the first.
     pub number: AttemptNumber,
     /// Where to.
-    pub address: SocketAddr,
-    /// The endpoint's name, for history.
-    pub endpoint: Arc<str>,
-    /// Its identity, to be proven under mutual TLS.
-    pub identity: Arc<str>,
+    pub endpoint: Arc<Endpoint>,
     /// What the balancer compared it with, and both costs in ns (peak EWMA) or requests (least request).
-    pub over: Option<(Arc<str>, u64, u64)>,
+    pub over: Option<(Arc<Endpoint>, u64, u64)>,
     /// This try must have its head by then; the `Exchange` handles it, the proxy may pass it on as a header.
     pub until: Option<Instant>,
     /// The wait for a connection ends after this.
     pub connect_timeout: Duration,
+}
+
+/// Of the endpoints, what tells them apart.
+impl Hash for Attempt {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { number, endpoint, over, until, connect_timeout } = self;
+        (number, endpoint.address, &endpoint.name, &endpoint.identity).hash(state);
+        over.as_ref().map(|(other, own, its)| (&other.name, own, its)).hash(state);
+        (until, connect_timeout).hash(state);
+    }
 }
 
 /// How a try failed without a head.

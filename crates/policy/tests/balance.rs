@@ -46,7 +46,7 @@ fn open(backend: &mut Backend, now: Instant, hash: Option<u64>) -> Result<(Excha
     let facts = RequestFacts { idempotent: true, hash, ..RequestFacts::default() };
     let mut exchange = Exchange::begin(now, backend, facts, RouteTimeouts::default(), None);
     match exchange.step(now, backend) {
-        Step::Try(attempt) => Ok((exchange, attempt.endpoint)),
+        Step::Try(attempt) => Ok((exchange, Arc::clone(&attempt.endpoint.name))),
         Step::Reply(reply) => Err(reply.reason),
         other => panic!("{other:?}"),
     }
@@ -171,7 +171,7 @@ fn a_retry_goes_to_the_next_or_stays_with_its_shard() {
                     other => panic!("{other:?}"),
                 }
             };
-            seen.push(attempt.endpoint);
+            seen.push(Arc::clone(&attempt.endpoint.name));
             let answer = Answer { status: 503, grpc: None, retry_after: None, replayable: true };
             exchange.on_head(now, &mut backend, attempt.number, answer);
         }

@@ -140,7 +140,7 @@ fn up_to_so_many_tries_run_at_once_and_a_caller_who_leaves_cancels_them_all() {
         endpoints.push(tried(&mut exchange, &mut backend, at).endpoint);
     }
     waits(&mut exchange, &mut backend, 20, None);
-    endpoints.sort();
+    endpoints.sort_by_key(|endpoint| endpoint.address);
     endpoints.dedup();
     assert_eq!(endpoints.len(), 3, "all on different endpoints");
     exchange.cancel(ms(25), &mut backend);

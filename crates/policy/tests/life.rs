@@ -96,7 +96,7 @@ fn a_failed_head_is_cancelled_and_tried_elsewhere_and_the_last_one_is_forwarded(
     exchange.on_deadline(ms(11), &mut backend, Replay::AtOnce);
     let second = tried(exchange.step(ms(11), &mut backend));
     assert_eq!(second.number, 2);
-    assert_ne!(first.address, second.address);
+    assert_ne!(first.endpoint.address, second.endpoint.address);
     exchange.on_head(ms(12), &mut backend, 2, head(503));
     assert_eq!(exchange.step(ms(12), &mut backend), Step::Forward(2));
     exchange.on_body_end(ms(12), &mut backend, Ended::Complete { grpc: None });

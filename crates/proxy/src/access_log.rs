@@ -108,7 +108,7 @@ impl Recorder for AccessLog {
                 backend.as_str().clone_into(&mut line.backend);
             }),
             Record::Picked { request, attempt } => {
-                self.change(*request, |line| line.endpoint = Some(Arc::clone(&attempt.endpoint)));
+                self.change(*request, |line| line.endpoint = Some(Arc::clone(&attempt.endpoint.name)));
             }
             Record::Replied { request, reason, .. } => self.change(*request, |line| line.reason = Some(reason)),
             Record::Access { request, rule, .. } => self.change(*request, |line| line.rule = Some(cut(rule))),

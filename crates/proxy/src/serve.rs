@@ -528,7 +528,11 @@ impl Drive<'_> {
         let order = Order {
             core: Arc::clone(core),
             secrets: if tls { self.site.keyring.current() } else { None },
-            key: Key { address: attempt.address, identity: tls.then(|| Arc::clone(&attempt.identity)), protocol },
+            key: Key {
+                address: attempt.endpoint.address,
+                identity: tls.then(|| Arc::clone(&attempt.endpoint.identity)),
+                protocol,
+            },
             connect_timeout: attempt.connect_timeout,
             pool_idle,
             started: now,

@@ -311,9 +311,9 @@ impl Making {
         self.tries.push(Try {
             number: attempt.number,
             began: at,
-            address: attempt.address,
-            endpoint: Arc::clone(&attempt.endpoint),
-            identity: Arc::clone(&attempt.identity),
+            address: attempt.endpoint.address,
+            endpoint: Arc::clone(&attempt.endpoint.name),
+            identity: Arc::clone(&attempt.endpoint.identity),
             connection: None,
             ended: None,
         });

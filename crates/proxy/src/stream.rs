@@ -221,12 +221,13 @@ async fn dial(
     mutual_tls: bool,
 ) -> Result<Conn, Failure> {
     let dialing = async {
-        let conn = core.host.net().connect(attempt.address).await.map_err(|error| judge::connect_failure(&error))?;
+        let conn =
+            core.host.net().connect(attempt.endpoint.address).await.map_err(|error| judge::connect_failure(&error))?;
         if !mutual_tls {
             return Ok(conn);
         }
         // As for requests: refused, never sent in the clear.
-        let expected = &attempt.identity;
+        let expected = &attempt.endpoint.identity;
         let Some(secrets) = secrets.filter(|_| !expected.is_empty()) else { return Err(Failure::Tls) };
         let secured = secrets.tcp.connect(conn, expected).await;
         Ok(secured.map_err(|error| judge::tls_failure(&error))?.conn)

@@ -273,7 +273,7 @@ impl Seer {
             "arrivals" => int(measures.served(span, one()?).count() as u64),
             "waited" => {
                 let waits = measures.waits(span, one()?);
-                share(waits.iter().filter(|wait| !wait.is_zero()).count(), waits.len())
+                share(waits.iter().filter(|wait| **wait > 0).count(), waits.len())
             }
             "lost" => {
                 let service = one()?;

@@ -30,6 +30,28 @@ impl From<Instant> for Maybe {
     }
 }
 
+/// A span of at most 584 years, in eight bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Length(u64);
+
+impl Length {
+    /// The span.
+    pub(crate) fn get(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
+
+    /// The same in nanoseconds.
+    pub(crate) fn nanos(self) -> u64 {
+        self.0
+    }
+}
+
+impl From<Duration> for Length {
+    fn from(span: Duration) -> Self {
+        Self(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
 /// The number of a load's request, from 1, if there is one, in four bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Number(u32);
@@ -62,7 +84,7 @@ pub(crate) struct Asked {
     /// The generator gave up waiting.
     pub(crate) gave_up: bool,
     /// Given up after this.
-    pub(crate) timeout: Duration,
+    pub(crate) timeout: Length,
 }
 
 /// A request of one sidecar's outbound side.
@@ -121,7 +143,7 @@ pub(crate) struct Served {
     /// When it got a slot; `None`: it did not.
     pub(crate) began: Maybe,
     /// Its own time, from then on.
-    pub(crate) time: Duration,
+    pub(crate) time: Length,
     /// When it was answered; `None`: it is not yet, or never was.
     pub(crate) ended: Maybe,
     /// Answered without error.

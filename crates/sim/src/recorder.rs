@@ -94,7 +94,7 @@ impl Listener {
     /// Writes what the record means for the request's line in the book.
     fn count(&self, at: Instant, record: &Record<'_>) {
         if let Record::Picked { request, attempt } = record {
-            let to = self.shared.pod_party(&attempt.endpoint);
+            let to = self.shared.pod_party(&attempt.endpoint.name);
             self.line(*request, |line| {
                 line.attempts += 1;
                 line.to = to.or(line.to);

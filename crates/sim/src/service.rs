@@ -213,7 +213,7 @@ impl App {
                 request: number.into(),
                 arrived,
                 began: Maybe::NONE,
-                time: Duration::ZERO,
+                time: Duration::ZERO.into(),
                 ended: Maybe::NONE,
                 success: false,
                 overflowed: false,
@@ -315,7 +315,7 @@ impl App {
         {
             let mut book = self.shared.ledger.book();
             let written = &mut book.served[line.served];
-            (written.began, written.time) = (began.into(), time);
+            (written.began, written.time) = (began.into(), time.into());
         }
         let row = route.work.contention.map(|contention| {
             let row = self.dice(|dice| contention.row(&mut dice.rows));

@@ -69,7 +69,7 @@ impl Recording {
         let length = kind.len().min(8);
         word[..length].copy_from_slice(&kind.as_bytes()[..length]);
         let tag = u64::from_le_bytes(word).rotate_left(kind.len() as u32) ^ u64::from(host) << 32;
-        let hash = mix(mix(mix(self.state.hash, at.as_nanos()), tag), a.rotate_left(32) ^ b);
+        let hash = mix(mix(self.state.hash ^ tag, at.as_nanos()), a.rotate_left(32) ^ b);
         self.state.add(self.mode, hash, Event { index: 0, at, host, kind, a, b });
     }
 }

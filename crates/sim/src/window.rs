@@ -83,20 +83,20 @@ impl Measures {
             .filter(move |call| from.is_none_or(|from| call.from == from) && (to.is_none() || call.to == to))
     }
 
-    /// How long each request of the loads took; an unanswered one counts its time-out. Not sorted.
-    pub(crate) fn latencies(&self, span: Span) -> Vec<Duration> {
+    /// How long each request of the loads took, in ns; an unanswered one counts its time-out. Not sorted.
+    pub(crate) fn latencies(&self, span: Span) -> Vec<u64> {
         self.asked(span)
             .iter()
             .map(|asked| match asked.ended.get() {
-                Some(ended) if !asked.gave_up => ended.since(asked.arrived),
-                Some(_) | None => asked.timeout,
+                Some(ended) if !asked.gave_up => between(asked.arrived, ended),
+                Some(_) | None => asked.timeout.nanos(),
             })
             .collect()
     }
 
-    /// How long each call to `to` took. One whose caller's sidecar crashed has no length. Not sorted.
-    pub(crate) fn call_latencies(&self, span: Span, to: Party) -> Vec<Duration> {
-        self.calls(span, None, Some(to)).filter_map(|call| Some(call.ended.get()?.since(call.arrived))).collect()
+    /// How long each call to `to` took, in ns. One whose caller's sidecar crashed has no length. Not sorted.
+    pub(crate) fn call_latencies(&self, span: Span, to: Party) -> Vec<u64> {
+        self.calls(span, None, Some(to)).filter_map(|call| Some(between(call.arrived, call.ended.get()?))).collect()
     }
 
     /// (calls, failed for good) of one application to another.
@@ -188,7 +188,7 @@ impl Measures {
             row.requests += 1;
             row.succeeded += u64::from(line.success);
             row.refused += u64::from(line.overflowed);
-            spans.extend(line.ended.get().map(|ended| ended.since(line.arrived)));
+            spans.extend(line.ended.get().map(|ended| between(line.arrived, ended)));
         }
         row.latency = latency(spans);
         let peak = |gauge| u64::try_from(self.gauge_max(gauge, self.whole)).unwrap_or(0);
@@ -198,7 +198,7 @@ impl Measures {
     }
 
     fn edges(&self) -> Vec<EdgeSummary> {
-        let mut rows: BTreeMap<(Party, Option<Party>), (EdgeSummary, Vec<Duration>)> = BTreeMap::new();
+        let mut rows: BTreeMap<(Party, Option<Party>), (EdgeSummary, Vec<u64>)> = BTreeMap::new();
         for call in self.calls(self.whole, None, None) {
             let (row, spans) = rows.entry((call.from, call.to)).or_default();
             row.requests += 1;
@@ -206,7 +206,7 @@ impl Measures {
             row.succeeded += u64::from(call.success);
             row.over_budget += u64::from(call.over_budget);
             row.refused += u64::from(call.refused);
-            spans.extend(call.ended.get().map(|ended| ended.since(call.arrived)));
+            spans.extend(call.ended.get().map(|ended| between(call.arrived, ended)));
         }
         let name = |party: Party| self.parties[usize::from(party.0)].clone();
         rows.into_iter()
@@ -227,11 +227,31 @@ fn moment(asked: &[Asked], request: Number, own: Instant) -> Instant {
 }
 
 /// These in order of their moments. Where requests make no calls of their own, they are already.
+/// Lines are nearly in this order already, as far apart as requests overtake each other: each moves up to where it belongs. If that
+/// is too far for too many, they are sorted as anything is.
 fn by<T>(mut lines: Vec<T>, at: impl Fn(&T) -> Instant) -> Vec<T> {
-    if !lines.is_sorted_by_key(&at) {
-        lines.sort_by_cached_key(at);
+    let mut patience = lines.len() * 8;
+    for place in 1..lines.len() {
+        let own = at(&lines[place]);
+        let mut to = place;
+        while to > 0 && at(&lines[to - 1]) > own {
+            to -= 1;
+        }
+        if to < place {
+            lines[to..=place].rotate_right(1);
+            patience = patience.saturating_sub(place - to);
+            if patience == 0 {
+                lines.sort_by_cached_key(at);
+                break;
+            }
+        }
     }
     lines
+}
+
+/// In nanoseconds.
+fn between(from: Instant, to: Instant) -> u64 {
+    to.as_nanos().saturating_sub(from.as_nanos())
 }
 
 /// Those of sorted lines that lie in `span`.
@@ -246,13 +266,12 @@ pub(crate) fn ratio(of: u64, by: u64) -> f64 {
     if by == 0 { 1.0 } else { of as f64 / by as f64 }
 }
 
-/// Percentiles of these spans.
-pub(crate) fn latency(spans: Vec<Duration>) -> Latency {
-    let count = u32::try_from(spans.len()).unwrap_or(u32::MAX);
-    let mean = if count == 0 { Duration::ZERO } else { spans.iter().sum::<Duration>() / count };
-    let max = spans.iter().max().copied().unwrap_or_default();
-    let mut nanos: Vec<u64> =
-        spans.into_iter().map(|span| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)).collect();
+/// Percentiles of these spans, in ns.
+pub(crate) fn latency(mut nanos: Vec<u64>) -> Latency {
+    let sum: u128 = nanos.iter().map(|span| u128::from(*span)).sum();
+    let mean = sum.checked_div(nanos.len() as u128).and_then(|mean| u64::try_from(mean).ok());
+    let mean = Duration::from_nanos(mean.unwrap_or_default());
+    let max = Duration::from_nanos(nanos.iter().max().copied().unwrap_or_default());
     let ranks = [500_000, 900_000, 950_000, 990_000, 999_000].map(|ppm| rank(nanos.len(), ppm));
     let [p50, p90, p95, p99, p999] = ranks_of(&mut nanos, ranks);
     Latency { mean, p50, p90, p95, p99, p999, max }
@@ -294,7 +313,7 @@ mod tests {
             status: if success { 200 } else { 503 },
             success,
             gave_up: false,
-            timeout: Duration::from_secs(1),
+            timeout: Duration::from_secs(1).into(),
         }
     }
 
@@ -308,7 +327,7 @@ mod tests {
         let all = measures(vec![asked(0, 5000, true), asked(999, 1, true), asked(1000, 1, false)], None);
         let first = all.asked(Span { from: at(0), to: at(1000) });
         assert_eq!(first.len(), 2);
-        assert_eq!(all.latencies(Span { from: at(0), to: at(1) }), [Duration::from_secs(5)]);
+        assert_eq!(all.latencies(Span { from: at(0), to: at(1) }), [5_000_000_000]);
     }
 
     #[test]
@@ -322,7 +341,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_the_nearest_rank() {
-        let spans = (1..=100).map(Duration::from_millis).collect();
+        let spans = (1..=100).map(|ms| ms * 1_000_000).collect();
         let latency = latency(spans);
         let ms = |span: Duration| span.as_millis();
         assert_eq!([ms(latency.p50), ms(latency.p99), ms(latency.p999), ms(latency.max)], [50, 99, 100, 100]);
@@ -332,14 +351,14 @@ mod tests {
     fn percentiles_are_those_of_the_sorted_spans() {
         let mut rng = squall_policy::Rng::from_seed(3);
         for count in [0, 1, 2, 3, 9, 10, 11, 99, 1000, 1001] {
-            let spans: Vec<Duration> = (0..count).map(|_| Duration::from_nanos(rng.below(500))).collect();
+            let spans: Vec<u64> = (0..count).map(|_| rng.below(500)).collect();
             let mut sorted = spans.clone();
             sorted.sort_unstable();
-            let at = |ppm| if count == 0 { Duration::ZERO } else { sorted[rank(count, ppm)] };
+            let at = |ppm| Duration::from_nanos(if count == 0 { 0 } else { sorted[rank(count, ppm)] });
             let Latency { p50, p90, p95, p99, p999, max, .. } = latency(spans);
             let want = [at(500_000), at(900_000), at(950_000), at(990_000), at(999_000)];
             assert_eq!([p50, p90, p95, p99, p999], want, "{count}");
-            assert_eq!(max, sorted.last().copied().unwrap_or_default());
+            assert_eq!(max, Duration::from_nanos(sorted.last().copied().unwrap_or_default()));
         }
     }
 

@@ -108,13 +108,14 @@ fn text(at: Instant, record: &Record<'_>) -> String {
         Record::Granted { waited, .. } => format!("has a place after {}", Span(*waited)),
         Record::Picked { attempt, .. } => match &attempt.over {
             Some((other, cost, others)) => format!(
-                "try {}: picked {} over {other} (cost {} against {})",
+                "try {}: picked {} over {} (cost {} against {})",
                 attempt.number,
-                attempt.endpoint,
+                attempt.endpoint.name,
+                other.name,
                 self::cost(*cost),
                 self::cost(*others)
             ),
-            None => format!("try {}: picked {}", attempt.number, attempt.endpoint),
+            None => format!("try {}: picked {}", attempt.number, attempt.endpoint.name),
         },
         Record::Connected { attempt, reused: true, .. } => format!("try {attempt} has a pooled connection"),
         Record::Connected { attempt, took, .. } => format!("try {attempt} connected in {}", Span(*took)),
@@ -192,8 +193,8 @@ fn fields(at: Instant, record: &Record<'_>) -> Vec<(&'static str, Field)> {
         Record::Picked { request, attempt } => vec![
             ("exchange", number(request.0)),
             ("attempt", number(u64::from(attempt.number))),
-            ("endpoint", text(&attempt.endpoint)),
-            ("address", text(&attempt.address.to_string())),
+            ("endpoint", text(&attempt.endpoint.name)),
+            ("address", text(&attempt.endpoint.address.to_string())),
         ],
         Record::Connected { request, attempt, reused, took } => vec![
             ("exchange", number(request.0)),

@@ -129,7 +129,7 @@ impl Generator {
                 status: 0,
                 success: false,
                 gave_up: false,
-                timeout: load.timeout,
+                timeout: load.timeout.into(),
             });
             book.asked.len() as u64
         };

@@ -168,7 +168,7 @@ impl Backend {
             return Err(if all_leave { Reason::NoEndpoints } else { Reason::NoneAvailable });
         };
         let slots = &self.slots;
-        let over = choice.over.map(|(other, own, its)| (Arc::clone(&slots[other].endpoint.name), own, its));
+        let over = choice.over.map(|(other, own, its)| (Arc::clone(&slots[other].endpoint), own, its));
         let (breaker, service) = self.take_permits(now, choice.index);
         let slot = &mut self.slots[choice.index];
         slot.pending += 1;

@@ -7,7 +7,7 @@ use super::tries::{Chosen, End, Kind, Phase, Try};
 use super::{Answer, Attempt, AttemptNumber, Ended, Failure, Replay, RequestFacts, RetryNote, Step};
 use crate::Instant;
 use crate::admission::{Asker, Claim, Entry, Left};
-use crate::backend::{Backend, Permit, SlotId, Ticket};
+use crate::backend::{Backend, Permit, Picked, SlotId, Ticket};
 use crate::mesh::{AbortWith, RetryPolicy, RouteFault, RouteTimeouts};
 use crate::priority::Rank;
 use crate::reply::{LocalReply, Reason};
@@ -29,26 +29,33 @@ pub struct Exchange {
     placed_at: Instant,
     per_try: Option<Duration>,
     rules: Option<Rules>,
-    injection: Option<Injection>,
     state: State,
     /// Tries so far.
     number: AttemptNumber,
-    /// Those of them that were retries, and hedges.
-    retries: u32,
-    hedges: u32,
     /// A retry or a hedge is withdrawn from the budgets, and its try has not begun.
     owes: bool,
+    /// `None` as long as one try after the other goes well: the common request is small, and allocates nothing.
+    rare: Option<Box<Rare>>,
+}
+
+/// What only some requests need.
+#[derive(Debug, Default)]
+struct Rare {
+    injection: Option<Injection>,
+    /// Tries that were retries, and hedges.
+    retries: u32,
+    hedges: u32,
     /// When to hedge, and how long after the latest try that is.
     hedge_at: Option<(Instant, Duration)>,
     /// The wait before the latest retry.
     waited: Duration,
-    /// Tries beside that in the state. Stays empty, and unallocated, without hedges.
+    /// Tries beside that in the state.
     rivals: Vec<Try>,
-    /// Where tries failed already, or are under way beside a hedge. Stays empty, and unallocated, unless there were any.
+    /// Where tries failed already, or are under way beside a hedge.
     tried: Vec<SlotId>,
     /// Tries that the shell must still stop.
     cancels: Vec<AttemptNumber>,
-    /// For history. Stay empty, and unallocated, unless something is told.
+    /// For history.
     notes: Vec<RetryNote>,
     injected: Vec<Injected>,
 }
@@ -67,8 +74,7 @@ enum State {
     },
     /// This try, and those in `rivals`.
     Trying(Try),
-    /// The head is final, the shell must be told.
-    Deciding(Chosen),
+    /// The head is final; the shell must be told, if it was not yet.
     Answering(Chosen),
     Replying(LocalReply),
     Done,
@@ -98,19 +104,10 @@ impl Exchange {
             placed_at: now,
             per_try: timeouts.per_try,
             rules: retry.map(Rules::new),
-            injection: None,
             state: State::Arrived,
             number: 0,
-            retries: 0,
-            hedges: 0,
             owes: false,
-            hedge_at: None,
-            waited: Duration::ZERO,
-            rivals: Vec::new(),
-            tried: Vec::new(),
-            cancels: Vec::new(),
-            notes: Vec::new(),
-            injected: Vec::new(),
+            rare: None,
         };
         if !exchange.is_late(now) && !backend.admits(now) {
             exchange.reply(Reason::Throttled);
@@ -123,7 +120,7 @@ impl Exchange {
 
     /// The route injects this fault into each try of the request. Before the first [`Exchange::step`].
     pub fn inject(&mut self, fault: &RouteFault) {
-        self.injection = Some(Injection::of(fault));
+        self.rare_mut().injection = Some(Injection::of(fault));
     }
 
     /// Its ticket in the backend's queue.
@@ -142,8 +139,10 @@ impl Exchange {
 
     /// What to do next.
     pub fn step(&mut self, now: Instant, backend: &mut Backend) -> Step {
-        if !self.cancels.is_empty() {
-            return Step::Cancel(self.cancels.remove(0));
+        if let Some(rare) = &mut self.rare
+            && !rare.cancels.is_empty()
+        {
+            return Step::Cancel(rare.cancels.remove(0));
         }
         loop {
             // States are large, and most steps leave them as they are: looked at where they stand.
@@ -187,15 +186,13 @@ impl Exchange {
                         return step;
                     }
                 }
-                State::Deciding(_) => {
-                    let State::Deciding(chosen) = std::mem::replace(&mut self.state, State::Done) else {
-                        unreachable!("it was just looked at")
-                    };
-                    let number = chosen.number;
-                    self.state = State::Answering(chosen);
+                State::Answering(Chosen { told: true, .. }) => return Step::Wait { until: None, why: "answer" },
+                &State::Answering(Chosen { number, .. }) => {
+                    if let State::Answering(chosen) = &mut self.state {
+                        chosen.told = true;
+                    }
                     return Step::Forward(number);
                 }
-                State::Answering(_) => return Step::Wait { until: None, why: "answer" },
                 &State::Replying(reply) => {
                     self.state = State::Done;
                     return Step::Reply(reply);
@@ -230,12 +227,12 @@ impl Exchange {
             if verdict == Verdict::Success {
                 backend.judge(now, &permit, Verdict::Success, Duration::ZERO);
             }
-            self.cancels.push(number);
+            self.rare_mut().cancels.push(number);
             self.avoid(permit.slot());
             backend.end(permit);
         } else {
             self.end_tries(now, backend, End::Lost);
-            self.state = State::Deciding(Chosen { number, permit, verdict, counted: false });
+            self.state = State::Answering(Chosen { number, permit, verdict, told: false, counted: false });
         }
     }
 
@@ -271,6 +268,7 @@ impl Exchange {
     /// not when it ends, which may be long after.
     pub fn on_connected(&mut self, now: Instant, backend: &mut Backend) {
         if let State::Answering(chosen) = &mut self.state
+            && chosen.told
             && chosen.verdict == Verdict::Success
             && !chosen.counted
         {
@@ -281,7 +279,7 @@ impl Exchange {
 
     /// The forwarded body ended.
     pub fn on_body_end(&mut self, now: Instant, backend: &mut Backend, ended: Ended) {
-        if !matches!(self.state, State::Answering(_)) {
+        if !matches!(self.state, State::Answering(Chosen { told: true, .. })) {
             return;
         }
         let State::Answering(chosen) = std::mem::replace(&mut self.state, State::Done) else { return };
@@ -334,21 +332,28 @@ impl Exchange {
         }
         while let Some(late) = self.take(|one| one.is_late(now)) {
             if late.is_sent() {
-                self.cancels.push(late.number);
+                self.rare_mut().cancels.push(late.number);
                 if let Phase::Sent(permit) = &late.phase {
                     late.kind.sample(now, backend, now.since(permit.started()));
                 }
             }
             self.fail(now, backend, late, Fault::PerTryTimeout, replay != Replay::No, Reason::PerTryTimeout);
         }
-        if let Some((_, after)) = self.hedge_at.filter(|(at, _)| *at <= now)
+        if let Some((_, after)) = self.hedge_at().filter(|(at, _)| *at <= now)
             && self.is_trying()
         {
-            self.hedge_at = None;
+            self.rare_mut().hedge_at = None;
             if replay == Replay::AtOnce {
                 self.hedge(now, backend, after);
             }
         }
+    }
+
+    /// The request is over, and [`Exchange::step`] has nothing but [`Step::Done`] to say.
+    #[must_use]
+    #[inline]
+    pub fn is_done(&self) -> bool {
+        matches!(self.state, State::Done) && !self.owes && self.rare.as_ref().is_none_or(|rare| rare.cancels.is_empty())
     }
 
     /// The caller went away: hands everything back.
@@ -366,8 +371,8 @@ impl Exchange {
             State::Queued { .. } => backend.withdraw_from_queue(now, self.ticket),
             State::Ready => self.leave(now, backend, Left::Unused),
             State::BackingOff { .. } | State::Trying(_) => self.leave(now, backend, Left::CallerGone),
-            State::Deciding(chosen) | State::Answering(chosen) => {
-                self.cancels.push(chosen.number);
+            State::Answering(chosen) => {
+                self.rare_mut().cancels.push(chosen.number);
                 backend.end(chosen.permit);
                 self.leave(now, backend, Left::CallerGone);
             }
@@ -378,20 +383,42 @@ impl Exchange {
     #[must_use]
     #[inline]
     pub fn has_news(&self) -> bool {
-        !self.notes.is_empty() || !self.injected.is_empty()
+        self.rare.as_ref().is_some_and(|rare| !rare.notes.is_empty() || !rare.injected.is_empty())
     }
 
     /// What became of a failed try, or of one that takes long: `retry 1 of 2, waits 31 ms, budget 4.2`; for history. Ask
     /// until there is no more.
     #[inline]
     pub fn poll_note(&mut self) -> Option<RetryNote> {
-        if self.notes.is_empty() { None } else { Some(self.notes.remove(0)) }
+        let notes = &mut self.rare.as_mut()?.notes;
+        if notes.is_empty() { None } else { Some(notes.remove(0)) }
     }
 
     /// What a fault of the route does to a try; for history. Ask until there is no more.
     #[inline]
     pub fn poll_injected(&mut self) -> Option<Injected> {
-        if self.injected.is_empty() { None } else { Some(self.injected.remove(0)) }
+        let injected = &mut self.rare.as_mut()?.injected;
+        if injected.is_empty() { None } else { Some(injected.remove(0)) }
+    }
+
+    fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    fn hedge_at(&self) -> Option<(Instant, Duration)> {
+        self.rare.as_ref().and_then(|rare| rare.hedge_at)
+    }
+
+    fn hedges(&self) -> u32 {
+        self.rare.as_ref().map_or(0, |rare| rare.hedges)
+    }
+
+    fn rivals(&self) -> &[Try] {
+        self.rare.as_ref().map(|rare| &rare.rivals[..]).unwrap_or_default()
+    }
+
+    fn tried(&self) -> &[SlotId] {
+        self.rare.as_ref().map(|rare| &rare.tried[..]).unwrap_or_default()
     }
 
     fn asker(&self) -> Asker {
@@ -422,12 +449,12 @@ impl Exchange {
     /// Sends what is due, or says what is waited for. `None`: look at the state again.
     fn step_tries(&mut self, now: Instant, backend: &mut Backend) -> Option<Step> {
         if self.owes {
-            self.hedges += 1;
+            self.rare_mut().hedges += 1;
             return self.begin_try(now, backend, Kind::Hedge);
         }
-        let hedge_at = self.hedge_at.map(|(at, _)| at);
+        let hedge_at = self.hedge_at().map(|(at, _)| at);
         if let State::Trying(Try { phase: Phase::Sent(_), until, .. }) = &self.state
-            && self.rivals.is_empty()
+            && self.rivals().is_empty()
         {
             return Some(Step::Wait { until: earlier(hedge_at, *until), why: "try" });
         }
@@ -454,12 +481,13 @@ impl Exchange {
         if self.is_too_late_to_try(now) {
             return self.give_up(now, backend, kind, Reason::DeadlineExceeded);
         }
-        let Some((delay, abort)) = self.injection.as_ref().and_then(|injection| backend.draw_fault(injection)) else {
+        let injection = self.rare.as_ref().and_then(|rare| rare.injection);
+        let Some((delay, abort)) = injection.and_then(|injection| backend.draw_fault(&injection)) else {
             return self.send(now, backend, kind, until, None);
         };
         let number = self.count_try(now, backend);
         let status = abort.map(|abort| abort.reply().status);
-        self.injected.push(Injected { attempt: number, delay, abort: status });
+        self.rare_mut().injected.push(Injected { attempt: number, delay, abort: status });
         self.add(Try { number, kind, until, phase: Phase::Held { at: now + delay, abort } });
         None
     }
@@ -478,29 +506,21 @@ impl Exchange {
         }
         if self.is_trying() {
             // Where one is under way.
-            for index in 0..=self.rivals.len() {
+            for index in 0..=self.rivals().len() {
                 let slot = self.tries().nth(index).and_then(Try::slot);
                 slot.into_iter().for_each(|slot| self.avoid(slot));
             }
         }
         let connect_timeout = backend.policy().connect_timeout;
-        let picked = match backend.pick(now, &self.tried, self.hash) {
+        let picked = match backend.pick(now, self.tried(), self.hash) {
             Ok(picked) => picked,
             Err(reason) => return self.give_up(now, backend, kind, reason),
         };
-        let mut attempt = Attempt {
-            number: 0,
-            address: picked.endpoint.address,
-            endpoint: Arc::clone(&picked.endpoint.name),
-            identity: Arc::clone(&picked.endpoint.identity),
-            over: picked.over,
-            until,
-            connect_timeout,
-        };
-        let permit = picked.permit;
-        attempt.number = number.unwrap_or_else(|| self.count_try(now, backend));
-        self.add(Try { number: attempt.number, kind, until, phase: Phase::Sent(permit) });
-        Some(Step::Try(attempt))
+        let Picked { permit, endpoint, over } = picked;
+        let endpoint = Arc::clone(endpoint);
+        let number = number.unwrap_or_else(|| self.count_try(now, backend));
+        self.add(Try { number, kind, until, phase: Phase::Sent(permit) });
+        Some(Step::Try(Attempt { number, endpoint, over, until, connect_timeout }))
     }
 
     /// A try that cannot be sent: the others go on, or the request ends.
@@ -524,21 +544,24 @@ impl Exchange {
         if self.number == 1 {
             backend.on_first_try(now);
         }
-        let hedges = self.hedges;
-        let wanted = backend
-            .policy()
-            .hedging
-            .filter(|hedging| hedges + 1 < hedging.attempts && (self.idempotent || hedging.non_idempotent));
-        self.hedge_at = wanted
-            .and_then(|_| backend.hedge_delay(now))
-            .map(|delay| (now + delay, delay))
-            .filter(|(at, _)| self.deadline.is_none_or(|deadline| *at < deadline));
+        if let Some(rare) = &mut self.rare {
+            rare.hedge_at = None;
+        }
+        let hedges = self.hedges();
+        if let Some(hedging) = &backend.policy().hedging
+            && hedges + 1 < hedging.attempts
+            && (self.idempotent || hedging.non_idempotent)
+            && let Some(delay) = backend.hedge_delay(now)
+            && self.deadline.is_none_or(|deadline| now + delay < deadline)
+        {
+            self.rare_mut().hedge_at = Some((now + delay, delay));
+        }
         self.number
     }
 
     fn add(&mut self, one: Try) {
         if self.is_trying() {
-            self.rivals.push(one);
+            self.rare_mut().rivals.push(one);
         } else {
             self.state = State::Trying(one);
         }
@@ -547,12 +570,12 @@ impl Exchange {
     /// Decides whether another try is sent beside those under way.
     fn hedge(&mut self, now: Instant, backend: &mut Backend, after: Duration) {
         // The settings may be others than when it was planned.
-        let hedging = backend.policy().hedging.filter(|hedging| self.hedges + 1 < hedging.attempts);
+        let hedging = backend.policy().hedging.filter(|hedging| self.hedges() + 1 < hedging.attempts);
         let Some(hedging) = hedging else { return };
         let note = match mutant!("hedge-outside-the-budget", backend.withdraw(now), Ok(backend.take_unasked())) {
             Ok(budget_left) if backend.admits(now) => {
                 self.owes = true;
-                RetryNote::Hedge { hedge: self.hedges + 1, of: hedging.attempts - 1, after, budget_left }
+                RetryNote::Hedge { hedge: self.hedges() + 1, of: hedging.attempts - 1, after, budget_left }
             }
             Ok(_) => {
                 backend.on_retry_over();
@@ -560,7 +583,7 @@ impl Exchange {
             }
             Err(_) => RetryNote::HedgeOverBudget,
         };
-        self.notes.push(note);
+        self.rare_mut().notes.push(note);
     }
 
     /// A hedge that was decided and has not begun is not needed any more.
@@ -632,41 +655,39 @@ impl Exchange {
         fault: Fault,
         replayable: bool,
     ) -> bool {
-        let Some(rules) = &self.rules else { return false };
-        if !rules.lists(fault) {
-            return false;
-        }
-        let retry = self.retries + 1;
+        let Some(rules) = self.rules.filter(|rules| rules.lists(fault)) else { return false };
+        let rare = &mut **self.rare.get_or_insert_default();
+        let retry = rare.retries + 1;
         if !replayable || !(self.idempotent || rules.non_idempotent || fault.is_unseen()) {
-            self.notes.push(RetryNote::NotRepeatable);
+            rare.notes.push(RetryNote::NotRepeatable);
             return false;
         }
         if retry > rules.retries {
-            self.notes.push(RetryNote::Exhausted);
+            rare.notes.push(RetryNote::Exhausted);
             return false;
         }
-        let drawn = backend.draw_wait(&rules.backoff, retry, self.waited);
+        let drawn = backend.draw_wait(&rules.backoff, retry, rare.waited);
         let wait = drawn.max(fault.retry_after());
         let until = now + wait;
         if mutant!("retry-waits-past-the-deadline", self.deadline, None).is_some_and(|deadline| until >= deadline) {
-            self.notes.push(RetryNote::NoTime);
+            rare.notes.push(RetryNote::NoTime);
             return false;
         }
         let Ok(budget_left) = backend.withdraw(now) else {
-            self.notes.push(RetryNote::OverBudget);
+            rare.notes.push(RetryNote::OverBudget);
             return false;
         };
         if !backend.admits(now) {
             backend.on_retry_over();
-            self.notes.push(RetryNote::Throttled);
+            rare.notes.push(RetryNote::Throttled);
             return false;
         }
         let of = rules.retries;
-        self.notes.push(RetryNote::Retry { retry, of, wait, budget_left });
-        self.retries = retry;
-        self.waited = drawn;
+        rare.notes.push(RetryNote::Retry { retry, of, wait, budget_left });
+        rare.retries = retry;
+        rare.waited = drawn;
+        rare.hedge_at = None;
         self.owes = true;
-        self.hedge_at = None;
         if let Some(slot) = slot {
             self.avoid(slot);
         }
@@ -679,8 +700,9 @@ impl Exchange {
     }
 
     fn avoid(&mut self, slot: SlotId) {
-        if !self.tried.contains(&slot) {
-            self.tried.push(slot);
+        let tried = &mut self.rare_mut().tried;
+        if !tried.contains(&slot) {
+            tried.push(slot);
         }
     }
 
@@ -695,28 +717,29 @@ impl Exchange {
             | State::Queued { .. }
             | State::Ready
             | State::BackingOff { .. }
-            | State::Deciding(_)
             | State::Answering(_)
             | State::Replying(_)
             | State::Done => None,
         };
-        first.into_iter().chain(&self.rivals)
+        first.into_iter().chain(self.rivals())
     }
 
     /// Takes out the first try that fits; the state is `Done`, for the caller to set, if it was the last.
     fn take(&mut self, fits: impl Fn(&Try) -> bool) -> Option<Try> {
         let index = self.tries().position(fits)?;
         if index > 0 {
-            return Some(self.rivals.remove(index - 1));
+            return Some(self.rare_mut().rivals.remove(index - 1));
         }
-        let next = if self.rivals.is_empty() { State::Done } else { State::Trying(self.rivals.remove(0)) };
+        let next = match &mut self.rare {
+            Some(rare) if !rare.rivals.is_empty() => State::Trying(rare.rivals.remove(0)),
+            Some(_) | None => State::Done,
+        };
         match std::mem::replace(&mut self.state, next) {
             State::Trying(first) => Some(first),
             other @ (State::Arrived
             | State::Queued { .. }
             | State::Ready
             | State::BackingOff { .. }
-            | State::Deciding(_)
             | State::Answering(_)
             | State::Replying(_)
             | State::Done) => unreachable!("a try was found in {other:?}"),
@@ -728,7 +751,7 @@ impl Exchange {
         self.forget_hedge(backend);
         if let State::Trying(Try { number: own, phase: Phase::Sent(_), .. }) = &self.state
             && *own == number
-            && self.rivals.is_empty()
+            && self.rivals().is_empty()
         {
             let State::Trying(Try { kind, phase: Phase::Sent(permit), .. }) =
                 std::mem::replace(&mut self.state, State::Done)
@@ -751,7 +774,10 @@ impl Exchange {
         }
         while let Some(one) = self.take(|_| true) {
             let running = one.end(now, backend, how);
-            self.cancels.extend(mutant!("loser-is-not-cancelled", running, running.filter(|_| how != End::Lost)));
+            let running = mutant!("loser-is-not-cancelled", running, running.filter(|_| how != End::Lost));
+            if let Some(number) = running {
+                self.rare_mut().cancels.push(number);
+            }
         }
     }
 

@@ -301,9 +301,9 @@ impl World {
                     live.trying.insert(attempt.number);
                     assert!(live.trying.len() <= 3, "as many at once as hedging says");
                     let tried = live.tried.clone();
-                    live.tried.insert(Arc::clone(&attempt.endpoint));
+                    live.tried.insert(Arc::clone(&attempt.endpoint.name));
                     self.drain_events();
-                    self.check_choice(&attempt.endpoint, &tried);
+                    self.check_choice(&attempt.endpoint.name, &tried);
                     assert!(!matches!(self.service, Light::Open(_)), "no try while the whole is refused");
                 }
                 Step::Wait { until, why } => {

@@ -40,6 +40,8 @@ pub(super) struct Chosen {
     pub(super) number: AttemptNumber,
     pub(super) permit: Permit,
     pub(super) verdict: Verdict,
+    /// The shell was told to forward it.
+    pub(super) told: bool,
     /// A success that was counted already, by [`Exchange::on_connected`](super::Exchange::on_connected).
     pub(super) counted: bool,
 }

@@ -49,8 +49,8 @@ fn answer(backend: &mut Backend, now: Instant, mut exchange: Exchange, status: u
 /// One request from its arrival to its end, all at one moment.
 fn once(backend: &mut Backend, now: Instant, status: impl Fn(&str) -> u16) -> Result<Arc<str>, Reason> {
     let (exchange, attempt) = begin(backend, now)?;
-    answer(backend, now, exchange, status(&attempt.endpoint));
-    Ok(attempt.endpoint)
+    answer(backend, now, exchange, status(&attempt.endpoint.name));
+    Ok(Arc::clone(&attempt.endpoint.name))
 }
 
 fn events(backend: &mut Backend) -> Vec<BackendEvent> {

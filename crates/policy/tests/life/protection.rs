@@ -83,13 +83,13 @@ fn failing_trailers_open_the_breaker_and_callers_who_leave_do_not() {
 #[test]
 fn only_the_broken_endpoint_is_left_out() {
     let mut backend = backend(guarded(Some(BREAKER), None), 3);
-    let ill = |attempt: &Attempt| Outcome::Head(if &*attempt.endpoint == "pod-1" { 503 } else { 200 });
+    let ill = |attempt: &Attempt| Outcome::Head(if &*attempt.endpoint.name == "pod-1" { 503 } else { 200 });
     for _ in 0..6 {
         assert!(once(&mut backend, ms(0), ill).is_ok());
     }
     for _ in 0..20 {
         let attempt = once(&mut backend, ms(50), ill).expect("two are well");
-        assert_ne!(&*attempt.endpoint, "pod-1");
+        assert_ne!(&*attempt.endpoint.name, "pod-1");
     }
 }
 
@@ -128,9 +128,9 @@ fn endpoints_that_leave_bring_ejected_ones_back_up_to_the_floor() {
     let mut backend = backend(guarded(None, Some(outliers)), 2);
     let attempt = once(&mut backend, ms(0), |_| Outcome::Head(503)).expect("both serve");
     assert_eq!(events(&mut backend).len(), 1);
-    let left: Vec<_> = endpoints(2).into_iter().filter(|endpoint| endpoint.name == attempt.endpoint).collect();
+    let left: Vec<_> = endpoints(2).into_iter().filter(|endpoint| endpoint.name == attempt.endpoint.name).collect();
     backend.set_endpoints(ms(1), &left);
-    assert_eq!(events(&mut backend), [BackendEvent::Returned { endpoint: Arc::clone(&attempt.endpoint) }]);
+    assert_eq!(events(&mut backend), [BackendEvent::Returned { endpoint: Arc::clone(&attempt.endpoint.name) }]);
     assert!(once(&mut backend, ms(2), |_| Outcome::Head(200)).is_ok());
 }
 
@@ -142,7 +142,7 @@ fn an_endpoint_that_fails_fast_does_not_attract_the_load() {
         let now = ms(n * 10);
         let mut exchange = Exchange::begin(now, &mut backend, GET, RouteTimeouts::default(), None);
         let attempt = tried(exchange.step(now, &mut backend));
-        let ill = &*attempt.endpoint == "pod-0";
+        let ill = &*attempt.endpoint.name == "pod-0";
         to_the_ill_one += u32::from(ill);
         // It refuses in 1 ms what the others serve in 20.
         let (then, status) =
@@ -164,7 +164,7 @@ fn the_slow_one_of_two_is_avoided_and_the_record_says_why() {
         let attempt = tried(exchange.step(now, &mut backend));
         let (other, own, its) = attempt.over.clone().expect("two were compared");
         assert!(own <= its && other != attempt.endpoint);
-        let rtt = Duration::from_millis(if &*attempt.endpoint == "pod-1" { 900 } else { 3 });
+        let rtt = Duration::from_millis(if &*attempt.endpoint.name == "pod-1" { 900 } else { 3 });
         slow += u32::from(rtt > Duration::from_millis(3));
         exchange.on_head(now + rtt, &mut backend, 1, head(200));
         assert_eq!(exchange.step(now + rtt, &mut backend), Step::Forward(1));

@@ -1,4 +1,4 @@
-use squall_policy::BackendName;
+use squall_policy::{BackendName, Endpoint};
 
 use super::*;
 
@@ -39,9 +39,14 @@ fn start(spans: &Spans, number: u64) {
 fn attempt(spans: &Spans, number: u64, attempt: AttemptNumber, from_ms: u64) {
     let attempt = Attempt {
         number: attempt,
-        address: "10.0.0.3:80".parse().expect("an address"),
-        endpoint: "stock-0".into(),
-        identity: "spiffe://mesh/ns/shop/sa/stock".into(),
+        endpoint: Arc::new(Endpoint {
+            address: "10.0.0.3:80".parse().expect("an address"),
+            name: "stock-0".into(),
+            zone: "".into(),
+            weight: 1,
+            identity: "spiffe://mesh/ns/shop/sa/stock".into(),
+            draining: false,
+        }),
         over: None,
         until: None,
         connect_timeout: Duration::from_secs(1),

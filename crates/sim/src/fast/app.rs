@@ -81,7 +81,7 @@ impl World {
             request: request.into(),
             arrived: Instant::from_nanos(self.now),
             began: Maybe::NONE,
-            time: Duration::ZERO,
+            time: Duration::ZERO.into(),
             ended: Maybe::NONE,
             success: false,
             overflowed: false,
@@ -162,7 +162,7 @@ impl World {
         let touched = &mut self.book.touched;
         let time = app.knobs.stretch(drawn, |fault| touched[fault] += 1);
         let written = &mut self.book.served[line as usize];
-        (written.began, written.time) = (Instant::from_nanos(self.now).into(), time);
+        (written.began, written.time) = (Instant::from_nanos(self.now).into(), time.into());
         if let Some(contention) = route.work.contention {
             let row = contention.row(&mut app.rows);
             let party = self.nodes[host as usize].party;

@@ -123,7 +123,7 @@ impl World {
             status: 0,
             success: false,
             gave_up: false,
-            timeout,
+            timeout: timeout.into(),
         });
         let request = u32::try_from(self.book.asked.len()).expect("a run has fewer than 2^32 requests");
         let question = self.plan.mixes[load] + u32::try_from(kind).expect("a mix is short");
@@ -176,7 +176,7 @@ impl World {
         let line = &mut self.book.asked[asked.request as usize - 1];
         line.ended = Instant::from_nanos(self.now).into();
         line.gave_up = true;
-        let (request, after) = (u64::from(asked.request), line.timeout);
+        let (request, after) = (u64::from(asked.request), line.timeout.get());
         self.pen.note(self.now, host, "gave-up", 0, request);
         if self.keeps {
             self.keep_note(host, &Note::GaveUp { request, after });

@@ -332,7 +332,7 @@ impl World {
             self.begin_work(key, attempt.number, left);
             return;
         }
-        let to = self.host_at(attempt.address);
+        let to = self.host_at(attempt.endpoint.address);
         if let Some(line) = self.book.calls.get_mut(line as usize) {
             line.attempts += 1;
             line.to = to.map(|to| self.nodes[to as usize].party).or(line.to);
@@ -479,8 +479,10 @@ impl World {
         if hold.queued_at != NEVER {
             cell.waiting.remove(&hold.exchange.ticket());
         }
-        hold.exchange.cancel(now, &mut cell.backend);
-        while hold.exchange.step(now, &mut cell.backend) != Step::Done {}
+        if !hold.exchange.is_done() {
+            hold.exchange.cancel(now, &mut cell.backend);
+            while hold.exchange.step(now, &mut cell.backend) != Step::Done {}
+        }
         if hold.tries.is_empty() {
             return;
         }

@@ -94,7 +94,8 @@ fn pathwise(
         if !line.overflowed && line.began.get().is_none() {
             return Err(format!("a request that arrived at {:?} never got a slot and was not lost", line.arrived));
         }
-        let visit = Visit { arrived: line.arrived, began: line.began.get(), time: line.time, ended: line.ended.get() };
+        let visit =
+            Visit { arrived: line.arrived, began: line.began.get(), time: line.time.get(), ended: line.ended.get() };
         pods.entry(line.pod).or_default().push((visit, line.request.get()));
     }
     let queue =

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use squall_policy::Instant;
 
-use super::{Measures, Span, moment, within};
+use super::{Measures, Span, between, moment, within};
 use crate::ledger::{BreakerTurn, Gauge, Party, Served};
 
 impl Measures {
@@ -26,14 +26,14 @@ impl Measures {
     }
 
     /// How long each of them waited for its slot. Those without one (lost, or still waiting) have no wait.
-    pub(crate) fn waits(&self, span: Span, service: Party) -> Vec<Duration> {
-        self.served(span, service).filter_map(|line| Some(line.began.get()?.since(line.arrived))).collect()
+    pub(crate) fn waits(&self, span: Span, service: Party) -> Vec<u64> {
+        self.served(span, service).filter_map(|line| Some(between(line.arrived, line.began.get()?))).collect()
     }
 
     /// How long each of them that had a slot was inside, from its arrival to its answer.
-    pub(crate) fn stays(&self, span: Span, service: Party) -> Vec<Duration> {
+    pub(crate) fn stays(&self, span: Span, service: Party) -> Vec<u64> {
         let stays = self.served(span, service).filter(|line| line.began.get().is_some());
-        stays.filter_map(|line| Some(line.ended.get()?.since(line.arrived))).collect()
+        stays.filter_map(|line| Some(between(line.arrived, line.ended.get()?))).collect()
     }
 
     /// The average of a gauge over the time of `span`.
@@ -59,7 +59,7 @@ impl Measures {
     /// The share of the loads' requests, or of those to a service, that took longer than `limit`; 0 if none arrived.
     pub(crate) fn slower(&self, span: Span, to: Option<Party>, limit: Duration) -> f64 {
         let latencies = to.map_or_else(|| self.latencies(span), |to| self.call_latencies(span, to));
-        let slower = latencies.iter().filter(|latency| **latency > limit).count();
+        let slower = latencies.iter().filter(|latency| Duration::from_nanos(**latency) > limit).count();
         if latencies.is_empty() { 0.0 } else { slower as f64 / latencies.len() as f64 }
     }
 
@@ -174,7 +174,7 @@ mod tests {
             request: None.into(),
             arrived: at(arrived),
             began: began.map(at).map_or(crate::ledger::Maybe::NONE, Into::into),
-            time: Duration::ZERO,
+            time: Duration::ZERO.into(),
             ended: at(ended).into(),
             success: began.is_some(),
             overflowed: began.is_none(),
@@ -186,7 +186,7 @@ mod tests {
     fn the_lost_neither_wait_nor_stay() {
         let lines = vec![served(0, Some(0), 10), served(5, Some(10), 30), served(6, None, 6)];
         let all = measures(Book { served: lines, ..Book::default() }, None);
-        let ms = Duration::from_millis;
+        let ms = |ms: u64| ms * 1_000_000;
         assert_eq!(all.waits(span(0, 100), Party(0)), [ms(0), ms(5)]);
         assert_eq!(all.stays(span(0, 100), Party(0)), [ms(10), ms(25)]);
         assert_eq!(all.waits(span(5, 100), Party(0)), [ms(5)]);
@@ -201,7 +201,7 @@ mod tests {
                 status: 200,
                 success: !bad.contains(&second),
                 gave_up: false,
-                timeout: Duration::from_secs(1),
+                timeout: Duration::from_secs(1).into(),
             };
             let book = Book { asked: (0..60).map(asked).collect(), ..Book::default() };
             measures(book, Some(span(5000, 10_000)))
@@ -262,7 +262,7 @@ mod tests {
             status: 200,
             success: true,
             gave_up: false,
-            timeout: Duration::from_secs(1),
+            timeout: Duration::from_secs(1).into(),
         };
         let all = measures(Book { asked: vec![asked(1), asked(5), asked(6), asked(9)], ..Book::default() }, None);
         assert!((all.slower(span(0, 10), None, Duration::from_millis(5)) - 0.5).abs() < 1e-12);
