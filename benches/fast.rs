@@ -1,10 +1,11 @@
 //! What a request costs the fast model, next to the full world: `cargo bench --bench fast -- [--only fast|full] [FILE.csv]`.
 //!
-//! `-- --once NUMBER SECONDS` runs the fast model once on the case with this number, from 0, for as long, and measures nothing: for
+//! `-- --once NUMBER SECONDS [full]` runs a model once on the case with this number, from 0, for as long, and measures nothing: for
 //! profilers. The instructions of a request are the difference of two such runs under `valgrind --tool=callgrind`.
 //!
 //! CPU time of one thread. Each row is the difference of two runs of which one is longer, so that starting the world is not
-//! part of it; measures and checks are. The requests of the load are counted; in Online Boutique each makes some thirteen
+//! part of it; measures and checks are. Every run is made ROUNDS times, both models in turn, and the least counts: the same work
+//! again and again takes longer only because of others on the machine. The requests of the load are counted; in Online Boutique each makes some thirteen
 //! calls, every one of which goes through two sidecars like the requests of the other rows.
 
 use std::io::Write as _;
@@ -23,6 +24,8 @@ struct Case {
     full_s: u64,
 }
 
+const ROUNDS: usize = 5;
+
 const CASES: [Case; 4] = [
     Case { name: "M/M/1, load .8", scenario: |s| queue(1, 800, s), fast_s: 1000, full_s: 20 },
     Case { name: "M/M/10, load .8", scenario: |s| queue(10, 8000, s), fast_s: 100, full_s: 2 },
@@ -32,10 +35,11 @@ const CASES: [Case; 4] = [
 
 fn main() {
     let after = |name: &str| std::env::args().skip_while(|argument| argument != name).skip(1).collect::<Vec<_>>();
-    if let [number, seconds, ..] = &after("--once")[..] {
+    if let [number, seconds, rest @ ..] = &after("--once")[..] {
         let whole = |text: &String| text.parse::<u64>().unwrap_or_else(|error| panic!("{text}: {error}"));
         let scenario = (CASES[whole(number) as usize].scenario)(whole(seconds));
-        let options = RunOptions { model: Model::Fast, ..RunOptions::default() };
+        let model = if rest.first().is_some_and(|word| word == "full") { Model::Full } else { Model::Fast };
+        let options = RunOptions { model, ..RunOptions::default() };
         let outcome = run(&scenario, 1, options).unwrap_or_else(|error| panic!("{error}"));
         println!("{} requests, digest {:?}", outcome.summary.requests, outcome.digest);
         return;
@@ -44,11 +48,15 @@ fn main() {
     print!("{csv}");
     let only = after("--only").first().cloned();
     for case in &CASES {
-        for (model, seconds) in [(Model::Fast, case.fast_s), (Model::Full, case.full_s)] {
-            if only.as_ref().is_some_and(|only| only != model.name()) {
-                continue;
-            }
-            let row = measure(case, model, seconds);
+        let models = [(Model::Fast, case.fast_s), (Model::Full, case.full_s)];
+        let mut spans =
+            models.map(|(model, seconds)| [Measured::new(model, seconds), Measured::new(model, seconds * 2)]);
+        let wanted = |model: Model| only.as_ref().is_none_or(|only| only == model.name());
+        for _ in 0..ROUNDS {
+            spans.iter_mut().flatten().filter(|one| wanted(one.model)).for_each(|one| one.measure(case));
+        }
+        for [short, long] in spans.iter().filter(|[short, _]| wanted(short.model)) {
+            let row = row(case, short, long);
             print!("{row}");
             csv.push_str(&row);
         }
@@ -59,29 +67,43 @@ fn main() {
     }
 }
 
-fn measure(case: &Case, model: Model, seconds: u64) -> String {
-    let timed = |seconds| {
-        let scenario = (case.scenario)(seconds);
-        // The same work twice: the lesser CPU time is the nearer to its cost.
-        let once = || {
-            let before = cpu();
-            let options = RunOptions { model, ..RunOptions::default() };
-            let outcome = run(&scenario, 1, options).unwrap_or_else(|error| panic!("{error}"));
-            (outcome, cpu() - before)
-        };
-        let (first, second) = (once(), once());
-        if first.1 <= second.1 { first } else { second }
-    };
-    let (short, cpu_short) = timed(seconds);
-    let (long, cpu_long) = timed(seconds * 2);
-    let calls = |outcome: &Outcome| outcome.summary.edges.iter().map(|edge| edge.requests).sum::<u64>();
-    let requests = long.summary.requests - short.summary.requests;
-    let calls = calls(&long) - calls(&short);
-    let cpu = cpu_long.saturating_sub(cpu_short).as_secs_f64();
+/// One run, as often as it was made.
+struct Measured {
+    model: Model,
+    seconds: u64,
+    outcome: Option<Outcome>,
+    least: Duration,
+}
+
+impl Measured {
+    fn new(model: Model, seconds: u64) -> Self {
+        Self { model, seconds, outcome: None, least: Duration::MAX }
+    }
+
+    fn measure(&mut self, case: &Case) {
+        let scenario = (case.scenario)(self.seconds);
+        let options = RunOptions { model: self.model, ..RunOptions::default() };
+        let before = cpu();
+        let outcome = run(&scenario, 1, options).unwrap_or_else(|error| panic!("{error}"));
+        self.least = self.least.min(cpu() - before);
+        self.outcome = Some(outcome);
+    }
+
+    /// Requests of the load, and calls.
+    fn counts(&self) -> (u64, u64) {
+        let summary = &self.outcome.as_ref().expect("it was measured").summary;
+        (summary.requests, summary.edges.iter().map(|edge| edge.requests).sum())
+    }
+}
+
+fn row(case: &Case, short: &Measured, long: &Measured) -> String {
+    let (before, after) = (short.counts(), long.counts());
+    let (requests, calls) = (after.0 - before.0, after.1 - before.1);
+    let cpu = long.least.saturating_sub(short.least).as_secs_f64();
     format!(
         "\"{}\",{},{requests},{calls},{:.3},{:.3},{:.0}\n",
         case.name,
-        model.name(),
+        long.model.name(),
         cpu * 1e6 / requests as f64,
         cpu * 1e6 / calls as f64,
         requests as f64 / cpu,
