@@ -1,8 +1,11 @@
 //! The machine.
 
+mod rare;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::rare::Rare;
 use super::tries::{Chosen, End, Kind, Phase, Try};
 use super::{Answer, Attempt, AttemptNumber, Ended, Failure, Replay, RequestFacts, RetryNote, Step};
 use crate::Instant;
@@ -36,28 +39,6 @@ pub struct Exchange {
     owes: bool,
     /// `None` as long as one try after the other goes well: the common request is small, and allocates nothing.
     rare: Option<Box<Rare>>,
-}
-
-/// What only some requests need.
-#[derive(Debug, Default)]
-struct Rare {
-    injection: Option<Injection>,
-    /// Tries that were retries, and hedges.
-    retries: u32,
-    hedges: u32,
-    /// When to hedge, and how long after the latest try that is.
-    hedge_at: Option<(Instant, Duration)>,
-    /// The wait before the latest retry.
-    waited: Duration,
-    /// Tries beside that in the state.
-    rivals: Vec<Try>,
-    /// Where tries failed already, or are under way beside a hedge.
-    tried: Vec<SlotId>,
-    /// Tries that the shell must still stop.
-    cancels: Vec<AttemptNumber>,
-    /// For history.
-    notes: Vec<RetryNote>,
-    injected: Vec<Injected>,
 }
 
 /// In all but the first and the last two, the request holds a place or stands in the queue.
@@ -399,26 +380,6 @@ impl Exchange {
     pub fn poll_injected(&mut self) -> Option<Injected> {
         let injected = &mut self.rare.as_mut()?.injected;
         if injected.is_empty() { None } else { Some(injected.remove(0)) }
-    }
-
-    fn rare_mut(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
-    }
-
-    fn hedge_at(&self) -> Option<(Instant, Duration)> {
-        self.rare.as_ref().and_then(|rare| rare.hedge_at)
-    }
-
-    fn hedges(&self) -> u32 {
-        self.rare.as_ref().map_or(0, |rare| rare.hedges)
-    }
-
-    fn rivals(&self) -> &[Try] {
-        self.rare.as_ref().map(|rare| &rare.rivals[..]).unwrap_or_default()
-    }
-
-    fn tried(&self) -> &[SlotId] {
-        self.rare.as_ref().map(|rare| &rare.tried[..]).unwrap_or_default()
     }
 
     fn asker(&self) -> Asker {
@@ -774,8 +735,7 @@ impl Exchange {
         }
         while let Some(one) = self.take(|_| true) {
             let running = one.end(now, backend, how);
-            let running = mutant!("loser-is-not-cancelled", running, running.filter(|_| how != End::Lost));
-            if let Some(number) = running {
+            if let Some(number) = mutant!("loser-is-not-cancelled", running, running.filter(|_| how != End::Lost)) {
                 self.rare_mut().cancels.push(number);
             }
         }

@@ -322,7 +322,7 @@ fn a_pod_that_was_meant_itself_is_the_one_that_is_reached() {
             let mesh = tcp_mesh(&[(other, ""), (meant, "")], Speaks::Tcp, StreamPolicy::default());
             let (heard, story) = intercepted(mesh, Strangers::Refuse, Some(meant), b"x").await;
             assert_eq!(heard.as_deref(), Some("x goodbye"));
-            assert_eq!(story.count("endpoint: \"db-1\""), 1, "{:?}", story.lines("Picked"));
+            assert_eq!(story.count("name: \"db-1\""), 1, "{:?}", story.lines("Picked"));
         }
     });
 }
