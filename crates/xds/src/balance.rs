@@ -235,7 +235,8 @@ fn squall_health_check(found: &squall::HealthCheck) -> Result<HealthCheck, &'sta
     if !rest.is_empty() {
         return Err("a range of statuses has one end");
     }
-    let expected: Result<Vec<_>, _> = ranges.iter().map(|[first, last]| Ok(status(*first)?..=status(*last)?)).collect();
+    let expected: Result<Vec<_>, &str> =
+        ranges.iter().map(|[first, last]| Ok(status(*first)?..=status(*last)?)).collect();
     let probe = match (found.path.as_str(), &found.grpc) {
         ("", None) => Probe::Connect,
         ("", Some(grpc)) => Probe::Grpc { service: grpc.service.clone() },

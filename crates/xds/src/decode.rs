@@ -14,8 +14,8 @@ use squall_policy::{
 use crate::encode::UPSTREAM_HTTP_KEY;
 use crate::proto::{self, Span, squall};
 use crate::{
-    Kind, Nack, Resources, SQUALL_KEY, balance, client, decode_route, fault, gateway, overload, protection, tables,
-    wire,
+    Kind, Nack, Resources, SQUALL_KEY, balance, client, decode_route, fault, gateway, inbound, overload, protection,
+    tables, wire,
 };
 
 /// Decodes a whole mesh.
@@ -92,11 +92,20 @@ impl Parts {
                 self.endpoints.extend(found);
             }
             Kind::Listener => {
-                let mut found = resources.map(listener).collect::<Result<Vec<_>, _>>()?;
-                if let Some((name, _)) = found.get(1) {
-                    return Err(nack(kind, name, "name", "Squall follows one listener, and this is another"));
+                let (mut outbound, mut ports) = (None, BTreeMap::new());
+                for resource in resources {
+                    let found: proto::Listener = self::resource(kind, resource, |found: &proto::Listener| &found.name)?;
+                    if found.traffic_direction == inbound::INBOUND {
+                        let (port, treated) = inbound::decode(&found)?;
+                        if ports.insert(port, treated).is_some() {
+                            return Err(nack(kind, &found.name, "address", "another listener is of the same port"));
+                        }
+                    } else if outbound.replace(listener(&found)?).is_some() {
+                        let why = "Squall follows one listener that is not INBOUND, and this is another";
+                        return Err(nack(kind, &found.name, "name", why));
+                    }
                 }
-                self.listener = found.pop().map(|(_, listener)| listener);
+                self.listener = outbound.map(|outbound| Listener { inbound: ports, ..outbound });
             }
             Kind::Routes => {
                 let found = resources.map(decode_route::configuration).collect::<Result<Vec<_>, _>>()?;
@@ -213,24 +222,26 @@ pub(crate) fn value(number: Option<proto::UInt32>) -> Option<u32> {
     number.map(|number| number.value)
 }
 
-fn listener(wire: &[u8]) -> Result<(String, Listener), Nack> {
-    let listener: proto::Listener = resource(Kind::Listener, wire, |listener: &proto::Listener| &listener.name)?;
-    let name = listener.name;
-    let bad = |field: &str, why: &str| nack(Kind::Listener, &name, field, why);
+/// Reads the outbound listener.
+fn listener(listener: &proto::Listener) -> Result<Listener, Nack> {
+    let name = &listener.name;
+    let bad = |field: &str, why: &str| nack(Kind::Listener, name, field, why);
     let [chain] = &listener.filter_chains[..] else {
         return Err(bad("filter_chains", "Squall needs just one"));
     };
     let [filter] = &chain.filters[..] else {
         return Err(bad("filter_chains.filters", "Squall needs just one, the HTTP connection manager"));
     };
-    let config = filter.typed_config.as_ref().map(|any| proto::ConnectionManager::decode(&any.value[..]));
+    let config = filter.typed_config.as_ref().filter(|_| inbound::is(filter, &tables::CONNECTION_MANAGER));
+    let config = config.map(|any| proto::ConnectionManager::decode(&any.value[..]));
     let Some(Ok(manager)) = config else {
         return Err(bad("filter_chains.filters.typed_config", "is missing or malformed"));
     };
     let router = match manager.http_filters.as_slice() {
         [router] => router,
         [fault, router] if fault.name == fault::FILTER => {
-            if fault.typed_config.as_ref().is_none_or(|config| !config.value.is_empty()) {
+            let is_fault = inbound::is(fault, &tables::fault::HTTP_FAULT);
+            if !is_fault || fault.typed_config.as_ref().is_none_or(|config| !config.value.is_empty()) {
                 let why = "must be there and empty: faults are set on routes";
                 return Err(bad("filter_chains.filters.http_filters.typed_config", why));
             }
@@ -243,7 +254,7 @@ fn listener(wire: &[u8]) -> Result<(String, Listener), Nack> {
             ));
         }
     };
-    if router.typed_config.is_none() || router.name == fault::FILTER {
+    if !inbound::is(router, &tables::ROUTER) {
         return Err(bad("filter_chains.filters.http_filters", "the last one must be the router"));
     }
     if manager.codec_type != 0 {
@@ -259,33 +270,20 @@ fn listener(wire: &[u8]) -> Result<(String, Listener), Nack> {
     if rds.config_source.is_none_or(|source| source.ads.is_none()) {
         return Err(bad("filter_chains.filters.rds.config_source", "must be ads"));
     }
-    let extension: squall::Inbound = extension(listener.metadata.as_ref()).unwrap_or_default();
-    let mut inbound = BTreeMap::new();
-    for port in extension.ports {
-        let (number, treated) = inbound_port(&port).map_err(|why| bad("metadata.ports", &why))?;
-        if inbound.insert(number, treated).is_some() {
-            return Err(bad("metadata.ports.port", "given twice"));
-        }
+    if manager.route_config.is_some() {
+        return Err(bad("filter_chains.filters.route_config", "must be rds"));
     }
-    let gateway = gateway::decode(extension.gateway)?;
-    Ok((name, Listener { routes: rds.route_config_name, inbound, gateway }))
-}
-
-fn inbound_port(port: &squall::InboundPort) -> Result<(u16, Inbound), String> {
-    let number = u16::try_from(port.port).map_err(|_| format!("{} is not a port", port.port))?;
-    let protocol = match port.protocol {
-        1 => Protocol::Http1,
-        2 => Protocol::Http2,
-        3 => Protocol::Tcp,
-        other => return Err(format!("protocol {other} is unknown")),
+    if listener.bind_to_port.is_some() {
+        return Err(bad("bind_to_port", "is for INBOUND listeners"));
+    }
+    let extension: squall::Gateway = match &listener.metadata {
+        Some(metadata) if !inbound::is_beside(metadata, &tables::gateway::GATEWAY) => {
+            return Err(bad("metadata", "is for INBOUND listeners"));
+        }
+        metadata => extension(metadata.as_ref()).unwrap_or_default(),
     };
-    let queue_timeout = span(port.queue_timeout)?;
-    let mut limits = Limits { in_flight: port.in_flight, pending: port.pending, queue_timeout, ..Limits::default() };
-    let rate = overload::decode(port.overload.as_ref(), &mut limits)?;
-    let access = crate::access::decode(port.access.as_ref())?;
-    let inbound = Inbound { limits, rate, protocol, detect: port.detect, access };
-    inbound.check().map_err(|invalid| invalid.to_string())?;
-    Ok((number, inbound))
+    let gateway = gateway::decode(extension.listeners)?;
+    Ok(Listener { routes: rds.route_config_name, inbound: BTreeMap::new(), gateway })
 }
 
 fn cluster(wire: &[u8]) -> Result<(BackendName, Cluster), Nack> {

@@ -14,8 +14,8 @@ use squall_policy::{
 use crate::proto::{self, Span, squall};
 use crate::wire::TYPE_PREFIX;
 use crate::{
-    Kind, LISTENER, ROUTES, Resources, SQUALL_KEY, balance, client, fault, gateway, overload, protection, retry_on,
-    stream, tables,
+    Kind, LISTENER, ROUTES, Resources, SQUALL_KEY, balance, client, fault, gateway, inbound, overload, protection,
+    retry_on, stream, tables,
 };
 
 /// The methods that may be repeated (RFC 9110 §9.2.2), as Envoy is told them.
@@ -34,6 +34,9 @@ pub(crate) fn mesh(mesh: &Mesh) -> Resources {
         resources.endpoints.insert(name.as_str().to_owned(), load_assignment(name, endpoints));
     }
     resources.listeners.insert(LISTENER.to_owned(), listener(mesh));
+    for (port, treated) in &mesh.inbound {
+        resources.listeners.insert(inbound::name(*port), inbound::encode(*port, treated).encode_to_vec().into());
+    }
     resources.routes.insert(ROUTES.to_owned(), routes(&mesh.hosts, &mesh.destinations));
     resources
 }
@@ -52,7 +55,7 @@ pub(crate) fn any(table: &tables::Table, message: &impl Message) -> proto::Any {
     proto::Any { type_url: format!("{TYPE_PREFIX}{}", table.name), value: message.encode_to_vec() }
 }
 
-fn metadata(table: &tables::Table, extension: &impl Message) -> Option<proto::Metadata> {
+pub(crate) fn metadata(table: &tables::Table, extension: &impl Message) -> Option<proto::Metadata> {
     Some(proto::Metadata { typed: BTreeMap::from([(SQUALL_KEY.to_owned(), any(table, extension))]) })
 }
 
@@ -64,7 +67,7 @@ pub(crate) fn span(span: Duration) -> Option<Span> {
 }
 
 /// Where Envoy takes 0 for "no limit".
-fn span_or_zero(limit: Option<Duration>) -> Option<Span> {
+pub(crate) fn span_or_zero(limit: Option<Duration>) -> Option<Span> {
     span(limit.unwrap_or_default())
 }
 
@@ -84,7 +87,7 @@ pub(crate) fn header(name: &str, value: &str) -> proto::HeaderMatcher {
     proto::HeaderMatcher { name: name.to_owned(), exact_match: None, string_match: exactly(value) }
 }
 
-fn socket_address(address: &str, port: u16) -> Option<proto::Address> {
+pub(crate) fn socket_address(address: &str, port: u16) -> Option<proto::Address> {
     let socket = proto::SocketAddress { protocol: 0, address: address.to_owned(), port: u32::from(port) };
     Some(proto::Address { socket: Some(socket) })
 }
@@ -112,7 +115,7 @@ fn has_fault(host: &VirtualHost) -> bool {
 
 fn listener(mesh: &Mesh) -> Bytes {
     // For the fault of a route Envoy needs its filter.
-    let (inbound, faults) = (&mesh.inbound, mesh.hosts.iter().any(has_fault));
+    let faults = mesh.hosts.iter().any(has_fault);
     let router = proto::Filter {
         name: "envoy.filters.http.router".to_owned(),
         typed_config: Some(any(&tables::ROUTER, &proto::Empty {})),
@@ -120,6 +123,7 @@ fn listener(mesh: &Mesh) -> Bytes {
     let manager = proto::ConnectionManager {
         codec_type: 0,
         stat_prefix: LISTENER.to_owned(),
+        route_config: None,
         rds: Some(proto::Rds { config_source: ads(), route_config_name: ROUTES.to_owned() }),
         http_filters: faults.then(fault::filter).into_iter().chain([router]).collect(),
         stream_idle_timeout: span_or_zero(None),
@@ -128,25 +132,18 @@ fn listener(mesh: &Mesh) -> Bytes {
         name: "envoy.filters.network.http_connection_manager".to_owned(),
         typed_config: Some(any(&tables::CONNECTION_MANAGER, &manager)),
     };
-    let ports = inbound.iter().map(|(port, inbound)| squall::InboundPort {
-        port: u32::from(*port),
-        in_flight: inbound.limits.in_flight,
-        pending: inbound.limits.pending,
-        queue_timeout: inbound.limits.queue_timeout.and_then(span),
-        protocol: protocol_number(inbound.protocol),
-        detect: inbound.detect,
-        overload: overload::encode(&inbound.limits, inbound.rate.as_ref()),
-        access: crate::access::encode(&inbound.access),
-    });
     let listener = proto::Listener {
         name: LISTENER.to_owned(),
         address: socket_address("127.0.0.1", 15001),
         filter_chains: vec![proto::FilterChain { filters: vec![filter], name: String::new() }],
-        metadata: metadata(
-            &tables::INBOUND,
-            &squall::Inbound { ports: ports.collect(), gateway: mesh.gateway.iter().map(gateway::encode).collect() },
-        ),
+        metadata: if mesh.gateway.is_empty() {
+            None
+        } else {
+            let listeners = mesh.gateway.iter().map(gateway::encode).collect();
+            metadata(&tables::gateway::GATEWAY, &squall::Gateway { listeners })
+        },
         traffic_direction: 2,
+        bind_to_port: None,
     };
     listener.encode_to_vec().into()
 }
@@ -156,9 +153,14 @@ fn routes(hosts: &[VirtualHost], destinations: &[Destination]) -> Bytes {
     let beside = (!destinations.destinations.is_empty())
         .then(|| metadata(&tables::stream::DESTINATIONS, &destinations))
         .flatten();
-    proto::RouteConfiguration { name: ROUTES.to_owned(), virtual_hosts: virtual_hosts(hosts), metadata: beside }
-        .encode_to_vec()
-        .into()
+    proto::RouteConfiguration {
+        name: ROUTES.to_owned(),
+        virtual_hosts: virtual_hosts(hosts),
+        validate_clusters: None,
+        metadata: beside,
+    }
+    .encode_to_vec()
+    .into()
 }
 
 pub(crate) fn virtual_hosts(hosts: &[VirtualHost]) -> Vec<proto::VirtualHost> {

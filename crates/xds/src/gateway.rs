@@ -19,6 +19,7 @@ pub(crate) fn encode(listener: &GatewayListener) -> squall::GatewayListener {
         routes: Some(proto::RouteConfiguration {
             name: listener.name.to_string(),
             virtual_hosts: virtual_hosts(&listener.hosts),
+            validate_clusters: None,
             metadata: None,
         }),
     }

@@ -26,7 +26,8 @@
 //! | weights and bias under least request, slow start, panic threshold | the same; no slow start under peak EWMA alone, whose fallback has it |
 //! | a penalty for failures, own zone first, a subset of the endpoints | nothing: all zones and endpoints alike |
 //! | health checks | the same, but over one connection that stays |
-//! | floor of endpoints never ejected or broken, queue time-out, inbound limits, who may ask for what | nothing |
+//! | floor of endpoints never ejected or broken, queue time-out, inbound limits | nothing |
+//! | who may ask for what | the same, by the RBAC filters of inbound listeners (`bind_to_port: false`, so that they wait for an interception as Istio's do): deny, then allow; what is audited are the shadow rules. Of a path it sees one form, that in which it came |
 //! | destinations of connections, opaque clusters, ports whose protocol nobody declared | nothing: it would need a listener for each address |
 //! | listeners of a gateway, for requests from outside | nothing: it would need listeners and certificates of its own |
 //! | a route's faults hit each try | its fault filter hits each request once, before the tries |
@@ -36,6 +37,11 @@
 //! Values that are not set get Envoy's defaults (a route's `timeout` 15 s, `connect_timeout` 5 s, …), except that a cluster
 //! without `max_retries` and `retry_budget` gets Squall's default budget. A health check's unexpected status counts towards
 //! `unhealthy_threshold` also where Envoy would not wait for it (`retriable_statuses`).
+//!
+//! Of RBAC it follows `envoy.filters.http.rbac` and `envoy.filters.network.rbac`, one filter that allows at most: principals by identity (exact,
+//! prefix, suffix, and the regular expression by which [`encode`] says a namespace), permissions by `url_path` and the header `:method`, `any`,
+//! and `and`, `or` and `not` of these as far as an AuthorizationPolicy could say them. Addresses, ports, other headers and other regular
+//! expressions are refused by name.
 
 mod access;
 mod balance;
@@ -47,6 +53,7 @@ mod fault;
 mod feed;
 mod frame;
 mod gateway;
+mod inbound;
 pub mod otlp;
 mod overload;
 mod protection;

@@ -15,6 +15,8 @@ macro_rules! messages {
     )*};
 }
 
+pub(crate) mod rbac;
+
 // google.protobuf, google.rpc, envoy.type
 messages! {
     Any { type_url: String => (string, tag = "1"), value: Vec<u8> => (bytes = "vec", tag = "2"), }
@@ -95,8 +97,9 @@ messages! {
         address: Option<Address> => (message, optional, tag = "2"),
         filter_chains: Vec<FilterChain> => (message, repeated, tag = "3"),
         metadata: Option<Metadata> => (message, optional, tag = "6"),
-        /// 2 is OUTBOUND.
+        /// 1 is INBOUND, 2 OUTBOUND.
         traffic_direction: i32 => (int32, tag = "16"),
+        bind_to_port: Option<Bool> => (message, optional, tag = "26"),
     }
     FilterChain {
         filters: Vec<Filter> => (message, repeated, tag = "3"),
@@ -110,6 +113,7 @@ messages! {
         codec_type: i32 => (int32, tag = "1"),
         stat_prefix: String => (string, tag = "2"),
         rds: Option<Rds> => (message, optional, tag = "3"),
+        route_config: Option<RouteConfiguration> => (message, optional, tag = "4"),
         http_filters: Vec<Filter> => (message, repeated, tag = "5"),
         stream_idle_timeout: Option<Span> => (message, optional, tag = "24"),
     }
@@ -124,6 +128,7 @@ messages! {
     RouteConfiguration {
         name: String => (string, tag = "1"),
         virtual_hosts: Vec<VirtualHost> => (message, repeated, tag = "2"),
+        validate_clusters: Option<Bool> => (message, optional, tag = "7"),
         metadata: Option<Metadata> => (message, optional, tag = "17"),
     }
     VirtualHost {
@@ -522,11 +527,8 @@ pub(crate) mod squall {
             name: String => (string, tag = "1"),
             identity: String => (string, tag = "2"),
         }
-        /// Beside the listener: how requests for the own workload are treated.
-        Inbound {
-            ports: Vec<InboundPort> => (message, repeated, tag = "1"),
-            gateway: Vec<GatewayListener> => (message, repeated, tag = "2"),
-        }
+        /// Beside the listener: where requests from outside come in.
+        Gateway { listeners: Vec<GatewayListener> => (message, repeated, tag = "1"), }
         /// Where requests from outside the mesh come in.
         GatewayListener {
             name: String => (string, tag = "1"),
@@ -538,6 +540,7 @@ pub(crate) mod squall {
             certificates: Vec<String> => (string, repeated, tag = "5"),
             routes: Option<super::RouteConfiguration> => (message, optional, tag = "6"),
         }
+        /// Beside an inbound listener: how requests for the own workload are treated.
         InboundPort {
             port: u32 => (uint32, tag = "1"),
             in_flight: u32 => (uint32, tag = "2"),
@@ -548,33 +551,6 @@ pub(crate) mod squall {
             /// Nobody said so: each connection tells.
             detect: bool => (bool, tag = "6"),
             overload: Option<Overload> => (message, optional, tag = "20"),
-            access: Option<Access> => (message, optional, tag = "21"),
-        }
-        /// Who may ask for what. Not there: everybody for everything.
-        Access {
-            deny: Vec<AccessRule> => (message, repeated, tag = "1"),
-            /// Who is in no rule of `allow` is refused.
-            allows: bool => (bool, tag = "2"),
-            allow: Vec<AccessRule> => (message, repeated, tag = "3"),
-            audit: Vec<AccessRule> => (message, repeated, tag = "4"),
-        }
-        AccessRule {
-            name: String => (string, tag = "1"),
-            from: Vec<AccessCaller> => (message, repeated, tag = "2"),
-            to: Vec<AccessOperation> => (message, repeated, tag = "3"),
-        }
-        /// Texts are `*` (any), `=` and all of it, `^` and its beginning, or `$` and its end.
-        AccessCaller {
-            principals: Vec<String> => (string, repeated, tag = "1"),
-            not_principals: Vec<String> => (string, repeated, tag = "2"),
-            namespaces: Vec<String> => (string, repeated, tag = "3"),
-            not_namespaces: Vec<String> => (string, repeated, tag = "4"),
-        }
-        AccessOperation {
-            methods: Vec<String> => (string, repeated, tag = "1"),
-            not_methods: Vec<String> => (string, repeated, tag = "2"),
-            paths: Vec<String> => (string, repeated, tag = "3"),
-            not_paths: Vec<String> => (string, repeated, tag = "4"),
         }
     }
 

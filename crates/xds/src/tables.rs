@@ -2,13 +2,13 @@
 //!
 //! Names and numbers are those of Envoy's API as of Envoy 1.40; a number that is in neither list is shown as `field 77`.
 
-mod access;
 mod balance;
 mod client;
 pub(crate) mod fault;
-mod gateway;
+pub(crate) mod gateway;
 mod overload;
 mod protection;
+pub(crate) mod rbac;
 pub(crate) mod stream;
 
 use Shape::{Any, AnyMap, Leaf, Message};
@@ -94,12 +94,13 @@ pub(crate) static LISTENER: Table = Table {
         (3, "filter_chains", Message(&FILTER_CHAIN)),
         (6, "metadata", Message(&LISTENER_METADATA)),
         (16, "traffic_direction", Leaf),
+        (26, "bind_to_port", Message(&BOOL)),
     ],
     refused: "4 use_original_dst, 5 per_connection_buffer_limit_bytes, 7 deprecated_v1, 8 drain_type, 9 \
         listener_filters, 10 transparent, 11 freebind, 12 tcp_fast_open_queue_length, 13 socket_options, 15 \
         listener_filters_timeout, 17 continue_on_listener_filters_timeout, 18 udp_listener_config, 19 \
         api_listener, 20 connection_balance_config, 21 reuse_port, 22 access_log, 24 tcp_backlog_size, 25 \
-        default_filter_chain, 26 bind_to_port, 27 internal_listener, 28 stat_prefix, 29 enable_reuse_port, 30 \
+        default_filter_chain, 27 internal_listener, 28 stat_prefix, 29 enable_reuse_port, 30 \
         enable_mptcp, 31 ignore_global_conn_limit, 32 filter_chain_matcher, 33 additional_addresses, 34 \
         max_connections_to_accept_per_socket_event, 35 bypass_overload_manager, 36 fcds_config, 37 tcp_keepalive, \
         38 per_connection_buffer_high_watermark_timeout, 39 stats_matcher",
@@ -114,7 +115,10 @@ pub(crate) static FILTER_CHAIN: Table = Table {
 
 pub(crate) static FILTER: Table = Table {
     name: "envoy.config.listener.v3.Filter",
-    known: &[(1, "name", Leaf), (4, "typed_config", Any(&[&CONNECTION_MANAGER]))],
+    known: &[
+        (1, "name", Leaf),
+        (4, "typed_config", Any(&[&CONNECTION_MANAGER, &rbac::NETWORK_RBAC, &rbac::TCP_PROXY])),
+    ],
     refused: "5 config_discovery",
 };
 
@@ -124,10 +128,11 @@ pub(crate) static CONNECTION_MANAGER: Table = Table {
         (1, "codec_type", Leaf),
         (2, "stat_prefix", Leaf),
         (3, "rds", Message(&RDS)),
+        (4, "route_config", Message(&rbac::INLINE_ROUTES)),
         (5, "http_filters", Message(&HTTP_FILTER)),
         (24, "stream_idle_timeout", Message(&SPAN)),
     ],
-    refused: "4 route_config, 6 add_user_agent, 7 tracing, 8 http_protocol_options, 9 http2_protocol_options, 10 \
+    refused: "6 add_user_agent, 7 tracing, 8 http_protocol_options, 9 http2_protocol_options, 10 \
         server_name, 12 drain_timeout, 13 access_log, 14 use_remote_address, 15 generate_request_id, 16 \
         forward_client_cert_details, 17 set_current_client_cert_details, 18 proxy_100_continue, 19 \
         xff_num_trusted_hops, 20 represent_ipv4_remote_address_as_ipv4_mapped_ipv6, 21 skip_xff_append, 22 via, \
@@ -153,7 +158,7 @@ pub(crate) static RDS: Table = Table {
 
 pub(crate) static HTTP_FILTER: Table = Table {
     name: "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
-    known: &[(1, "name", Leaf), (4, "typed_config", Any(&[&fault::HTTP_FAULT, &ROUTER]))],
+    known: &[(1, "name", Leaf), (4, "typed_config", Any(&[&fault::HTTP_FAULT, &rbac::HTTP_RBAC, &ROUTER]))],
     refused: "5 config_discovery, 6 is_optional, 7 disabled",
 };
 
@@ -516,7 +521,7 @@ pub(crate) static ENDPOINT: Table = Table {
 
 pub(crate) static LISTENER_METADATA: Table = Table {
     name: "envoy.config.core.v3.Metadata",
-    known: &[(2, "typed_filter_metadata", AnyMap(&[&INBOUND]))],
+    known: &[(2, "typed_filter_metadata", AnyMap(&[&INBOUND_PORT, &gateway::GATEWAY]))],
     refused: "1 filter_metadata",
 };
 
@@ -589,12 +594,6 @@ pub(crate) static BUDGET: Table = Table {
 pub(crate) static SQUALL_ENDPOINT: Table =
     Table { name: "squall.v1alpha1.Endpoint", known: &[(1, "name", Leaf), (2, "identity", Leaf)], refused: "" };
 
-pub(crate) static INBOUND: Table = Table {
-    name: "squall.v1alpha1.Inbound",
-    known: &[(1, "ports", Message(&INBOUND_PORT)), (2, "gateway", Message(&gateway::GATEWAY_LISTENER))],
-    refused: "",
-};
-
 pub(crate) static INBOUND_PORT: Table = Table {
     name: "squall.v1alpha1.InboundPort",
     known: &[
@@ -605,7 +604,6 @@ pub(crate) static INBOUND_PORT: Table = Table {
         (5, "protocol", Leaf),
         (6, "detect", Leaf),
         (20, "overload", Message(&overload::OVERLOAD)),
-        (21, "access", Message(&access::ACCESS)),
     ],
     refused: "",
 };

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use squall_policy::{
-    BackendPolicy, Balancing, Budget, Candidates, HashKey, HashTable, Hashing, HealthCheck, Mesh, OutlierConfig, Probe,
-    RetryOn, SlowStart, WhenDown,
+    Asked, BackendPolicy, Balancing, Budget, Candidates, HashKey, HashTable, Hashing, HealthCheck, Mesh, OutlierConfig,
+    Probe, Protocol, RetryOn, SlowStart, WhenDown,
 };
 use squall_xds::{Resources, decode, encode};
 
@@ -256,5 +256,139 @@ fn another_servers_slow_start_panic_and_health_checks_are_followed() {
     refused(
         &resources_with_cluster(cluster(&[field(8, &times)])),
         "Cluster a: envoy.config.cluster.v3.Cluster.health_checks: must be of one of HTTP, gRPC and TCP",
+    );
+}
+
+fn any_of(name: &str, content: &[u8]) -> Vec<u8> {
+    message(&[field(1, format!("type.googleapis.com/{name}").as_bytes()), field(2, content)])
+}
+
+/// A filter, or an HTTP filter, of this type.
+fn filter(name: &str, content: &[u8]) -> Vec<u8> {
+    message(&[field(1, b"any name"), field(4, &any_of(name, content))])
+}
+
+const HTTP_RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
+const NETWORK_RBAC: &str = "envoy.extensions.filters.network.rbac.v3.RBAC";
+const MANAGER: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+
+/// Another server's inbound listener of port 80, with these filters.
+fn with_inbound(filters: &[Vec<u8>]) -> Resources {
+    let mut resources = encode(&Mesh::default());
+    let address = field(1, &message(&[field(2, b"0.0.0.0"), number(3, 80)]));
+    let chain = filters.iter().flat_map(|filter| field(3, filter)).collect::<Vec<u8>>();
+    let listener =
+        message(&[field(1, b"in"), field(2, &address), field(3, &chain), number(16, 1), field(26, &number(1, 0))]);
+    resources.listeners.insert("in".to_owned(), listener.into());
+    resources
+}
+
+/// A connection manager with these HTTP filters and a router.
+fn manager(http_filters: &[Vec<u8>]) -> Vec<u8> {
+    let route = message(&[
+        field(1, &field(1, b"/")),
+        field(2, &message(&[field(1, b"local"), field(8, &[])])),
+        field(14, b"default"),
+    ]);
+    let host = message(&[field(1, b"inbound|http|80"), field(2, b"*"), field(3, &route)]);
+    let routes = message(&[field(1, b"in"), field(2, &host)]);
+    let router = filter("envoy.extensions.filters.http.router.v3.Router", &[]);
+    let filters = http_filters.iter().chain([&router]).flat_map(|filter| field(5, filter)).collect::<Vec<u8>>();
+    filter(MANAGER, &message(&[field(2, b"in"), field(4, &routes), filters, field(24, &[])]))
+}
+
+/// An RBAC filter's rules: one policy of this permission and this principal.
+fn rules(action: u64, permission: &[u8], principal: &[u8]) -> Vec<u8> {
+    let policy = message(&[field(1, permission), field(2, principal)]);
+    message(&[number(1, action), field(2, &message(&[field(1, b"ns[shop]-policy[web]-rule[0]"), field(2, &policy)]))])
+}
+
+fn any() -> Vec<u8> {
+    number(3, 1)
+}
+
+#[test]
+fn another_servers_rules_of_access_are_followed() {
+    // `from` an identity and not another, `to` GET or HEAD of a path.
+    let named = |text: &[u8]| field(4, &field(2, text));
+    let of_web = named(&field(1, b"spiffe://cluster.local/ns/shop/sa/web"));
+    let not_bot = field(8, &named(&field(3, b"/sa/bot")));
+    let principal = field(1, &message(&[field(1, &of_web), field(1, &not_bot)]));
+    let method = |word: &[u8]| field(4, &message(&[field(1, b":method"), field(13, &field(1, word))]));
+    let get = field(2, &message(&[field(1, &method(b"GET")), field(1, &method(b"HEAD"))]));
+    let path = field(10, &field(1, &field(2, b"/cart")));
+    let permission = field(1, &message(&[field(1, &get), field(1, &path)]));
+    let allow = filter(HTTP_RBAC, &field(1, &rules(0, &permission, &principal)));
+    let mesh = decode(&with_inbound(&[manager(&[allow])])).expect("all of it is supported");
+    let access = &mesh.inbound[&80].access;
+    for (peer, method, path, allowed) in [
+        ("web", "GET", "/cart/1", true),
+        ("web", "POST", "/cart/1", false),
+        ("web", "HEAD", "/", false),
+        ("bot", "GET", "/cart", false),
+    ] {
+        let peer = format!("spiffe://cluster.local/ns/shop/sa/{peer}");
+        let found = access.decide(Asked { peer: Some(&peer), http: Some((method, path)) });
+        assert_eq!(found.allowed, allowed, "{peer} {method} {path}");
+        assert_eq!(found.by, allowed.then_some("ns[shop]-policy[web]-rule[0]"));
+    }
+    let deny = filter(NETWORK_RBAC, &message(&[field(1, &rules(1, &any(), &of_web)), field(3, b"tcp.")]));
+    let proxy = filter("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", &field(2, b"local"));
+    let mesh = decode(&with_inbound(&[deny, proxy])).expect("all of it is supported");
+    assert_eq!(mesh.inbound[&80].protocol, Protocol::Tcp);
+    assert_eq!(mesh.inbound[&80].access.deny.len(), 1);
+}
+
+#[test]
+fn rules_of_access_that_squall_cannot_keep_are_refused_by_name() {
+    let rbac = |permission: &[u8], principal: &[u8]| {
+        with_inbound(&[manager(&[filter(HTTP_RBAC, &field(1, &rules(1, permission, principal)))])])
+    };
+    let range = message(&[field(1, b"10.0.0.0"), field(2, &number(1, 8))]);
+    for (resources, want) in [
+        (rbac(&any(), &field(5, &range)), "envoy.config.rbac.v3.Principal.source_ip: not supported by Squall"),
+        (rbac(&any(), &field(11, &range)), "envoy.config.rbac.v3.Principal.remote_ip: not supported by Squall"),
+        (rbac(&number(6, 80), &any()), "envoy.config.rbac.v3.Permission.destination_port: not supported by Squall"),
+        (
+            rbac(&field(9, &[]), &any()),
+            "envoy.config.rbac.v3.Permission.requested_server_name: not supported by Squall",
+        ),
+        (
+            rbac(&field(10, &field(1, &field(7, b"x"))), &any()),
+            "envoy.type.matcher.v3.StringMatcher.contains: not supported by Squall",
+        ),
+        (
+            rbac(&field(1, &field(1, &field(4, &field(1, b"x-user")))), &any()),
+            "envoy.config.route.v3.HeaderMatcher.name: policy `ns[shop]-policy[web]-rule[0]`: `x-user` is not supported: \
+             only :method is",
+        ),
+        (
+            with_inbound(&[manager(&[filter(HTTP_RBAC, &field(4, &[]))])]),
+            "envoy.extensions.filters.http.rbac.v3.RBAC.matcher: not supported by Squall",
+        ),
+        (
+            with_inbound(&[filter(NETWORK_RBAC, &field(1, &rules(1, &any(), &any()))), manager(&[])]),
+            "envoy.config.listener.v3.Listener.filter_chains.filters: Squall needs just one where requests are spoken: \
+             RBAC filters go into http_filters",
+        ),
+        (
+            with_inbound(&[filter(NETWORK_RBAC, &field(1, &rules(1, &any(), &any())))]),
+            "envoy.config.listener.v3.Listener.filter_chains.filters: the last one must be the HTTP connection manager or \
+             the TCP proxy",
+        ),
+    ] {
+        refused(&resources, &format!("Listener in: {want}"));
+    }
+    // Nor are they taken where they would not hold: among those of the application's own requests.
+    let mut resources = encode(&Mesh::default());
+    let rds = message(&[field(1, &ads()), field(2, b"outbound")]);
+    let rbac = filter(HTTP_RBAC, &field(1, &rules(1, &any(), &any())));
+    let manager = filter(MANAGER, &message(&[field(2, b"out"), field(3, &rds), field(5, &rbac), field(24, &[])]));
+    let listener = message(&[field(1, b"outbound"), field(3, &field(3, &manager)), number(16, 2)]);
+    resources.listeners.insert("outbound".to_owned(), listener.into());
+    refused(
+        &resources,
+        "Listener outbound: envoy.config.listener.v3.Listener.filter_chains.filters.http_filters: the last one must be \
+         the router",
     );
 }

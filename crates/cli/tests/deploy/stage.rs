@@ -263,6 +263,13 @@ pub(crate) fn post(at: &str, path: &str) -> Answer {
     send(Method::POST, at, path, "")
 }
 
+/// The status of a request without a body.
+#[track_caller]
+pub(crate) fn status(method: &Method, at: &str, host: &str, path: &str) -> u16 {
+    let answer = ask(method.clone(), at, host, path, "");
+    answer.unwrap_or_else(|| panic!("no answer to {method} {path} of {host} at {at}")).status
+}
+
 /// A request with a body, to an admin page.
 #[track_caller]
 pub(crate) fn send(method: Method, at: &str, path: &str, body: &str) -> Answer {

@@ -3,7 +3,11 @@
 use super::Shape::{Leaf, Message};
 use super::{ROUTE_CONFIGURATION, Table};
 
-pub(super) static GATEWAY_LISTENER: Table = Table {
+/// Beside the outbound listener.
+pub(crate) static GATEWAY: Table =
+    Table { name: "squall.v1alpha1.Gateway", known: &[(1, "listeners", Message(&GATEWAY_LISTENER))], refused: "" };
+
+static GATEWAY_LISTENER: Table = Table {
     name: "squall.v1alpha1.GatewayListener",
     known: &[
         (1, "name", Leaf),

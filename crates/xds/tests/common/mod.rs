@@ -311,9 +311,9 @@ fn access() -> impl Strategy<Value = Authorization> {
     let text = || {
         prop_oneof![
             Just(TextMatch::Any),
-            "[ -~]{0,6}".prop_map(TextMatch::Exact),
-            "[ -~]{0,6}".prop_map(TextMatch::Prefix),
-            "[ -~]{0,6}".prop_map(TextMatch::Suffix),
+            "[ -9;-~]{0,6}".prop_map(TextMatch::Exact),
+            "[ -9;-~]{1,6}".prop_map(TextMatch::Prefix),
+            "[ -9;-~]{1,6}".prop_map(TextMatch::Suffix),
         ]
     };
     let four = move || [vec(text(), 0..3), vec(text(), 0..3), vec(text(), 0..3), vec(text(), 0..3)];
@@ -329,7 +329,12 @@ fn access() -> impl Strategy<Value = Authorization> {
         four().prop_map(|[methods, not_methods, paths, not_paths]| Operation { methods, not_methods, paths, not_paths })
     };
     let rule = move || {
-        (word(), vec(caller(), 0..3), vec(operation(), 0..3)).prop_map(|(name, from, to)| AccessRule { name, from, to })
+        (word(), vec(caller(), 0..3), vec(operation(), 0..3)).prop_map(|(name, from, to)| AccessRule {
+            name,
+            // One that says nothing is none.
+            from: if from == [Caller::default()] { Vec::new() } else { from },
+            to: if to == [Operation::default()] { Vec::new() } else { to },
+        })
     };
     let rules = move || vec(rule(), 0..2);
     (rules(), option::of(rules()), rules()).prop_map(|(deny, allow, audit)| Authorization { deny, allow, audit })
@@ -340,10 +345,17 @@ pub fn mesh() -> impl Strategy<Value = Mesh> {
     let name = (word(), word(), 1_u16..).prop_map(|(namespace, name, port)| BackendName::new(&namespace, &name, port));
     let backends = btree_map(name, (backend_policy(), endpoints()), 0..4);
     let inbound = btree_map(
-        any::<u16>(),
-        (limits(), option::of(overload::rate()), protocol(), access()).prop_map(|(limits, rate, protocol, access)| {
-            Inbound { access, limits, rate, protocol, detect: protocol == Protocol::Http1 }
-        }),
+        1_u16..,
+        (limits(), option::of(overload::rate()), protocol(), access()).prop_map(
+            |(limits, rate, protocol, mut access)| {
+                if protocol == Protocol::Tcp {
+                    // Bytes have no method and no path.
+                    let rules = [&mut access.deny, &mut access.audit].into_iter().chain(&mut access.allow);
+                    rules.flatten().for_each(|rule| rule.to.clear());
+                }
+                Inbound { access, limits, rate, protocol, detect: protocol == Protocol::Http1 }
+            },
+        ),
         0..3,
     );
     (backends, inbound).prop_flat_map(|(backends, inbound)| {
