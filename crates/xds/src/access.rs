@@ -461,7 +461,7 @@ fn read_principal(text: &Text) -> Result<(usize, TextMatch), Refused> {
         TextMatch::Exact(text) => TextMatch::Exact(bare(&text)?),
         TextMatch::Prefix(text) => TextMatch::Prefix(bare(&text)?),
         TextMatch::Suffix(text) if text.contains("://") => TextMatch::Exact(bare(&text)?),
-        other => other,
+        any @ (TextMatch::Any | TextMatch::Suffix(_)) => any,
     };
     Ok((0, text))
 }
