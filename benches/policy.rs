@@ -351,6 +351,7 @@ fn routes(c: &mut Criterion<Cpu>) {
         timeouts: RouteTimeouts::default(),
         retry: None,
         fault: None,
+        redirect: None,
     };
     let hosts: Vec<VirtualHost> = (0..1000)
         .map(|n| VirtualHost {

@@ -220,6 +220,7 @@ fn mesh(at: SocketAddr) -> Mesh {
         timeouts: RouteTimeouts::default(),
         retry: None,
         fault: None,
+        redirect: None,
     };
     let endpoint = Endpoint {
         address: at,

@@ -168,6 +168,7 @@ fn mesh(protocol: Protocol, at: SocketAddr) -> Mesh {
         timeouts: RouteTimeouts::default(),
         retry: None,
         fault: None,
+        redirect: None,
     };
     let endpoint = Endpoint {
         address: at,

@@ -235,8 +235,23 @@ pub(crate) fn compiled_route(
         }
         None => policy_retry(policy),
     };
+    let name = format!("{}/{} rule {}", candidate.route.id.0, candidate.route.id.1, candidate.index).into();
+    if let Some((redirect, _)) = &rule.redirect {
+        // Answered at once: nothing else that is said of the rule's requests comes to bear.
+        return Route {
+            name,
+            matches: candidate.matches.clone(),
+            request_headers: Vec::new(),
+            response_headers: Vec::new(),
+            backends: Vec::new(),
+            timeouts: RouteTimeouts::default(),
+            retry: None,
+            fault: None,
+            redirect: Some(redirect.clone()),
+        };
+    }
     Route {
-        name: format!("{}/{} rule {}", candidate.route.id.0, candidate.route.id.1, candidate.index).into(),
+        name,
         matches: candidate.matches.clone(),
         request_headers: rule.request_headers.clone(),
         response_headers: rule.response_headers.clone(),
@@ -249,6 +264,7 @@ pub(crate) fn compiled_route(
         },
         retry,
         fault: rule.fault.as_ref().and_then(|(id, _)| Some(resources.faults.get(id)?.fault.clone())),
+        redirect: None,
     }
 }
 
@@ -267,6 +283,7 @@ fn default_route(service: &Service, port: &ServicePort, policy: Option<&TrafficP
         timeouts: policy_timeouts(policy),
         retry: policy_retry(policy),
         fault: None,
+        redirect: None,
     }
 }
 

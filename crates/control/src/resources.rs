@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use squall_policy::{
     Backoff, Balancing, BreakerConfig, Budget, Candidates, ClientThrottle, HeaderChange, HealthCheck, Hedging, Limits,
-    OutlierConfig, Protocol, RateLimit, RetryLimits, RetryOn, RouteFault, RouteMatch,
+    OutlierConfig, Protocol, RateLimit, Redirect, RetryLimits, RetryOn, RouteFault, RouteMatch,
 };
 use squall_policy::{Caller, Operation};
 
@@ -169,6 +169,8 @@ pub(crate) struct Rule {
     pub(crate) backends: Vec<(ServiceRef, u32)>,
     /// A FaultInjection, and where it is named.
     pub(crate) fault: Option<(Id, Place)>,
+    /// Nothing else is said then.
+    pub(crate) redirect: Option<(Redirect, Place)>,
     pub(crate) timeouts: RuleTimeouts,
     pub(crate) retry: Option<RuleRetry>,
 }

@@ -1,7 +1,7 @@
 //! Gateways, the routes that are attached to them, and what of both cannot be.
 
 use squall_control::{RegistrySnapshot, Resources, compile_gateway};
-use squall_policy::{Mesh, PathMatch};
+use squall_policy::{Mesh, PathMatch, RedirectPath};
 
 const SERVICES: &str = "\
 apiVersion: v1
@@ -266,4 +266,41 @@ fn what_is_in_a_secret_is_never_part_of_a_mistake() {
     }
     let unused = format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: tls, namespace: shop}}\n{good}");
     refused(&unused, &["no listener names `tls`: it has no effect"]);
+}
+
+/// A route whose only rule has these filters and nothing else, but `more`.
+fn redirecting(filters: &str, more: &str) -> String {
+    let route = format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: up, namespace: shop}}\nspec:\n  \
+         parentRefs: [{{name: edge}}]\n  rules: [{{filters: [{filters}]{more}}}]\n"
+    );
+    [SERVICES, &gateway(PLAIN), &route].concat()
+}
+
+#[test]
+fn a_rule_may_send_its_clients_elsewhere_and_nothing_else() {
+    let to = |what: &str| format!("{{type: RequestRedirect, requestRedirect: {{{what}}}}}");
+    let mesh = compiled(&redirecting(&to("scheme: https, statusCode: 301"), ""), "edge");
+    let redirect = mesh.gateway[0].hosts[0].routes[0].redirect.clone().expect("it is one");
+    assert_eq!((redirect.https, redirect.status, redirect.hostname), (Some(true), 301, None));
+    let mesh = compiled(&redirecting(&to("path: {type: ReplacePrefixMatch, replacePrefixMatch: /x/}"), ""), "edge");
+    let redirect = mesh.gateway[0].hosts[0].routes[0].redirect.clone().expect("it is one");
+    assert_eq!((redirect.path, redirect.status), (Some(RedirectPath::Prefix("/x".into())), 302));
+    let https = to("scheme: https");
+    for (filters, more, want) in [
+        (to(""), "", "would send clients where they came from"),
+        (to("scheme: ftp"), "", "`ftp` is not supported here"),
+        (to("scheme: https, statusCode: 200"), "", "`200` is not supported here"),
+        (to("hostname: \"*.a.b\""), "", "nobody can be sent to a wildcard"),
+        (to("path: {type: ReplaceFullPath, replaceFullPath: \"/a?b\"}"), "", "is not a path"),
+        (https.clone(), ", backendRefs: [{name: web, port: 80}]", "backendRefs beside it has no effect"),
+        (https.clone(), ", timeouts: {request: 1s}", "timeouts beside it has no effect"),
+        (
+            to("path: {type: ReplacePrefixMatch, replacePrefixMatch: /x}"),
+            ", matches: [{path: {type: Exact, value: /a}}]",
+            "needs a match of `PathPrefix`",
+        ),
+    ] {
+        refused(&redirecting(&filters, more), &[want]);
+    }
 }

@@ -99,11 +99,11 @@ in.yaml:7:31: `RegularExpression` is not supported: use Exact or PathPrefix
 in.yaml:7:24: `URLRewrite` is not supported here
 7 |     - filters: [{type: URLRewrite, urlRewrite: {hostname: a}}]
                            ^^^^^^^^^^
-help: known here: `RequestHeaderModifier`, `ResponseHeaderModifier`, `ExtensionRef`
+help: known here: `RequestHeaderModifier`, `ResponseHeaderModifier`, `ExtensionRef`, `RequestRedirect`
 in.yaml:7:36: `urlRewrite` of HTTPRoute filter is not supported
 7 |     - filters: [{type: URLRewrite, urlRewrite: {hostname: a}}]
                                        ^^^^^^^^^^
-help: only header modifiers and references to a FaultInjection are supported
+help: only header modifiers, redirects and references to a FaultInjection are supported
 ",
     );
     check(

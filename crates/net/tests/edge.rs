@@ -82,7 +82,7 @@ fn acceptor(host: &Host, table: &Arc<Table>) -> EdgeAcceptor {
 }
 
 fn connector(host: &Host, authority: &Authority, alpn: &[&[u8]]) -> EdgeConnector {
-    EdgeConnector::new(host, KeyAlgorithm::P256, &[authority.root.clone()], alpn).expect("a good root")
+    EdgeConnector::new(host, KeyAlgorithm::P256, std::slice::from_ref(&authority.root), alpn).expect("a good root")
 }
 
 #[test]

@@ -127,6 +127,7 @@ mod tests {
             timeouts: RouteTimeouts::default(),
             retry: None,
             fault: None,
+            redirect: None,
         }
     }
 

@@ -30,6 +30,7 @@ mod outlier;
 mod powers;
 mod priority;
 mod rate_limit;
+mod redirect;
 mod reply;
 mod request_hash;
 mod retry;
@@ -67,8 +68,10 @@ pub use mesh::{
 pub use mesh::{Codel, Gradient, Queue, QueueOrder, Rate, RateLimit, Vegas};
 pub use mesh::{Destination, OPAQUE_PORTS, Speaks, StreamPolicy};
 pub use mesh::{Deviation, Enforcing, FailurePercentage, SlowCalls, SuccessRate};
+pub use mesh::{Redirect, RedirectPath};
 pub use outlier::{Ejection, Origin};
 pub use priority::{Class, Rank};
+pub use redirect::AskedUri;
 pub use reply::{LocalReply, Reason};
 pub use request_hash::request_hash;
 pub use rng::Rng;

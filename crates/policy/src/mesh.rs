@@ -12,6 +12,7 @@ mod exchange;
 mod fault;
 mod gateway;
 mod overload;
+mod redirect;
 mod stream;
 
 pub use authorization::{AccessRule, Authorization, Caller, Operation, TextMatch};
@@ -23,6 +24,7 @@ pub use fault::{AbortWith, FaultAbort, FaultDelay, RouteFault};
 pub use gateway::GatewayListener;
 pub use overload::{Adaptive, Codel, Gradient, Queue, QueueOrder, Rate, RateLimit, Vegas};
 
+pub use redirect::{Redirect, RedirectPath};
 pub use stream::{Destination, OPAQUE_PORTS, Speaks, StreamPolicy};
 
 mod protection;
@@ -113,6 +115,8 @@ pub struct Route {
     pub retry: Option<RetryPolicy>,
     /// Faults on purpose; `None`: none.
     pub fault: Option<RouteFault>,
+    /// The client is told to ask elsewhere; then there are no backends, and nothing else is done. `None`: it is not.
+    pub redirect: Option<Redirect>,
 }
 
 /// What a request must look like. All parts must hold.

@@ -130,6 +130,7 @@ mod tests {
             timeouts: RouteTimeouts::default(),
             retry: None,
             fault: None,
+            redirect: None,
         }
     }
 

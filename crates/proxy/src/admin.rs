@@ -133,9 +133,11 @@ fn route(route: &Route) -> String {
         let backend = Object::new().text("backend", weighted.backend.as_str());
         backend.number("weight", u64::from(weighted.weight)).finish()
     });
-    Object::new()
-        .text("name", &route.name)
-        .raw("match", &matched(&route.matches))
+    let shown = Object::new().text("name", &route.name).raw("match", &matched(&route.matches));
+    if let Some(redirect) = &route.redirect {
+        return shown.text("redirect", &format!("{redirect:?}")).finish();
+    }
+    shown
         .raw("backends", &list(backends))
         .text("timeouts", &format!("{:?}", route.timeouts))
         .text("retry", &route.retry.as_ref().map_or_else(|| "none".to_owned(), |retry| format!("{retry:?}")))

@@ -165,5 +165,6 @@ pub(crate) fn plain_route(name: &str) -> Arc<Route> {
         timeouts: squall_policy::RouteTimeouts::default(),
         retry: None,
         fault: None,
+        redirect: None,
     })
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER, UPGRADE};
+use http::request::Parts;
 use http::{Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use squall_net::BoxFuture;
 use squall_net::http::{BodyError, Incoming};
-use squall_policy::{Ended, HeaderChange, Instant, LocalReply, RouteTimeouts};
+use squall_policy::{AskedUri, Ended, HeaderChange, Instant, LocalReply, PathMatch, Reason, Redirect, RouteTimeouts};
 
 use crate::HowEnded;
 use crate::admit::Held;
@@ -23,6 +24,7 @@ use crate::judge;
 use crate::pool::Lease;
 use crate::route::Unfit;
 use crate::seen::Seen;
+use crate::serve::Door;
 
 /// How often an answer whose time is over is looked at again while its caller waits for more.
 const UNREAD_LOOK: Duration = Duration::from_secs(1);
@@ -70,6 +72,44 @@ impl From<Unfit> for Reply {
             Unfit::TransferCoding => Self::new(501, 12, "transfer-coding"),
             Unfit::LastOptions => Self::new(200, 12, "max-forwards"),
             Unfit::LastTrace => Self::new(501, 12, "max-forwards"),
+        }
+    }
+}
+
+/// Why a request goes to no backend.
+pub(crate) struct Declined {
+    pub(crate) reply: Reply,
+    /// Where its caller is to ask instead.
+    pub(crate) location: Option<Box<HeaderValue>>,
+}
+
+impl<R: Into<Reply>> From<R> for Declined {
+    fn from(reply: R) -> Self {
+        Self { reply: reply.into(), location: None }
+    }
+}
+
+impl Declined {
+    /// What a route's redirect says to this request.
+    pub(crate) fn elsewhere(
+        door: &Door,
+        head: &Parts,
+        authority: &str,
+        redirect: &Redirect,
+        matched: &PathMatch,
+    ) -> Self {
+        let (https, port) = match door {
+            Door::Gateway(outside) => (outside.is_secure, Some(outside.port)),
+            Door::Outbound | Door::Inbound { .. } => (false, None),
+        };
+        let path = if head.uri.path().starts_with('/') { head.uri.path() } else { "/" };
+        let asked = AskedUri { https, authority, port, path, query: head.uri.query() };
+        match HeaderValue::try_from(redirect.location(asked, matched)) {
+            Ok(location) => {
+                Self { reply: Reply::new(redirect.status, 12, "redirect"), location: Some(Box::new(location)) }
+            }
+            // Nothing that came over HTTP, and nothing that a mesh may say, gets here.
+            Err(_) => LocalReply::of(Reason::NoRoute).into(),
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::identity::Keyring;
 use crate::outside::Outside;
 use crate::pool::Key;
 use crate::reach::Fallback;
-use crate::respond::{self, AnswerBody, Reply};
+use crate::respond::{self, AnswerBody, Declined, Reply};
 use crate::seen::Seen;
 use crate::snapshot::{Snapshot, View};
 use crate::trace::Trace;
@@ -135,7 +135,7 @@ impl Site {
     }
 
     /// The way of a request and the backend it leads to.
-    fn find(&self, head: &Parts, authority: &str, request: RequestNumber) -> Result<(Way, Arc<Cell>), Reply> {
+    fn find(&self, head: &Parts, authority: &str, request: RequestNumber) -> Result<(Way, Arc<Cell>), Declined> {
         let mesh = self.view.current().ok_or(Reply::NOT_READY)?;
         match &self.door {
             Door::Inbound { port, peer } => {
@@ -157,11 +157,11 @@ impl Site {
                     return Ok((Way::Route(Arc::clone(route), false), Arc::clone(cell)));
                 }
                 let (route, is_hit) = found.ok_or_else(|| LocalReply::of(Reason::NoRoute))?;
-                self.follow(&mesh, head, route, is_hit)
+                self.follow(&mesh, head, authority, route, is_hit)
             }
             Door::Gateway(outside) => {
                 let (route, is_hit) = outside.find(&mesh, head, authority)?;
-                self.follow(&mesh, head, route, is_hit)
+                self.follow(&mesh, head, authority, route, is_hit)
             }
         }
     }
@@ -171,12 +171,16 @@ impl Site {
         &self,
         mesh: &Snapshot,
         head: &Parts,
+        authority: &str,
         route: Arc<Route>,
         is_hit: bool,
-    ) -> Result<(Way, Arc<Cell>), Reply> {
+    ) -> Result<(Way, Arc<Cell>), Declined> {
         // Whoever may have anything may not have a tunnel.
         if head.method == Method::CONNECT && route.matches.method.is_none() {
-            return Err(Reply::CONNECT);
+            return Err(Reply::CONNECT.into());
+        }
+        if let Some(redirect) = &route.redirect {
+            return Err(Declined::elsewhere(&self.door, head, authority, redirect, &route.matches.path));
         }
         let name = self.core.roll(|dice| pick_backend(&route, dice).cloned());
         let cell = name.and_then(|name| mesh.backend(&name).map(Arc::clone));
@@ -223,11 +227,13 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
             peer: site.peer(),
         },
     );
-    let found = authority.map_err(Reply::from).and_then(|authority| site.find(&head, authority, log.request));
-    let found = found.and_then(|found| Ok((ask?, found)));
+    let found = authority
+        .map_err(|unfit| Reply::from(unfit).into())
+        .and_then(|authority| site.find(&head, authority, log.request));
+    let found = found.and_then(|found| Ok((ask.map_err(Declined::from)?, found)));
     let (ask, (way, cell)) = match found {
         Ok(found) => found,
-        Err(reply) => return Ok(refuse(log, grpc, reply)),
+        Err(declined) => return Ok(refuse(log, grpc, declined)),
     };
     let deadline = route::deadline(&head, seen, started);
     let seen = prepare(&site, &mut head, seen, &way, trace);
@@ -300,11 +306,18 @@ fn prepare(site: &Site, head: &mut Parts, seen: Seen, way: &Way, trace: Option<T
 }
 
 /// Answers a request that never got to a backend.
-fn refuse(mut log: Log, grpc: bool, reply: Reply) -> Response<AnswerBody> {
+fn refuse(mut log: Log, grpc: bool, declined: Declined) -> Response<AnswerBody> {
     let now = log.core.host.now();
+    let Declined { reply, location } = declined;
+    // gRPC has no word for it; a client that does not follow sees a status that it does not know.
+    let grpc = grpc && location.is_none();
     tell_reply(&mut log, now, grpc, reply);
     log.ended(now, HowEnded::Local);
-    respond::local(&log.core, grpc, reply)
+    let mut answer = respond::local(&log.core, grpc, reply);
+    if let Some(location) = location {
+        answer.headers_mut().insert(http::header::LOCATION, *location);
+    }
+    answer
 }
 
 fn tell_reply(log: &mut Log, now: Instant, grpc: bool, reply: Reply) {

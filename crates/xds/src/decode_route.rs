@@ -11,7 +11,7 @@ use squall_policy::{
 use crate::decode::{Routed, extension, invalid, jitter, nack, resource, span};
 use crate::encode::IDEMPOTENT;
 use crate::proto::{self, squall};
-use crate::{Kind, Nack, fault, retry_on, stream};
+use crate::{Kind, Nack, fault, redirect, retry_on, stream};
 
 /// The largest weight of a backend, as in the Gateway API.
 const WEIGHT_MAX: u32 = 1_000_000;
@@ -67,7 +67,13 @@ fn route(configuration: &str, found: &proto::Route) -> Result<Route, Nack> {
     };
     let matches = found.matches.as_ref().ok_or_else(|| bad("match", "is missing"))?;
     let extension: squall::Route = extension(found.metadata.as_ref()).unwrap_or_default();
+    let redirect = found.redirect.as_ref().map(redirect::decode).transpose().map_err(|why| bad("redirect", &why))?;
+    // What Envoy has defaults for is said to be none.
+    let none = Some(proto::Span::default());
+    let nowhere = proto::RouteAction { timeout: none, idle_timeout: none, ..proto::RouteAction::default() };
     let action = match (&found.action, &extension.unserved, &found.direct_response) {
+        (None, None, None) if redirect.is_some() => &nowhere,
+        _ if redirect.is_some() => return Err(bad("redirect", "does not go with another action")),
         (Some(action), None, None) => action,
         (None, Some(action), Some(direct)) if direct.status == 500 => action,
         (_, _, Some(_)) => return Err(bad("direct_response", "is only supported for routes without backends")),
@@ -81,7 +87,8 @@ fn route(configuration: &str, found: &proto::Route) -> Result<Route, Nack> {
             .check()
             .map_err(|wrong| invalid(Kind::Routes, configuration, "virtual_hosts.routes.retry_policy", &wrong))?;
     }
-    let backends = backends(action).map_err(|(field, why)| bad(field, &why))?;
+    let backends = if redirect.is_some() { Ok(Vec::new()) } else { backends(action) };
+    let backends = backends.map_err(|(field, why)| bad(field, &why))?;
     if found.action.is_some() && backends.iter().all(|backend| backend.weight == 0) {
         return Err(bad("route.weighted_clusters", "the weights must not all be 0"));
     }
@@ -96,6 +103,7 @@ fn route(configuration: &str, found: &proto::Route) -> Result<Route, Nack> {
         timeouts,
         retry,
         fault: fault::decode(&found.filter_config).map_err(|(field, why)| bad(field, &why))?,
+        redirect,
     })
 }
 

@@ -15,7 +15,7 @@ use crate::proto::{self, Span, squall};
 use crate::wire::TYPE_PREFIX;
 use crate::{
     Kind, LISTENER, ROUTES, Resources, SQUALL_KEY, balance, client, fault, gateway, inbound, overload, protection,
-    retry_on, stream, tables,
+    redirect, retry_on, stream, tables,
 };
 
 /// The methods that may be repeated (RFC 9110 §9.2.2), as Envoy is told them.
@@ -183,12 +183,17 @@ fn route(route: &Route) -> proto::Route {
     });
     let action = Some(route_action(route));
     // Envoy has no form for an action that leads nowhere; it answers as the Gateway API asks.
-    let (action, unserved) = if total > 0 { (action, None) } else { (None, action) };
+    let (action, unserved) = match (total, &route.redirect) {
+        (_, Some(_)) => (None, None),
+        (0, None) => (None, action),
+        (_, None) => (action, None),
+    };
     proto::Route {
         matches: Some(route_match(route)),
         action,
         metadata: metadata(&tables::SQUALL_ROUTE, &squall::Route { retry, unserved }),
-        direct_response: (total == 0).then_some(proto::DirectResponse { status: 500 }),
+        redirect: route.redirect.as_ref().map(redirect::encode),
+        direct_response: (total == 0 && route.redirect.is_none()).then_some(proto::DirectResponse { status: 500 }),
         request_headers_to_add,
         response_headers_to_add,
         response_headers_to_remove,

@@ -58,6 +58,7 @@ pub mod otlp;
 mod overload;
 mod protection;
 mod proto;
+mod redirect;
 pub mod retry_on;
 mod sign;
 mod stream;

@@ -139,6 +139,7 @@ messages! {
     Route {
         matches: Option<RouteMatch> => (message, optional, tag = "1"),
         action: Option<RouteAction> => (message, optional, tag = "2"),
+        redirect: Option<RedirectAction> => (message, optional, tag = "3"),
         metadata: Option<Metadata> => (message, optional, tag = "4"),
         direct_response: Option<DirectResponse> => (message, optional, tag = "7"),
         request_headers_to_add: Vec<HeaderValueOption> => (message, repeated, tag = "9"),
@@ -148,6 +149,14 @@ messages! {
         filter_config: BTreeMap<String, Any> => (btree_map = "string, message", tag = "13"),
         name: String => (string, tag = "14"),
         buffer_bytes: Option<UInt32> => (message, optional, tag = "16"),
+    }
+    RedirectAction {
+        host_redirect: String => (string, tag = "1"),
+        path_redirect: Option<String> => (string, optional, tag = "2"),
+        response_code: u32 => (uint32, tag = "3"),
+        prefix_rewrite: Option<String> => (string, optional, tag = "5"),
+        scheme_redirect: Option<String> => (string, optional, tag = "7"),
+        port_redirect: u32 => (uint32, tag = "8"),
     }
     RouteMatch {
         prefix: Option<String> => (string, optional, tag = "1"),

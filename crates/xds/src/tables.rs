@@ -9,6 +9,7 @@ pub(crate) mod gateway;
 mod overload;
 mod protection;
 pub(crate) mod rbac;
+mod redirect;
 pub(crate) mod stream;
 
 use Shape::{Any, AnyMap, Leaf, Message};
@@ -201,6 +202,7 @@ pub(crate) static ROUTE: Table = Table {
     known: &[
         (1, "match", Message(&ROUTE_MATCH)),
         (2, "route", Message(&ROUTE_ACTION)),
+        (3, "redirect", Message(&redirect::REDIRECT_ACTION)),
         (4, "metadata", Message(&ROUTE_METADATA)),
         (7, "direct_response", Message(&DIRECT_RESPONSE)),
         (9, "request_headers_to_add", Message(&HEADER_VALUE_OPTION)),
@@ -211,7 +213,7 @@ pub(crate) static ROUTE: Table = Table {
         (14, "name", Leaf),
         (16, "per_request_buffer_limit_bytes", Message(&UINT32)),
     ],
-    refused: "3 redirect, 5 decorator, 15 tracing, 17 filter_action, 18 \
+    refused: "5 decorator, 15 tracing, 17 filter_action, 18 \
         non_forwarding_action, 19 stat_prefix, 20 request_body_buffer_limit, 21 route_specifiers",
 };
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use squall_policy::{
-    BackendName, BackendPolicy, GatewayListener, HeaderChange, Mesh, PathMatch, Route, RouteMatch, RouteTimeouts,
-    VirtualHost, WeightedBackend,
+    BackendName, BackendPolicy, GatewayListener, HeaderChange, Mesh, PathMatch, Redirect, RedirectPath, Route,
+    RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
 };
 use squall_xds::{decode, encode};
 
@@ -23,6 +23,7 @@ fn listener(name: &str, port: u16, hostname: &str, certificates: Option<&[&str]>
         timeouts: RouteTimeouts::default(),
         retry: None,
         fault: None,
+        redirect: None,
     };
     let host = |domain: &str| VirtualHost {
         name: format!("{name} {domain}"),
@@ -51,6 +52,30 @@ fn what_is_encoded_is_decoded() {
         listener("shop/edge shop", 443, "shop.example.com", Some(&["shop/rsa", "shop/ecdsa"])),
     ]);
     assert_eq!(decode(&encode(&mesh)), Ok(mesh));
+}
+
+#[test]
+fn redirects_are_decoded_as_they_were_encoded() {
+    let redirect = Redirect { https: Some(true), hostname: None, port: None, path: None, status: 301 };
+    for redirect in [
+        redirect.clone(),
+        Redirect {
+            https: Some(false),
+            hostname: Some("a.b".into()),
+            port: Some(8443),
+            status: 308,
+            ..redirect.clone()
+        },
+        Redirect { https: None, path: Some(RedirectPath::Full("/x".into())), status: 302, ..redirect.clone() },
+        Redirect { https: None, path: Some(RedirectPath::Prefix("/".into())), status: 307, ..redirect },
+    ] {
+        let mut listener = listener("shop/edge http", 80, "", None);
+        let route = &mut listener.hosts[0].routes[0];
+        *route = Route { redirect: Some(redirect), backends: Vec::new(), request_headers: Vec::new(), ..route.clone() };
+        let hosts = vec![listener.hosts[0].clone()];
+        let mesh = Mesh { hosts, ..mesh(vec![listener]) };
+        assert_eq!(decode(&encode(&mesh)), Ok(mesh));
+    }
 }
 
 #[test]

@@ -160,6 +160,7 @@ fn shop(backends: &[&str], to: &str) -> Mesh {
         timeouts: squall_policy::RouteTimeouts::default(),
         retry: None,
         fault: None,
+        redirect: None,
     };
     Mesh {
         hosts: vec![VirtualHost {

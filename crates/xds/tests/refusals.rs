@@ -100,8 +100,8 @@ fn an_unsupported_field_is_refused_by_its_full_name() {
         "RouteConfiguration outbound: envoy.config.route.v3.RouteAction.hedge_policy: not supported by Squall",
     );
     refused(
-        &resources_with_route(&[field(3, &[])]),
-        "RouteConfiguration outbound: envoy.config.route.v3.Route.redirect: not supported by Squall",
+        &resources_with_route(&[field(3, &field(9, &[]))]),
+        "RouteConfiguration outbound: envoy.config.route.v3.RedirectAction.regex_rewrite: not supported by Squall",
     );
 }
 

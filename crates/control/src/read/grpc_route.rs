@@ -4,6 +4,7 @@ use squall_policy::{HeaderMatch, PathMatch, RouteMatch};
 
 use super::route::{self, Beginning};
 use super::{Metadata, each, label, optional};
+use crate::Mistake;
 use crate::resources::{HttpRoute, Rule, RuleTimeouts};
 use crate::yaml::Value;
 
@@ -35,7 +36,11 @@ fn rule(value: Value<'_>, namespace: &str) -> Option<Rule> {
     if matches.is_empty() {
         matches.push((route::everything(), value.place().clone()));
     }
-    let route::Filters { request_headers, response_headers, fault } = filters?.unwrap_or_default();
+    let route::Filters { request_headers, response_headers, fault, redirect } = filters?.unwrap_or_default();
+    if let Some((_, place)) = redirect {
+        value.mistakes().push(Mistake::new(&place, "no gRPC client follows a redirect"));
+        return None;
+    }
     Some(Rule {
         place: value.place().clone(),
         matches,
@@ -43,6 +48,7 @@ fn rule(value: Value<'_>, namespace: &str) -> Option<Rule> {
         response_headers,
         backends: backends?.unwrap_or_default(),
         fault,
+        redirect: None,
         timeouts: RuleTimeouts::default(),
         retry: None,
     })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use squall_policy::{HeaderChange, HeaderMatch, PathMatch, QueryMatch, RouteMatch};
+use squall_policy::{HeaderChange, HeaderMatch, PathMatch, QueryMatch, Redirect, RedirectPath, RouteMatch};
 
 use super::{Metadata, each, gateway, label, optional, port, service_port_ref};
 use crate::gateway::GatewayRef;
@@ -107,16 +107,38 @@ fn rule(value: Value<'_>, namespace: &str) -> Option<Rule> {
     if matches.is_empty() {
         matches.push((everything(), value.place().clone()));
     }
-    let Filters { request_headers, response_headers, fault } = filters?.unwrap_or_default();
+    let Filters { request_headers, response_headers, fault, redirect } = filters?.unwrap_or_default();
+    let (backends, timeouts, retry) = (backends?.unwrap_or_default(), timeouts?.unwrap_or_default(), retry?);
+    if let Some((redirect, place)) = &redirect {
+        let beside = [
+            (!backends.is_empty(), "backendRefs"),
+            (timeouts != RuleTimeouts::default(), "timeouts"),
+            (retry.is_some(), "retry"),
+        ];
+        let filters = !request_headers.is_empty() || !response_headers.is_empty() || fault.is_some();
+        let beside = beside.into_iter().chain([(filters, "another filter")]);
+        if let Some((_, what)) = beside.into_iter().find(|(is_said, _)| *is_said) {
+            let message = format!("a redirect is answered at once: {what} beside it has no effect");
+            value.mistakes().push(Mistake::new(place, message));
+            return None;
+        }
+        let is_exact = |(matched, _): &&(RouteMatch, Place)| matches!(matched.path, PathMatch::Exact(_));
+        if let (Some(RedirectPath::Prefix(_)), Some((_, matched))) = (&redirect.path, matches.iter().find(is_exact)) {
+            let mistake = Mistake::new(place, "`ReplacePrefixMatch` needs a match of `PathPrefix`");
+            value.mistakes().push(mistake.label(matched, "this matches the whole path"));
+            return None;
+        }
+    }
     Some(Rule {
         place: value.place().clone(),
         matches,
         request_headers,
         response_headers,
-        backends: backends?.unwrap_or_default(),
+        backends,
         fault,
-        timeouts: timeouts?.unwrap_or_default(),
-        retry: retry?,
+        redirect,
+        timeouts,
+        retry,
     })
 }
 
@@ -181,26 +203,27 @@ pub(super) struct Filters {
     pub(super) request_headers: Vec<HeaderChange>,
     pub(super) response_headers: Vec<HeaderChange>,
     pub(super) fault: Option<(Id, Place)>,
+    pub(super) redirect: Option<(Redirect, Place)>,
 }
 
 /// The types of filters, with the field that each one reads.
-const FILTERS: [(&str, &str); 3] = [
+const FILTERS: [(&str, &str); 4] = [
     ("RequestHeaderModifier", "requestHeaderModifier"),
     ("ResponseHeaderModifier", "responseHeaderModifier"),
     ("ExtensionRef", "extensionRef"),
+    ("RequestRedirect", "requestRedirect"),
 ];
 
 pub(super) fn filters(list: Value<'_>, namespace: &str) -> Option<Filters> {
     let mut filters = Filters::default();
-    let mut seen: [Option<Place>; 3] = [const { None }; 3];
+    let mut seen: [Option<Place>; 4] = [const { None }; 4];
     let mut good = true;
     for value in list.list()? {
-        let why = "only header modifiers and references to a FaultInjection are supported";
-        let refused =
-            ["requestMirror", "requestRedirect", "urlRewrite", "cors", "externalAuth"].map(|name| (name, why));
+        let why = "only header modifiers, redirects and references to a FaultInjection are supported";
+        let refused = ["requestMirror", "urlRewrite", "cors", "externalAuth"].map(|name| (name, why));
         let known = ["type"].into_iter().chain(FILTERS.map(|(_, field)| field)).collect::<Vec<_>>();
         let fields = value.fields_beside("HTTPRoute filter", &known, &refused)?;
-        let kind = fields.required("type")?.choice(&[0, 1, 2].map(|index: usize| (FILTERS[index].0, index)))?;
+        let kind = fields.required("type")?.choice(&[0, 1, 2, 3].map(|index: usize| (FILTERS[index].0, index)))?;
         for (_, other) in FILTERS.iter().enumerate().filter(|(index, _)| *index != kind).map(|(_, filter)| filter) {
             if let Some((key, _)) = fields.keyed(other) {
                 value.mistakes().push(Mistake::new(&key.place, format!("`{other}` does not go with this `type`")));
@@ -217,10 +240,59 @@ pub(super) fn filters(list: Value<'_>, namespace: &str) -> Option<Filters> {
         good &= match kind {
             0 => body.and_then(header_changes).map(|changes| filters.request_headers = changes).is_some(),
             1 => body.and_then(header_changes).map(|changes| filters.response_headers = changes).is_some(),
-            _ => body.and_then(|body| fault_ref(body, namespace)).map(|found| filters.fault = Some(found)).is_some(),
+            2 => body.and_then(|body| fault_ref(body, namespace)).map(|found| filters.fault = Some(found)).is_some(),
+            _ => {
+                let found = body.and_then(|body| Some((redirect(body)?, body.place().clone())));
+                found.map(|found| filters.redirect = Some(found)).is_some()
+            }
         };
     }
     good.then_some(filters)
+}
+
+fn redirect(value: Value<'_>) -> Option<Redirect> {
+    let fields = value.fields("requestRedirect", &["scheme", "hostname", "path", "port", "statusCode"])?;
+    let https = optional(&fields, "scheme", |value| value.choice(&[("http", false), ("https", true)]));
+    let hostname = optional(&fields, "hostname", |value| {
+        let name = gateway::hostname(value)?;
+        if name.starts_with('*') { value.refuse("nobody can be sent to a wildcard") } else { Some(name) }
+    });
+    let port = optional(&fields, "port", port);
+    let path = optional(&fields, "path", |value| {
+        let fields = value.fields("redirect path", &["type", "replaceFullPath", "replacePrefixMatch"])?;
+        let is_full = fields.required("type")?.choice(&[("ReplaceFullPath", true), ("ReplacePrefixMatch", false)])?;
+        let (own, other) =
+            if is_full { ("replaceFullPath", "replacePrefixMatch") } else { ("replacePrefixMatch", "replaceFullPath") };
+        if let Some((key, value)) = fields.keyed(other) {
+            value.mistakes().push(Mistake::new(&key.place, format!("`{other}` does not go with this `type`")));
+            return None;
+        }
+        let value = fields.required(own)?;
+        let text = value.text()?;
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
+        match (text, is_full) {
+            ("", true) => value.refuse("a path begins with /"),
+            ("", false) => Some(RedirectPath::Prefix("/".to_owned())),
+            (text, _) if !text.starts_with('/') || !is_plain => {
+                value.refuse(format!("`{text}` is not a path: it starts with / and has no ? or #"))
+            }
+            (text, true) => Some(RedirectPath::Full(text.to_owned())),
+            (text, false) => {
+                let trimmed = text.trim_end_matches('/');
+                Some(RedirectPath::Prefix(if trimmed.is_empty() { "/" } else { trimmed }.to_owned()))
+            }
+        }
+    });
+    let status = optional(&fields, "statusCode", |value| {
+        value.choice(&[("301", 301), ("302", 302), ("303", 303), ("307", 307), ("308", 308)])
+    });
+    let redirect =
+        Redirect { https: https?, hostname: hostname?, port: port?, path: path?, status: status?.unwrap_or(302) };
+    let Redirect { https, hostname, port, path, status: _ } = &redirect;
+    if https.is_none() && hostname.is_none() && port.is_none() && path.is_none() {
+        return value.refuse("this would send clients where they came from: say a scheme, hostname, port or path");
+    }
+    Some(redirect)
 }
 
 /// A reference to a FaultInjection of the same namespace.

@@ -190,6 +190,7 @@ pub(crate) fn mesh(protocol: Protocol, endpoints: &[SocketAddr]) -> Mesh {
         timeouts: RouteTimeouts::default(),
         retry: None,
         fault: None,
+        redirect: None,
     };
     let policy = BackendPolicy { protocol, balancing: Balancing::RoundRobin, ..BackendPolicy::default() };
     let named = endpoints.iter().enumerate().map(|(n, at)| endpoint(*at, &format!("app-{n}"), ""));

@@ -10,7 +10,7 @@ use squall_net::edge::{EdgeConnector, ServerCertificate};
 use squall_net::http::{BoxBody, Sender, Version};
 use squall_net::pem;
 use squall_net::tls::{KeyAlgorithm, TlsError};
-use squall_policy::{GatewayListener, Mesh, Protocol, RetryOn, VirtualHost};
+use squall_policy::{GatewayListener, Mesh, Protocol, Redirect, RetryOn, Route, VirtualHost};
 use squall_proxy::{Entrance, IdentitySource, Proxy, ProxyConfig};
 
 use crate::ca::Authority;
@@ -236,5 +236,29 @@ fn policies_hold_for_requests_from_outside() {
             assert_eq!(status(&mut client, Version::Http1, "x").await.0, 200);
         }
         assert!(edge.story.count("AttemptFailed") > 0, "the dead one was tried");
+    });
+}
+
+#[test]
+fn a_client_is_told_where_to_ask_instead_and_no_backend_is_asked() {
+    run(|host| async move {
+        let mut mesh = mesh(Protocol::Http1, &[]);
+        let redirect = Redirect { https: Some(true), hostname: None, port: None, path: None, status: 301 };
+        let old = route(&mut mesh);
+        *old = Route { redirect: Some(redirect), backends: Vec::new(), ..old.clone() };
+        mesh.gateway = vec![listener(&mesh, 80, "", None, &["*"])];
+        let edge = Edge::start(&host, mesh, &[80], &[], IdentitySource::None).await;
+        for version in [Version::Http1, Version::Http2] {
+            let mut client = client(&host, edge.at(0), version).await;
+            let mut request = asking(version, "shop.example.com:8080", &[]);
+            if version == Version::Http1 {
+                *request.uri_mut() = "/a/b?c=d".parse().expect("a target");
+            }
+            let answer = client.send(request).await.expect("an answer");
+            let path = if version == Version::Http1 { "/a/b?c=d" } else { "/a" };
+            assert_eq!(answer.status(), 301);
+            assert_eq!(header(&answer, "location"), format!("https://shop.example.com{path}"));
+        }
+        assert_eq!(edge.story.count("Routed"), 0);
     });
 }

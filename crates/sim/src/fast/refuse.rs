@@ -64,6 +64,9 @@ pub(super) fn refuse_mesh(mesh: &Mesh) -> Result<(), Unsupported> {
         return Err(unsupported(format!("the port of TCP of {}", to.backend), "there are no connections"));
     }
     for route in mesh.hosts.iter().flat_map(|host| &host.routes) {
+        if route.redirect.is_some() {
+            return Err(unsupported(format!("the redirect of route {}", route.name), "there is no HTTP"));
+        }
         let keys = route.backends.iter().filter_map(|weighted| mesh.backends.get(&weighted.backend)).flat_map(keys_of);
         let changes: Vec<&str> = route.request_headers.iter().map(changed).collect();
         if let Some(name) = keys.into_iter().find(|name| changes.contains(name)) {

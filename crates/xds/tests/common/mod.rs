@@ -253,6 +253,7 @@ fn route(names: Vec<BackendName>) -> BoxedStrategy<Route> {
             timeouts: rest.0,
             retry: rest.1,
             fault: rest.2,
+            redirect: None,
         })
         .boxed()
 }
