@@ -161,7 +161,7 @@ pub(crate) fn decode(listener: &proto::Listener) -> Result<(u16, Inbound), Nack>
             let queue_timeout = read_span(told.queue_timeout).map_err(wrong)?;
             let (in_flight, pending) = (told.in_flight, told.pending);
             let mut limits = Limits { in_flight, pending, queue_timeout, ..Limits::default() };
-            let rate = overload::decode(told.overload.as_ref(), &mut limits).map_err(|why| wrong(why))?;
+            let rate = overload::decode(told.overload.as_ref(), &mut limits).map_err(wrong)?;
             Inbound { limits, rate, protocol, detect: told.detect, access }
         }
         None => {
