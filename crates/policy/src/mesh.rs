@@ -199,7 +199,7 @@ pub struct RouteTimeouts {
     pub request: Option<Duration>,
     /// One try, from its start to the end of its head (Gateway API `timeouts.backendRequest`).
     pub per_try: Option<Duration>,
-    /// The longest silence while a body streams, either way.
+    /// The longest silence while a body streams, either way. `None`: only a request body from elsewhere has a limit, 5 min.
     pub idle: Option<Duration>,
     /// The whole exchange, from the request's arrival to the last byte of the answer, bodies included. Before the answer's head it is a
     /// deadline like `request`; after it, the answer is cut off, which says nothing about the endpoint.

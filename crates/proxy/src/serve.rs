@@ -70,6 +70,9 @@ pub(crate) enum Door {
     },
 }
 
+/// A body of a request from elsewhere may stand still for so many times as long as a head may take: 5 min, as in Envoy.
+const UPLOAD_IDLE_HEADS: u32 = 30;
+
 /// Where a request goes.
 enum Way {
     /// And whether the route's fault is meant for the request.
@@ -115,6 +118,15 @@ impl Site {
             Door::Outbound | Door::Gateway(_) => Side::Outbound,
             Door::Inbound { .. } => Side::Inbound,
         }
+    }
+
+    /// How long a request's body may stand still before there is an answer. Who asks from elsewhere has a limit also where no route sets one:
+    /// its request has a place that others wait for.
+    fn upload_idle(&self, timeouts: RouteTimeouts) -> Option<Duration> {
+        timeouts.idle.or_else(|| match self.door {
+            Door::Outbound => None,
+            Door::Gateway(_) | Door::Inbound { .. } => Some(self.gate.limits.head_timeout * UPLOAD_IDLE_HEADS),
+        })
     }
 
     fn peer(&self) -> Option<&str> {
@@ -244,7 +256,8 @@ pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Resu
     let mut facts = route::facts(&head, seen, deadline, site.peer());
     facts.hash = site.hash(&head, &cell);
     let timeouts = way.timeouts();
-    let clock = timeouts.idle.map(|_| Arc::clone(core.host.clock()));
+    let upload_idle = site.upload_idle(timeouts);
+    let clock = upload_idle.filter(|_| !body.is_end_stream()).map(|_| Arc::clone(core.host.clock()));
     let hedging = cell.policy(|policy| policy.hedging.map(|hedging| hedging.buffer_bytes));
     let kept = way.retry().map(|retry| retry.buffer_bytes).or(hedging);
     let source = Source::new(body, kept.unwrap_or(0), clock);
@@ -512,7 +525,7 @@ impl Drive<'_> {
 
     /// When the caller's body has stood still for too long. Only while it is sent: what is not read cannot move.
     fn stalls_at(&self, trying: bool) -> Option<Instant> {
-        let idle = self.way.timeouts().idle.filter(|_| trying)?;
+        let idle = self.site.upload_idle(self.way.timeouts()).filter(|_| trying)?;
         let meter = self.source.meter().filter(|meter| !meter.is_ended())?;
         Some(meter.moved_at() + idle)
     }

@@ -80,6 +80,53 @@ fn who_never_ends_a_handshake_is_cut_off_in_time_and_the_others_are_served() {
     });
 }
 
+#[test]
+fn an_upload_that_stands_still_is_cut_off_and_a_slow_one_is_not() {
+    run(|host| async move {
+        let app = origin(&host, |request| async move {
+            let body = request.into_body().collect().await?.to_bytes();
+            Ok(Response::new(text(body)))
+        })
+        .await;
+        let story = Arc::<Story>::default();
+        let mut mesh = inbound_mesh(app.port(), Protocol::Http1);
+        for inbound in mesh.inbound.values_mut() {
+            inbound.limits = Limits { in_flight: 2, pending: 0, ..Limits::default() };
+        }
+        let config = ProxyConfig {
+            inbound: vec![InboundListener { listen: ANY, mutual_tls: false, app }],
+            // 30 times this is how long a body may stand still.
+            limits: ServeLimits { head_timeout: Duration::from_millis(50), ..ServeLimits::default() },
+            ..config(&story, mesh)
+        };
+        let proxy = Proxy::start(&host, config).await.expect("starts");
+        let at = proxy.inbound()[0];
+        let (mut still, mut slow) = (dial(&host, at).await, dial(&host, at).await);
+        still.write_all(b"POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 9\r\n\r\nhalf").await.expect("room");
+        slow.write_all(b"POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 5\r\n\r\n").await.expect("room");
+        let (of_slow, told) = (host.clone(), Arc::clone(&story));
+        host.spawn("slow", async move {
+            for byte in b"slow" {
+                slow.write_all(&[*byte]).await.expect("it is open");
+                after(of_slow.clock().as_ref(), Duration::from_millis(400)).await;
+            }
+            // By now the other has been cut off, had it the same time.
+            told.saw(&of_slow, "idle-timeout").await;
+            slow.write_all(b"!").await.expect("it is open");
+            let mut answer = [0; 17];
+            slow.read_exact(&mut answer).await.expect("an answer");
+            assert_eq!(&answer, b"HTTP/1.1 200 OK\r\n");
+            told.saw(&of_slow, "status: 200").await;
+        });
+        let mut answer = [0; 12];
+        still.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 408");
+        until(&host, || story.count("Ended") == 2).await;
+        assert_eq!(story.count("how: Complete"), 1);
+        assert_eq!(get(&host, at, "/").await.status(), 200, "both places are free");
+    });
+}
+
 /// A mesh of one place: a permit that is not handed back would be missed by the next request.
 async fn narrow(host: &Host, protocol: Protocol, at: SocketAddr) -> (Proxy, SocketAddr, Arc<Story>, Arc<Metrics>) {
     let mut mesh = mesh(protocol, &[at]);
