@@ -1,6 +1,6 @@
 //! One scenario, three worlds: simulated by two engines, and real.
 
-use squall_sim::{EngineKind, Field};
+use squall_sim::{EngineKind, Field, Model, RunOptions, run};
 
 use crate::small::{Small, ran_in};
 
@@ -61,5 +61,20 @@ fn under_open_load_the_verdicts_are_equal() {
         let (simulated, real) = (ran_in(EngineKind::Event, &small), ran_in(EngineKind::Real, &small));
         assert_eq!(simulated.passed(), real.passed(), "{faults}: {:#?}\n{:#?}", simulated.verdict, real.verdict);
         assert!(simulated.faults.iter().chain(&real.faults).all(|fault| fault.touched > 0));
+    }
+}
+
+#[test]
+fn a_gateway_in_the_mesh_of_a_scenario_is_refused_by_its_place() {
+    let small = Small {
+        policy: "retries: {attempts: 1, on: [reset]}\n---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\n\
+                 metadata: {name: edge, namespace: test}\nspec:\n  gatewayClassName: squall\n  \
+                 listeners: [{name: http, port: 80, protocol: HTTP}]",
+        ..Small::default()
+    };
+    for model in [Model::Full, Model::Fast] {
+        let refused = run(&small.scenario(), 1, RunOptions { model, ..RunOptions::default() });
+        let why = refused.err().expect("nobody comes from outside there").to_string();
+        assert!(why.contains("Gateway `test/edge` has no effect in a scenario") && why.contains("mesh.yaml:"), "{why}");
     }
 }
