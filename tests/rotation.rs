@@ -144,6 +144,7 @@ async fn run(host: Host, pace: Pace) -> String {
             registry: Arc::new(Registry::new()),
             authority: Arc::clone(&authority),
             tokens: TOKENS.iter().map(|(token, name)| ((*token).to_owned(), spiffe_id("shop", name))).collect(),
+            review: None,
             recorder: Arc::clone(&told) as _,
         },
     );
@@ -175,7 +176,10 @@ async fn run(host: Host, pace: Pace) -> String {
             address: control_at,
             identity: CONTROL_ID.into(),
             roots,
-            token: Some(token.into()),
+            token: Some(Arc::new({
+                let token = token.to_owned();
+                move || Ok(token.clone())
+            })),
         }),
         identity: IdentitySource::FromControl,
         key_algorithm: KeyAlgorithm::Ed25519,

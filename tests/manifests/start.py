@@ -1,5 +1,7 @@
 """Starts what the manifests start, as they say it, and asks what they ask."""
 
+import http.server
+import json
 import os
 import pathlib
 import re
@@ -7,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -74,11 +77,11 @@ gateway = containers("gateway.yaml")["gateway"]
 (work / "mesh").mkdir()
 (work / "mesh/mesh.yaml").write_text((deploy / "quickstart/mesh.yaml").read_text())
 (work / "mesh/gateway.yaml").write_text(manifests_in_comments("gateway.yaml"))
-for name in ("tokens", "token", "edge-token", "root", "web-tls"):
+for name in ("api", "token", "edge-token", "root", "web-tls"):
     (work / name).mkdir()
-tokens = "0123456789abcdef0123456789abcdef shop/front\nfedcba9876543210fedcba9876543210 shop/edge\n"
-(work / "tokens/tokens").write_text(tokens)
-(work / "edge-token/token").write_text("fedcba9876543210fedcba9876543210\n")
+(work / "token/token").write_text("front.of.shop")
+(work / "edge-token/token").write_text("edge.of.shop")
+(work / "api/token").write_text("control.of.squall")
 subprocess.run(
     ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
     + ["-subj", "/CN=shop", "-addext", "subjectAltName=DNS:shop.example.com"]
@@ -86,13 +89,67 @@ subprocess.run(
     check=True,
     capture_output=True,
 )
-(work / "token/token").write_text("0123456789abcdef0123456789abcdef\n")
+
+
+class ApiServer(http.server.BaseHTTPRequestHandler):
+    """An API server that can do one thing: say whose a token is."""
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        assert self.path == "/apis/authentication.k8s.io/v1/tokenreviews", self.path
+        assert self.headers["authorization"] == "Bearer control.of.squall", "the control plane's own token"
+        account, of, namespace = asked["spec"]["token"].split(".")
+        assert of == "of" and asked["spec"]["audiences"] == [audience], asked
+        user = {"username": f"system:serviceaccount:{namespace}:{account}"}
+        status = {"authenticated": True, "user": user, "audiences": [audience]}
+        body = json.dumps({**asked, "status": status}).encode()
+        self.send_response(201)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *words):
+        pass
+
+
+def audience_of(file):
+    """The audience that a manifest's token is for."""
+    for document in yaml.safe_load_all((deploy / "kubernetes" / file).read_text()):
+        if document["kind"] == "Deployment":
+            for volume in document["spec"]["template"]["spec"]["volumes"]:
+                for source in volume.get("projected", {}).get("sources", []):
+                    return source["serviceAccountToken"]["audience"]
+
+
+audience = audience_of("sidecar.yaml")
+assert audience == audience_of("gateway.yaml") == "squall"
+
+
+def openssl(*words):
+    subprocess.run(["openssl", *words], check=True, capture_output=True)
+
+
+key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+(work / "api.ext").write_text("subjectAltName=IP:127.0.0.1\n")
+openssl("req", "-x509", *key, "-subj", "/CN=cluster", "-days", "1", "-keyout", work / "ca.key", "-out", work / "api/ca.crt")
+openssl("req", "-new", *key, "-subj", "/CN=api", "-keyout", work / "api.key", "-out", work / "api.csr")
+openssl(
+    *("x509", "-req", "-in", work / "api.csr", "-CA", work / "api/ca.crt", "-CAkey", work / "ca.key", "-CAcreateserial"),
+    *("-days", "1", "-extfile", work / "api.ext", "-out", work / "api.crt"),
+)
+api = http.server.ThreadingHTTPServer(("127.0.0.1", 0), ApiServer)
+tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+tls.load_cert_chain(work / "api.crt", work / "api.key")
+api.socket = tls.wrap_socket(api.socket, server_side=True)
+threading.Thread(target=api.serve_forever, daemon=True).start()
+cluster = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(api.server_port)}
 
 running = []
 try:
-    places = {"/mesh": work / "mesh", "/tokens": work / "tokens", "/state": work / "state"}
+    places = {"/mesh": work / "mesh", "/api": work / "api", "/state": work / "state"}
     check_mounts(control, places)
-    running.append(start(command(control, {}, places), {}))
+    running.append(start(command(control, {}, places), cluster))
     probe(control, running[-1])
     root = urllib.request.urlopen("http://127.0.0.1:15014/root.pem", timeout=5).read()
     (work / "root/root.pem").write_bytes(root)

@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use squall_control::watch::{self, Taker, Texts};
-use squall_control::{Authority, Control, ControlConfig, Mistake, Registry, Report, Resources, tokens, units};
+use squall_control::{
+    Authority, Control, ControlConfig, Mistake, Registry, Report, Resources, ReviewConfig, TokenReview, tokens, units,
+};
 use squall_net::page::{Answer, Page, serve_pages};
 use squall_net::process::{self, StopSignals};
 use squall_net::tcp::Tcp;
 use squall_net::{Host, pem};
 
-use crate::disk::{Followed, Shown};
+use crate::disk::{self, Followed, Shown};
 use crate::exit::Exit;
 use crate::logs::{self, Log, LogFormat};
 use crate::out::Lines;
@@ -31,13 +33,15 @@ use crate::state;
 ///
 /// The control plane is the mesh's certificate authority. It makes a root at its first start and keeps it in --state:
 /// `root.pem`, which every proxy is given as --trust, and `root-key.pem`, which never leaves it. A proxy makes its own key and
-/// gets a certificate for it by a join token from --tokens.
+/// gets a certificate for it by a join token from --tokens, or by the token of its Kubernetes service account, about which --api-server
+/// is asked (a TokenReview): it must be for the audience --audience.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   openssl rand -hex 16                               a token
   echo '4f0c… shop/front' >> tokens                  who has it may be `front` of namespace `shop`
   squall control --from mesh/ --tokens tokens --state /var/lib/squall
+  squall control --from /mesh --api-server in-cluster --state /state       service accounts, as Kubernetes knows them
 
 Pages of --admin: /ready  /live  /metrics  /root.pem (the roots, for --trust)  /log-level, and on loopback POST /change-root and
 PUT or POST /log-level
@@ -58,8 +62,11 @@ pub(crate) struct ControlArgs {
     from: PathBuf,
 
     /// Join tokens, one a line: TOKEN NAMESPACE/SERVICE-ACCOUNT. Followed as the directory is
-    #[arg(long, value_name = "FILE", env = "SQUALL_TOKENS")]
-    tokens: PathBuf,
+    #[arg(long, value_name = "FILE", env = "SQUALL_TOKENS", required_unless_present = "api_server")]
+    tokens: Option<PathBuf>,
+
+    #[command(flatten)]
+    review: ReviewArgs,
 
     /// Where the root is kept; made at the first start
     #[arg(long, value_name = "DIR", env = "SQUALL_STATE", default_value = "squall-state")]
@@ -86,6 +93,80 @@ pub(crate) struct ControlArgs {
     log: LogFormat,
 }
 
+/// Whom to ask about the tokens of service accounts.
+#[derive(clap::Args)]
+struct ReviewArgs {
+    /// A Kubernetes API server that says whose service-account tokens are: https://HOST:PORT, or `in-cluster` for that of the pod's own
+    /// cluster. The control plane's service account needs leave to create `tokenreviews`
+    #[arg(long, value_name = "URL", env = "SQUALL_API_SERVER")]
+    api_server: Option<String>,
+
+    /// Who signs the API server's certificate, PEM [default in-cluster: that of the pod's service account]
+    #[arg(long, value_name = "FILE", env = "SQUALL_API_SERVER_CA", requires = "api_server")]
+    api_server_ca: Option<PathBuf>,
+
+    /// The control plane's own token for the API server; read anew each time [default in-cluster: that of the pod's service account]
+    #[arg(long, value_name = "FILE", env = "SQUALL_API_SERVER_TOKEN", requires = "api_server")]
+    api_server_token: Option<PathBuf>,
+
+    /// The audience that the tokens of proxies must be for
+    #[arg(long, value_name = "NAME", env = "SQUALL_AUDIENCE", default_value = "squall")]
+    audience: String,
+}
+
+/// Where Kubernetes puts what a pod needs for the API server.
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+impl ReviewArgs {
+    /// What it all means; `None`: no API server is asked.
+    fn config(&self) -> Result<Option<ReviewConfig>, String> {
+        let Some(server) = &self.api_server else { return Ok(None) };
+        let own = |name: &str| (server == IN_CLUSTER).then(|| Path::new(SERVICE_ACCOUNT).join(name));
+        let file = |given: &Option<PathBuf>, flag: &str, name: &str| {
+            let found = given.clone().or_else(|| own(name));
+            found.ok_or_else(|| format!("{flag} FILE is missing: only --api-server {IN_CLUSTER} has one of its own"))
+        };
+        let (host, port) = if server == IN_CLUSTER { in_cluster()? } else { host_and_port(server)? };
+        let ca = file(&self.api_server_ca, "--api-server-ca", "ca.crt")?;
+        let text = disk::read(&ca).map_err(|mistake| format!("--api-server-ca {mistake}"))?;
+        let roots = pem::certificates(&text).map_err(|error| format!("--api-server-ca {}: {error}", ca.display()))?;
+        let token = file(&self.api_server_token, "--api-server-token", "token")?;
+        disk::secret(&token).map_err(|why| format!("--api-server-token {why}"))?;
+        if self.audience.trim().is_empty() {
+            return Err("--audience must not be empty".to_owned());
+        }
+        let own_token = disk::secret_source(&token);
+        Ok(Some(ReviewConfig { host, port, roots, own_token, audience: self.audience.clone() }))
+    }
+}
+
+const IN_CLUSTER: &str = "in-cluster";
+
+/// What Kubernetes tells every pod.
+fn in_cluster() -> Result<(String, u16), String> {
+    let told = |name: &str| {
+        std::env::var(name).map_err(|_| format!("--api-server {IN_CLUSTER}: {name} is not set; is this a pod?"))
+    };
+    let port = told("KUBERNETES_SERVICE_PORT")?;
+    let port = port.parse().map_err(|_| format!("KUBERNETES_SERVICE_PORT `{port}` is no port"))?;
+    Ok((told("KUBERNETES_SERVICE_HOST")?, port))
+}
+
+fn host_and_port(url: &str) -> Result<(String, u16), String> {
+    let said = format!("say https://HOST:PORT, or `{IN_CLUSTER}`");
+    let uri: http::Uri = url.parse().map_err(|_| format!("--api-server `{url}` is no URL; {said}"))?;
+    if uri.scheme_str() != Some("https") {
+        return Err(format!("--api-server `{url}`: tokens are only sent by https; {said}"));
+    }
+    let is_bare = uri.path() == "/" && uri.query().is_none() && !url.contains(['@', '#']);
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+    let port = if uri.port().is_some() { uri.port_u16() } else { Some(443) };
+    match port {
+        Some(port) if is_bare && port > 0 && !host.is_empty() => Ok((host, port)),
+        _ => Err(format!("--api-server `{url}` is more or less than host and port; {said}")),
+    }
+}
+
 fn life(text: &str) -> Result<Duration, String> {
     let life = units::duration(text)?;
     let (least, most) = (Duration::from_secs(2), Duration::from_secs(365 * 24 * 3600));
@@ -106,8 +187,7 @@ pub(crate) fn run(args: &ControlArgs, mut screen: Screen) -> Exit {
     if let Err(error) = process::raise_descriptor_limit() {
         tracing::warn!(%error, "the limit of descriptors stays as it is");
     }
-    let shown =
-        Shown { log: log.clone(), format: args.log, color: screen.color_stderr, secret: Some(args.tokens.clone()) };
+    let shown = Shown { log: log.clone(), format: args.log, color: screen.color_stderr, secret: args.tokens.clone() };
     let exit = match process::run(serve(args, log, shown, report)) {
         Ok(exit) => exit,
         Err(error) => fail(&format!("the machine gives no runtime: {error}"), Exit::Infrastructure),
@@ -137,19 +217,28 @@ async fn serve(args: &ControlArgs, log: Log, shown: Shown, report: Arc<Report>) 
         Ok(authority) => Arc::new(authority),
         Err(why) => return fail(&why, Exit::BadInput),
     };
+    let review = match args.review.config() {
+        Ok(config) => config.map(|config| TokenReview::new(&host, config)).transpose(),
+        Err(why) => return fail(&why, Exit::BadInput),
+    };
+    let review = match review {
+        Ok(review) => review,
+        Err(error) => return fail(&format!("--api-server-ca: {error}"), Exit::BadInput),
+    };
     let config = ControlConfig {
         listen: args.listen,
         resources: Resources::default(),
         registry: Arc::new(Registry::new()),
         authority: Arc::clone(&authority),
         tokens: BTreeMap::new(),
+        review,
         recorder: Arc::clone(&report) as _,
     };
     let control = Control::new(host.clone(), config);
-    let files = Arc::new(Followed { mesh: args.from.clone(), also: Some(args.tokens.clone()) });
+    let files = Arc::new(Followed { mesh: args.from.clone(), also: args.tokens.clone() });
     let taker = Arc::new(Told {
         control: control.clone(),
-        tokens: args.tokens.to_string_lossy().into(),
+        tokens: args.tokens.as_ref().map(|file| file.to_string_lossy().into()),
         report: Arc::clone(&report),
         shown,
     });
@@ -241,17 +330,23 @@ async fn admin(
 struct Told {
     control: Control,
     /// The name of the token file among them.
-    tokens: Arc<str>,
+    tokens: Option<Arc<str>>,
     report: Arc<Report>,
     shown: Shown,
 }
 
 impl Taker for Told {
     fn take(&self, files: &Texts) -> Result<(), Vec<Mistake>> {
-        let mesh: Vec<(&str, &str)> =
-            files.iter().filter(|(name, _)| **name != self.tokens).map(|(name, text)| (&**name, &**text)).collect();
-        let proven =
-            files.get(&self.tokens).map_or_else(|| Ok(BTreeMap::new()), |text| tokens::read(&self.tokens, text));
+        let mesh: Vec<(&str, &str)> = files
+            .iter()
+            .filter(|(name, _)| Some(*name) != self.tokens.as_ref())
+            .map(|(name, text)| (&**name, &**text))
+            .collect();
+        let proven = self
+            .tokens
+            .as_ref()
+            .and_then(|name| Some(tokens::read(name, files.get(name)?)))
+            .unwrap_or(Ok(BTreeMap::new()));
         // Both are read, so that every mistake is shown; neither is taken without the other.
         let (resources, proven) = match (Resources::read(&mesh), proven) {
             (Ok(resources), Ok(proven)) => (resources, proven),

@@ -3,9 +3,10 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use squall_control::watch::{Files, Texts, nothing_in};
-use squall_control::{Mistake, Place};
+use squall_control::{Mistake, Place, SecretSource};
 
 use crate::logs::{Log, LogFormat};
 use crate::mistakes;
@@ -66,6 +67,25 @@ fn add(path: &Path, texts: &mut Texts) -> Result<(), Box<Mistake>> {
     let text = read(path)?;
     texts.insert(path.to_string_lossy().into(), text.into());
     Ok(())
+}
+
+/// A token in a file of its own.
+///
+/// # Errors
+/// The file and what is wrong with it, without a word of what is in it.
+pub(crate) fn secret(path: &Path) -> Result<String, String> {
+    let text = read(path).map_err(|mistake| mistake.to_string())?;
+    let token = text.trim();
+    if token.is_empty() || token.contains(char::is_whitespace) {
+        return Err(format!("{}: it must hold just the token", path.display()));
+    }
+    Ok(token.to_owned())
+}
+
+/// Reads it anew each time: Kubernetes replaces tokens before they end.
+pub(crate) fn secret_source(path: &Path) -> SecretSource {
+    let path = path.to_owned();
+    Arc::new(move || secret(&path))
 }
 
 /// The text of a file.

@@ -28,7 +28,7 @@ pub(crate) use args::ProxyArgs;
 pub(crate) use gateway::GatewayArgs;
 use settings::{Certificate, From, Settings};
 
-use crate::disk::{Followed, Shown};
+use crate::disk::{self, Followed, Shown};
 use crate::exit::Exit;
 use crate::logs::{self, Log};
 use crate::mistakes;
@@ -304,14 +304,14 @@ struct Found {
 async fn source(settings: &Settings, host: &Host, shown: Shown) -> Result<Found, String> {
     let certificates = gateway::Certificates::new();
     match &settings.from {
-        From::Control { host: name, port, identity, trust, token } => {
+        From::Control { host: name, port, identity, trust, token_file } => {
             let address = SocketAddr::new(resolve(host, name).await, *port);
             tracing::info!(%address, "the control plane is there");
             let source = ControlSource {
                 address,
                 identity: identity.as_deref().unwrap_or(CONTROL_ID).into(),
                 roots: trust.clone(),
-                token: Some(token.clone()),
+                token: Some(disk::secret_source(token_file)),
             };
             let (source, identity) = (Source::Control(source), IdentitySource::FromControl);
             let Some(outside) = settings.outside.as_ref().filter(|outside| !outside.certificates.is_empty()) else {

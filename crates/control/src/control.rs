@@ -8,7 +8,7 @@ use squall_net::Host;
 use squall_policy::Instant;
 
 use crate::push::Pushes;
-use crate::{Authority, Mistake, Registry, Resources, serve};
+use crate::{Authority, Mistake, Registry, Resources, TokenReview, serve};
 
 /// What a control plane needs.
 pub struct ControlConfig {
@@ -22,6 +22,8 @@ pub struct ControlConfig {
     pub authority: Arc<Authority>,
     /// Which SPIFFE id each join token proves.
     pub tokens: BTreeMap<String, String>,
+    /// Who says whose tokens are that are none of these, Kubernetes' own; `None`: nobody, they prove nothing.
+    pub review: Option<TokenReview>,
     /// Told what happens.
     pub recorder: Arc<dyn ControlRecorder>,
 }
@@ -128,6 +130,7 @@ pub(crate) struct Inner {
     pub(crate) registry: Arc<Registry>,
     pub(crate) authority: Arc<Authority>,
     pub(crate) tokens: Mutex<BTreeMap<String, String>>,
+    pub(crate) review: Option<TokenReview>,
     pub(crate) pushes: Pushes,
     recorder: Arc<dyn ControlRecorder>,
 }
@@ -160,6 +163,7 @@ impl Control {
             registry: config.registry,
             authority: config.authority,
             tokens: Mutex::new(config.tokens),
+            review: config.review,
             recorder: config.recorder,
         }))
     }

@@ -19,6 +19,7 @@ use squall_xds::{ADS_PATH, CertificateRequest, CertificateResponse, SIGN_PATH, f
 use crate::control::Inner;
 use crate::grpc::{self, Code, Messages, Status};
 use crate::push::{Next, Stream};
+use crate::token_review::ReviewError;
 use crate::{AuthorityError, CONTROL_ID, ControlError, ControlRecord};
 
 /// The longest TLS handshake, and the longest signing call.
@@ -173,13 +174,21 @@ async fn respond(
     }
 }
 
-/// Signs for whom the token proves, or, without a token, for whom the caller's certificate does.
+/// Signs for whom the token proves (a join token, or one that the API server knows), or, without a token, for whom the caller's certificate does.
 async fn sign(inner: &Inner, caller: &Caller, body: Incoming) -> Result<CertificateResponse, Status> {
     let message = Messages::new(body, SIGN_BYTES).next().await?;
     let message = message.ok_or_else(|| Status::new(Code::InvalidArgument, "no signing request"))?;
     let request = CertificateRequest::from_wire(&message)
         .map_err(|error| Status::new(Code::InvalidArgument, error.to_string()))?;
-    let by_token = inner.proven_by(&request.token);
+    let by_token = match (inner.proven_by(&request.token), &inner.review) {
+        (None, Some(review)) if !request.token.is_empty() => {
+            Some(review.proven_by(&request.token).await.map_err(|error| match error {
+                ReviewError::Unproven(_) => Status::new(Code::Unauthenticated, error.to_string()),
+                ReviewError::Away(_) => Status::new(Code::Unavailable, error.to_string()),
+            })?)
+        }
+        (proven, _) => proven,
+    };
     let proven = match (&by_token, &caller.identity) {
         (Some(identity), _) => identity.as_str(),
         (None, Some(identity)) if request.token.is_empty() => identity,

@@ -99,6 +99,7 @@ impl World {
             registry: Arc::clone(&registry),
             authority: Arc::clone(&authority),
             tokens: BTreeMap::from([("secret".to_owned(), spiffe_id("shop", "catalog"))]),
+            review: None,
             recorder: Arc::new(Recorder(sender)),
         };
         let control = Control::new(host.clone(), config);

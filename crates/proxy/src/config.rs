@@ -122,6 +122,9 @@ pub enum Source {
     Control(ControlSource),
 }
 
+/// Gives a token. `Err`: why there is none, without a word of it.
+pub type TokenSource = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
+
 /// A control plane to follow.
 #[derive(Clone)]
 pub struct ControlSource {
@@ -132,8 +135,8 @@ pub struct ControlSource {
     /// The roots it is checked against, DER.
     pub roots: Vec<Vec<u8>>,
     /// Proves to the control plane whose sidecar asks for a certificate, before there is one (a Kubernetes service account
-    /// token); sent with each signing request. `None`: nothing is sent.
-    pub token: Option<String>,
+    /// token); sent with each signing request, and asked for anew before it, since Kubernetes changes them. `None`: nothing is sent.
+    pub token: Option<TokenSource>,
 }
 
 /// Without the token, which is a secret.
@@ -171,7 +174,7 @@ mod tests {
             address: SocketAddr::from(([10, 0, 0, 1], 15010)),
             identity: "spiffe://cluster.local/ns/squall/sa/control".into(),
             roots: vec![vec![1, 2]],
-            token: Some("0123456789abcdef".into()),
+            token: Some(Arc::new(|| Ok("0123456789abcdef".to_owned()))),
         };
         let identity = IdentitySource::Static(Identity {
             chain: vec![vec![1]],

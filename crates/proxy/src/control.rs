@@ -49,6 +49,8 @@ pub(crate) enum Lost {
     Deaf,
     #[error("{0}")]
     Protocol(String),
+    #[error("there is no token to ask with: {0}")]
+    Token(String),
 }
 
 /// Connects, and checks that it is the control plane. `identity`: who we are, if we are somebody yet. `roots`: whom we trust, if the

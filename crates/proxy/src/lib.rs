@@ -48,7 +48,9 @@ mod tunnel;
 
 pub use access_log::{AccessLog, AccessLogFormat};
 pub use admin::{pages, probes};
-pub use config::{ControlSource, Entrance, IdentitySource, InboundListener, Interception, Node, ProxyConfig, Source};
+pub use config::{
+    ControlSource, Entrance, IdentitySource, InboundListener, Interception, Node, ProxyConfig, Source, TokenSource,
+};
 pub use export::{Collector, Exporter};
 pub use lifecycle::Lifecycle;
 pub use metrics::Metrics;

@@ -74,7 +74,8 @@ impl Follower {
         let host = &self.core.host;
         let key = make_key(self.algorithm, &mut host.rng("proxy key"))?;
         let csr_der = make_csr(&key, &self.node.spiffe_id())?.into();
-        let token = self.source.token.clone().unwrap_or_default();
+        let token = self.source.token.as_ref().map(|token| token()).transpose();
+        let token = token.map_err(Lost::Token)?.unwrap_or_default();
         let request = CertificateRequest { csr_der, token };
         let mut sender = control::connect(host, &self.source, self.own(), self.roots(), self.algorithm).await?;
         let answer = control::unary(host, &mut sender, &self.source, SIGN_PATH, request.to_wire()).await?;

@@ -10,7 +10,7 @@ use squall_net::http::ServeLimits;
 use squall_net::tls::KeyAlgorithm;
 use squall_net::{Host, after};
 use squall_policy::Instant;
-use squall_proxy::{ControlSource, IdentitySource, InboundListener, Node, Proxy, ProxyConfig, Source};
+use squall_proxy::{ControlSource, IdentitySource, InboundListener, Node, Proxy, ProxyConfig, Source, TokenSource};
 
 use crate::knobs::{Gate, Knobs};
 use crate::ledger::Party;
@@ -122,6 +122,7 @@ impl ControlPlan {
             registry: Arc::clone(&self.registry),
             authority: Arc::clone(authority),
             tokens: self.tokens.clone(),
+            review: None,
             recorder: Arc::new(ControlListener { shared: Arc::clone(&self.shared), host: self.id }),
         };
         let ended = Control::new(host, config).run().await;
@@ -135,9 +136,13 @@ impl ControlPlan {
             address: SocketAddr::new(self.address, CONTROL_PORT),
             identity: CONTROL_ID.into(),
             roots: authority.roots(),
-            token: Some(token(host)),
+            token: Some(told(token(host))),
         })
     }
+}
+
+fn told(token: String) -> TokenSource {
+    Arc::new(move || Ok(token.clone()))
 }
 
 /// What proves to the control plane whose sidecar asks.

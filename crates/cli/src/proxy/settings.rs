@@ -52,7 +52,7 @@ pub(super) struct Settings {
 
 /// Where the mesh comes from.
 pub(super) enum From {
-    Control { host: String, port: u16, identity: Option<String>, trust: Vec<Vec<u8>>, token: String },
+    Control { host: String, port: u16, identity: Option<String>, trust: Vec<Vec<u8>>, token_file: PathBuf },
     Mesh { path: PathBuf, certificate: Certificate },
 }
 
@@ -166,13 +166,10 @@ fn by_control(args: &ProxyArgs, control: &str) -> Result<From, Wrong> {
     let trust = args.trust.as_ref().ok_or("--trust FILE is missing: who signs the control plane's certificate?")?;
     let trust = pem::certificates(&text(trust)?).map_err(|error| format!("--trust {}: {error}", trust.display()))?;
     let file = args.token_file.as_ref().ok_or("--token-file FILE is missing: it proves as whom the pod runs")?;
-    let token = text(file)?.trim().to_owned();
-    if token.is_empty() || token.contains(char::is_whitespace) {
-        return Err(format!("--token-file {}: it must hold just the token", file.display()).into());
-    }
+    disk::secret(file).map_err(|why| format!("--token-file {why}"))?;
     // Brackets are for URLs; an IPv6 address is resolved without.
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok(From::Control { host, port, identity: args.control_identity.clone(), trust, token })
+    Ok(From::Control { host, port, identity: args.control_identity.clone(), trust, token_file: file.clone() })
 }
 
 fn by_mesh(args: &ProxyArgs, mesh: &Path) -> Result<From, Wrong> {

@@ -16,7 +16,7 @@ fn followed(plane: &Plane, at: SocketAddr, story: &Arc<Story>) -> ProxyConfig {
         address: at,
         identity: CONTROL.into(),
         roots: vec![plane.authority.root.clone()],
-        token: Some("app-0's token".into()),
+        token: Some(Arc::new(|| Ok("app-0's token".to_owned()))),
     };
     ProxyConfig {
         outbound: Some(ANY),
