@@ -139,7 +139,7 @@ impl TokenReview {
             return unproven("the API server does not know the token");
         }
         // A server that knows no audiences names none, and would take any token for us.
-        if !review.audiences.iter().any(|audience| *audience == self.config.audience) {
+        if !review.audiences.contains(&self.config.audience) {
             let why = format!("the token is not for the audience `{}`", self.config.audience);
             return Err(ReviewError::Unproven(why));
         }

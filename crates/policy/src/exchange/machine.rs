@@ -37,6 +37,8 @@ pub struct Exchange {
     number: AttemptNumber,
     /// A retry or a hedge is withdrawn from the budgets, and its try has not begun.
     owes: bool,
+    /// When to hedge, and how long after the latest try that is.
+    hedge_at: Option<(Instant, Duration)>,
     /// `None` as long as one try after the other goes well: the common request is small, and allocates nothing.
     rare: Option<Box<Rare>>,
 }
@@ -88,6 +90,7 @@ impl Exchange {
             state: State::Arrived,
             number: 0,
             owes: false,
+            hedge_at: None,
             rare: None,
         };
         if !exchange.is_late(now) && !backend.admits(now) {
@@ -320,10 +323,10 @@ impl Exchange {
             }
             self.fail(now, backend, late, Fault::PerTryTimeout, replay != Replay::No, Reason::PerTryTimeout);
         }
-        if let Some((_, after)) = self.hedge_at().filter(|(at, _)| *at <= now)
+        if let Some((_, after)) = self.hedge_at.filter(|(at, _)| *at <= now)
             && self.is_trying()
         {
-            self.rare_mut().hedge_at = None;
+            self.hedge_at = None;
             if replay == Replay::AtOnce {
                 self.hedge(now, backend, after);
             }
@@ -413,7 +416,7 @@ impl Exchange {
             self.rare_mut().hedges += 1;
             return self.begin_try(now, backend, Kind::Hedge);
         }
-        let hedge_at = self.hedge_at().map(|(at, _)| at);
+        let hedge_at = self.hedge_at.map(|(at, _)| at);
         if let State::Trying(Try { phase: Phase::Sent(_), until, .. }) = &self.state
             && self.rivals().is_empty()
         {
@@ -505,9 +508,7 @@ impl Exchange {
         if self.number == 1 {
             backend.on_first_try(now);
         }
-        if let Some(rare) = &mut self.rare {
-            rare.hedge_at = None;
-        }
+        self.hedge_at = None;
         let hedges = self.hedges();
         if let Some(hedging) = &backend.policy().hedging
             && hedges + 1 < hedging.attempts
@@ -515,7 +516,7 @@ impl Exchange {
             && let Some(delay) = backend.hedge_delay(now)
             && self.deadline.is_none_or(|deadline| now + delay < deadline)
         {
-            self.rare_mut().hedge_at = Some((now + delay, delay));
+            self.hedge_at = Some((now + delay, delay));
         }
         self.number
     }
@@ -647,7 +648,7 @@ impl Exchange {
         rare.notes.push(RetryNote::Retry { retry, of, wait, budget_left });
         rare.retries = retry;
         rare.waited = drawn;
-        rare.hedge_at = None;
+        self.hedge_at = None;
         self.owes = true;
         if let Some(slot) = slot {
             self.avoid(slot);

@@ -1,9 +1,8 @@
-//! What an exchange keeps only if something went wrong, is hedged or is injected.
+//! What an exchange keeps only if something went wrong, is injected, or a hedge was sent.
 
 use std::time::Duration;
 
 use super::{AttemptNumber, Exchange, RetryNote, SlotId, Try};
-use crate::Instant;
 use crate::route_fault::{Injected, Injection};
 
 /// What only some requests need.
@@ -13,8 +12,6 @@ pub(super) struct Rare {
     /// Tries that were retries, and hedges.
     pub(super) retries: u32,
     pub(super) hedges: u32,
-    /// When to hedge, and how long after the latest try that is.
-    pub(super) hedge_at: Option<(Instant, Duration)>,
     /// The wait before the latest retry.
     pub(super) waited: Duration,
     /// Tries beside that in the state.
@@ -31,10 +28,6 @@ pub(super) struct Rare {
 impl Exchange {
     pub(super) fn rare_mut(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
-    }
-
-    pub(super) fn hedge_at(&self) -> Option<(Instant, Duration)> {
-        self.rare.as_ref().and_then(|rare| rare.hedge_at)
     }
 
     pub(super) fn hedges(&self) -> u32 {
