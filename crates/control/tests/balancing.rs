@@ -2,35 +2,23 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "whatever else comes is what the test is about")]
 
+mod shop;
+
 use std::time::Duration;
 
-use squall_control::{NodeInfo, RegistrySnapshot, Resources, compile};
+use shop::SHOP;
+use squall_control::Resources;
 use squall_policy::{
     BackendName, BackendPolicy, Balancing, Candidates, HashKey, HashTable, Hashing, HealthCheck, Penalty, Probe,
     SlowStart, WhenDown, Zones,
 };
-
-const SHOP: &str = "\
-apiVersion: v1
-kind: Service
-metadata: {name: catalog, namespace: shop}
-spec: {selector: {app: catalog}, ports: [{port: 80}]}
----
-apiVersion: squall.dev/v1alpha1
-kind: TrafficPolicy
-metadata: {name: catalog, namespace: shop}
-spec:
-  targetRefs: [{group: '', kind: Service, name: catalog}]
-";
 
 fn policy(more: &str) -> BackendPolicy {
     policy_of(&format!("{SHOP}{more}"))
 }
 
 fn policy_of(text: &str) -> BackendPolicy {
-    let resources = Resources::read(&[("shop.yaml", text)]).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
-    let node = NodeInfo::from_id("shop/web-0").expect("a node");
-    let mesh = compile(&resources, &RegistrySnapshot::new(Vec::new()), &node).expect("it compiles");
+    let mesh = shop::mesh(text).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
     let policy = mesh.backends[&BackendName::new("shop", "catalog", 80)].clone();
     assert_eq!(policy.check(), Ok(()), "what is read is within its limits");
     policy

@@ -1,32 +1,18 @@
 //! Retry budgets, throttling and hedging of a TrafficPolicy, as the proxies get them, and what is refused.
 
+mod shop;
+
 use std::time::Duration;
 
-use squall_control::{NodeInfo, RegistrySnapshot, Resources, compile};
+use shop::SHOP;
 use squall_policy::{
     BackendName, BackendPolicy, Budget, ClientThrottle, HedgeAfter, Hedging, RetryBreaker, RetryBucket, RetryLimits,
     RetryShare, RetryThrottling,
 };
 
-const SHOP: &str = "\
-apiVersion: v1
-kind: Service
-metadata: {name: catalog, namespace: shop}
-spec: {selector: {app: catalog}, ports: [{port: 80}]}
----
-apiVersion: squall.dev/v1alpha1
-kind: TrafficPolicy
-metadata: {name: catalog, namespace: shop}
-spec:
-  targetRefs: [{group: '', kind: Service, name: catalog}]
-";
-
 fn read(policy: &str) -> Result<BackendPolicy, String> {
-    let text = format!("{SHOP}  {policy}\n");
-    let resources = Resources::read(&[("shop.yaml", &text)])
+    let mesh = shop::mesh(&format!("{SHOP}  {policy}\n"))
         .map_err(|mistakes| mistakes.iter().map(|mistake| mistake.message.clone()).collect::<Vec<_>>().join("; "))?;
-    let node = NodeInfo::from_id("shop/catalog-0").expect("a node");
-    let mesh = compile(&resources, &RegistrySnapshot::new(Vec::new()), &node).expect("it compiles");
     Ok(mesh.backends[&BackendName::new("shop", "catalog", 80)].clone())
 }
 

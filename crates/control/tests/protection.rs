@@ -1,44 +1,18 @@
 //! Breakers and outlier ejection of a TrafficPolicy, as the proxies get them, and what a person reads when they are wrong.
 
-use std::collections::BTreeMap;
+mod shop;
+
 use std::time::Duration;
 
-use squall_control::{NodeInfo, Pod, RegistrySnapshot, Resources, compile};
+use shop::SHOP;
+use squall_control::Resources;
 use squall_policy::{
     BackendName, BackendPolicy, BreakerConfig, Deviation, Enforcing, FailurePercentage, OutlierConfig, SlowCalls,
     SuccessRate,
 };
 
-const SHOP: &str = "\
-apiVersion: v1
-kind: Service
-metadata: {name: catalog, namespace: shop}
-spec: {selector: {app: catalog}, ports: [{port: 80}]}
----
-apiVersion: squall.dev/v1alpha1
-kind: TrafficPolicy
-metadata: {name: catalog, namespace: shop}
-spec:
-  targetRefs: [{group: '', kind: Service, name: catalog}]
-";
-
 fn policy(spec: &str) -> BackendPolicy {
-    let pod = Pod {
-        name: "catalog-0".to_owned(),
-        namespace: "shop".to_owned(),
-        address: [10, 0, 0, 1].into(),
-        labels: BTreeMap::from([("app".to_owned(), "catalog".to_owned())]),
-        ports: BTreeMap::new(),
-        zone: String::new(),
-        service_account: "catalog".to_owned(),
-        weight: 1,
-        ready: true,
-        terminating: false,
-    };
-    let text = format!("{SHOP}  {spec}\n");
-    let resources = Resources::read(&[("shop.yaml", &text)]).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
-    let node = NodeInfo::from_id("shop/catalog-0").expect("a node");
-    let mesh = compile(&resources, &RegistrySnapshot::new(vec![pod]), &node).expect("it compiles");
+    let mesh = shop::mesh(&format!("{SHOP}  {spec}\n")).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
     mesh.backends[&BackendName::new("shop", "catalog", 80)].clone()
 }
 
