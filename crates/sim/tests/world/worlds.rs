@@ -74,7 +74,7 @@ fn a_gateway_in_the_mesh_of_a_scenario_is_refused_by_its_place() {
     };
     for model in [Model::Full, Model::Fast] {
         let refused = run(&small.scenario(), 1, RunOptions { model, ..RunOptions::default() });
-        let why = refused.err().expect("nobody comes from outside there").to_string();
+        let why = refused.expect_err("nobody comes from outside there").to_string();
         assert!(why.contains("Gateway `test/edge` has no effect in a scenario") && why.contains("mesh.yaml:"), "{why}");
     }
 }
