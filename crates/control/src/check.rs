@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use squall_policy::{Probe, Protocol, RouteMatch};
 
 use crate::resources::{HttpRoute, Id, Resources, Rule, Service, ServiceRef, Slice};
-use crate::{Mistake, Mistakes, Place, gateway, stream, units};
+use crate::{Mistake, Mistakes, Place, gateway, peers, stream, units};
 
 /// Checks what was read, and settles which policy holds for which Service.
 pub(crate) fn resources(mut resources: Resources) -> Result<Resources, Vec<Mistake>> {
@@ -46,6 +46,7 @@ pub(crate) fn resources(mut resources: Resources) -> Result<Resources, Vec<Mista
     grpc_checks_have_http2(&resources, &mistakes);
     matches_once(&resources, &mistakes);
     stream::check(&resources, &mistakes);
+    peers::check(&resources, &mistakes);
     gateway::check(&resources, &mistakes);
     mistakes.check(resources)
 }

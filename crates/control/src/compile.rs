@@ -10,9 +10,8 @@ use squall_policy::{
     Protocol, RetryOn, RetryPolicy, Route, RouteMatch, RouteTimeouts, VirtualHost, WeightedBackend,
 };
 
-use crate::access;
 use crate::resources::{HttpRoute, Id, Resources, Rule, Service, ServicePort, TargetPort, TrafficPolicy};
-use crate::{Mistake, Mistakes, Place, Pod, RegistrySnapshot, spiffe_id, stream};
+use crate::{Mistake, Mistakes, Place, Pod, RegistrySnapshot, access, peers, spiffe_id, stream};
 
 /// Which proxy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,8 +65,11 @@ pub(crate) fn outbound(resources: &Resources, pods: &RegistrySnapshot, namespace
         let policy = resources.policy(&service.id);
         for port in &service.ports {
             let name = backend_name(service, port.number);
-            mesh.backends.insert(name.clone(), backend_policy(port, policy));
             let endpoints = endpoints(resources, service, port, pods);
+            let at = endpoints.iter().map(|endpoint| endpoint.address.port());
+            let mut treated = backend_policy(port, policy);
+            treated.mutual_tls &= peers::for_clients(resources, service, at);
+            mesh.backends.insert(name.clone(), treated);
             if !endpoints.is_empty() {
                 mesh.endpoints.insert(name.clone(), endpoints);
             }
@@ -394,7 +396,8 @@ pub(crate) fn inbound(
             let rate = wanted.and_then(|wanted| wanted.rate.clone());
             served.entry(number).or_default().push(&service.id);
             let access = Authorization::default();
-            let inbound = Inbound { limits, rate, protocol: port.protocol, detect: !port.declared, access };
+            let inbound =
+                Inbound { limits, rate, protocol: port.protocol, detect: !port.declared, access, peers: None };
             let new = (inbound, wanted.map(|wanted| &wanted.place), port);
             let Some(known) = found.get_mut(&number) else {
                 found.insert(number, new);
@@ -421,6 +424,7 @@ pub(crate) fn inbound(
     for (number, (inbound, _, _)) in &mut found {
         let services = served.get(number).map_or(&[][..], Vec::as_slice);
         inbound.access = access::of_port(resources, pod, is_known, services, *number, &mistakes);
+        inbound.peers = peers::of_port(resources, pod, is_known, services, *number, &mistakes);
     }
     mistakes.check(found.into_iter().map(|(number, (inbound, _, _))| (number, inbound)).collect())
 }

@@ -12,6 +12,8 @@ pub mod fault_injection;
 mod gateway;
 mod grpc;
 mod mistake;
+pub mod peer_authentication;
+mod peers;
 mod push;
 mod read;
 mod registry;

@@ -8,7 +8,7 @@ use squall_policy::{
     Backoff, Balancing, BreakerConfig, Budget, Candidates, ClientThrottle, HeaderChange, HealthCheck, Hedging, Limits,
     OutlierConfig, Protocol, RateLimit, Redirect, RetryLimits, RetryOn, RouteFault, RouteMatch,
 };
-use squall_policy::{Caller, Operation};
+use squall_policy::{Caller, Operation, PeerMode};
 
 use crate::gateway::{Gateway, GatewayRef, Secret};
 use crate::{Mistake, Place, Pod, check, read};
@@ -25,6 +25,7 @@ pub struct Resources {
     pub(crate) policies: Vec<TrafficPolicy>,
     pub(crate) faults: BTreeMap<Id, FaultInjection>,
     pub(crate) access: Vec<AccessPolicy>,
+    pub(crate) peers: Vec<PeerPolicy>,
     pub(crate) gateways: BTreeMap<Id, Gateway>,
     pub(crate) secrets: BTreeMap<Id, Secret>,
     /// The policy in force for each Service: its own, or inherited.
@@ -281,6 +282,18 @@ pub(crate) enum AccessAction {
 pub(crate) struct AccessPolicyRule {
     pub(crate) from: Vec<Caller>,
     pub(crate) to: Vec<PortOperation>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PeerPolicy {
+    pub(crate) id: Id,
+    pub(crate) place: Place,
+    /// `None`: all pods of its namespace, or of the mesh.
+    pub(crate) labels: Option<BTreeMap<String, String>>,
+    /// `None`: it says nothing.
+    pub(crate) mode: Option<PeerMode>,
+    /// Of single ports, with the place of each.
+    pub(crate) ports: BTreeMap<u16, (Option<PeerMode>, Place)>,
 }
 
 /// At some of the ports.

@@ -44,7 +44,14 @@ fn an_adaptive_limit_is_a_limit_on_both_sides() {
     let limits = Limits { in_flight: 50, pending: 7, adaptive, ..Limits::default() };
     assert_eq!(
         inbound(text),
-        Inbound { limits, rate: None, protocol: Protocol::Http1, detect: true, access: Default::default() }
+        Inbound {
+            limits,
+            rate: None,
+            protocol: Protocol::Http1,
+            detect: true,
+            access: Default::default(),
+            peers: None
+        }
     );
     let vegas = |text: &str| match outbound(text) {
         Limits { in_flight, adaptive: Some(Adaptive::Vegas(vegas)), .. } => (in_flight, vegas),

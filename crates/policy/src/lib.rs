@@ -54,6 +54,7 @@ pub use exchange::{Answer, Attempt, AttemptNumber, Ended, Exchange, Failure, Rep
 pub use gateway::{Astray, GatewayPort, GatewayTable};
 pub use health::ProbeResult;
 pub use mesh::GatewayListener;
+pub use mesh::PeerMode;
 pub use mesh::{AbortWith, FaultAbort, FaultDelay, RouteFault};
 pub use mesh::{AccessRule, Authorization, Caller, Operation, TextMatch};
 pub use mesh::{

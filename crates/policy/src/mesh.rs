@@ -12,6 +12,7 @@ mod exchange;
 mod fault;
 mod gateway;
 mod overload;
+mod peers;
 mod redirect;
 mod stream;
 
@@ -23,6 +24,7 @@ pub use exchange::{
 pub use fault::{AbortWith, FaultAbort, FaultDelay, RouteFault};
 pub use gateway::GatewayListener;
 pub use overload::{Adaptive, Codel, Gradient, Queue, QueueOrder, Rate, RateLimit, Vegas};
+pub use peers::PeerMode;
 
 pub use redirect::{Redirect, RedirectPath};
 pub use stream::{Destination, OPAQUE_PORTS, Speaks, StreamPolicy};
@@ -441,4 +443,6 @@ pub struct Inbound {
     pub detect: bool,
     /// Who may ask for what. Default: everybody for everything.
     pub access: Authorization,
+    /// What its peers must prove; `None`: nobody said, and it is as the proxy was told when it started (mutual TLS, if it has an identity).
+    pub peers: Option<PeerMode>,
 }

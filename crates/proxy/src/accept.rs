@@ -8,11 +8,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use squall_net::detect::Spoken;
 use squall_net::edge::EdgeAcceptor;
 use squall_net::http::{Interim, ServeLimits, Version};
 use squall_net::tls::Secured;
-use squall_net::{Accepted, Conn, Listener, prefixed, timeout};
-use squall_policy::{BackendName, Speaks, StreamPolicy};
+use squall_net::{Accepted, BoxFuture, Conn, Listener, prefixed, timeout};
+use squall_policy::{BackendName, PeerMode, Speaks, StreamPolicy};
 
 use crate::alarm::Alarms;
 use crate::core::Core;
@@ -169,6 +170,34 @@ pub(crate) fn is_its_own(dialed: SocketAddr, local: SocketAddr) -> bool {
 async fn inbound(gate: &Arc<Gate>, accepted: Accepted, port: u16, is_secure: bool) {
     let Accepted { mut conn, peer, dialed: _ } = accepted;
     let (mut version, mut already, mut identity, mut is_bytes) = (None, Bytes::new(), None, false);
+    // What the mesh says comes before what the listener was told.
+    let mode = gate.view.peers(port);
+    let mut is_secure = is_secure;
+    match mode {
+        None => {}
+        Some(PeerMode::Strict) if gate.core.own.is_none() => {
+            conn.abort();
+            let why = "its port takes mutual TLS only, for which this proxy has no identity";
+            return gate.core.record(gate.core.host.now(), &Record::PeerRefused { peer, why });
+        }
+        Some(PeerMode::Strict) => is_secure = true,
+        Some(PeerMode::Permissive | PeerMode::Disable) => {
+            let until = gate.core.host.now() + gate.detect_timeout;
+            let Ok((spoken, first)) = Box::pin(stream::look(&gate.core, &mut conn, until)).await else { return };
+            let takes_tls = mode == Some(PeerMode::Permissive) && gate.core.own.is_some();
+            // The mesh's own TLS names no server.
+            is_secure = takes_tls && spoken == Spoken::Tls(None);
+            if is_secure {
+                conn = prefixed(first, conn);
+            } else {
+                is_bytes = match (&spoken, gate.view.speaks(port)) {
+                    (Spoken::Tls(_), _) | (_, Some(Speaks::Tcp)) | (Spoken::Other, Some(Speaks::Unknown)) => true,
+                    (Spoken::Http1 | Spoken::Http2 | Spoken::Other, _) => false,
+                };
+                (version, already) = (intercept::version(&spoken), first);
+            }
+        }
+    }
     if is_secure {
         let Some(secured) = secure(gate, conn, peer).await else { return };
         (conn, identity) = (secured.conn, secured.peer_identity);
@@ -187,7 +216,7 @@ async fn inbound(gate: &Arc<Gate>, accepted: Accepted, port: u16, is_secure: boo
             None => {}
         }
         is_bytes |= speaks == Some(Speaks::Tcp);
-    } else {
+    } else if mode.is_none() {
         match gate.view.speaks(port) {
             Some(Speaks::Tcp) => is_bytes = true,
             Some(Speaks::Unknown) => {
@@ -249,13 +278,26 @@ pub(crate) async fn http(
         interim: interim.clone(),
         fallback,
     });
+    let left = secured(gate, &site.door);
     let service = move |request| serve::request(Arc::clone(&site), request);
-    let drain = gate.draining.wait();
+    let drain = async {
+        match left {
+            Some(left) => drop(unless(gate.draining.wait(), left).await),
+            None => gate.draining.wait().await,
+        }
+    };
     let host = &gate.core.host;
     let served = squall_net::http::serve_with_interim(host, conn, version, gate.limits, interim, service, drain).await;
     if let Err(error) = served {
         tracing::debug!(%error, %peer, "a served connection ended");
     }
+}
+
+/// Ready when a plain connection is no longer what its port takes: it may end what it has begun. `None`: it is not plain.
+fn secured(gate: &Arc<Gate>, door: &Door) -> Option<BoxFuture<'static, ()>> {
+    let Door::Inbound { port, peer: None } = *door else { return None };
+    let gate = (gate.view.takes_plain(port)?).then(|| Arc::clone(gate))?;
+    Some(Box::pin(async move { gate.view.wait_secured(port).await }))
 }
 
 /// Lets the peer prove who it is.

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use squall_policy::{
     Authorization, BackendName, BackendPolicy, Balancing, Endpoint, GatewayListener, GatewayTable, Inbound, Mesh,
-    Protocol, RouteTable, Speaks, StreamPolicy, VirtualHost,
+    PeerMode, Protocol, RouteTable, Speaks, StreamPolicy, VirtualHost,
 };
 
 use crate::admit::Cell;
@@ -26,6 +26,10 @@ pub(crate) struct Snapshot {
     inbound: BTreeMap<u16, Arc<Cell>>,
     /// Who may ask them for what; none: everybody for everything.
     access: BTreeMap<u16, Arc<Authorization>>,
+    /// What their peers must prove, where the mesh says it.
+    peers: BTreeMap<u16, PeerMode>,
+    /// Whether they take connections without an identity, by what the mesh or their listener says.
+    takes_plain: BTreeMap<u16, bool>,
     /// What is spoken at those that the mesh knows.
     speaks: BTreeMap<u16, Speaks>,
     /// How connections to a backend are carried.
@@ -150,6 +154,8 @@ impl View {
         let mut inbound = BTreeMap::new();
         let mut speaks = BTreeMap::new();
         let mut access = BTreeMap::new();
+        let mut peers = BTreeMap::new();
+        let mut takes_plain = BTreeMap::new();
         let listeners = self.listeners_of(mesh);
         for listener in &listeners {
             let port = listener.app.port();
@@ -167,6 +173,9 @@ impl View {
             cell.update(policy, &[self.application(listener)]);
             inbound.insert(port, cell);
             speaks.insert(port, what_speaks(settings));
+            peers.extend(settings.peers.map(|mode| (port, mode)));
+            let by_itself = !(listener.mutual_tls && self.core.own.is_some());
+            takes_plain.insert(port, settings.peers.map_or(by_itself, PeerMode::takes_plain));
             if settings.access != Authorization::default() {
                 access.insert(port, Arc::new(settings.access.clone()));
             }
@@ -183,6 +192,8 @@ impl View {
             backends,
             inbound,
             access,
+            peers,
+            takes_plain,
             speaks,
             streams,
             reach,
@@ -201,6 +212,21 @@ impl View {
     /// What is spoken at a port of the application; `None`: the mesh does not know it.
     pub(crate) fn speaks(&self, port: u16) -> Option<Speaks> {
         self.current().and_then(|mesh| mesh.speaks.get(&port).copied())
+    }
+
+    /// What peers of a port must prove; `None`: the mesh does not say.
+    pub(crate) fn peers(&self, port: u16) -> Option<PeerMode> {
+        self.current().and_then(|mesh| mesh.peers.get(&port).copied())
+    }
+
+    /// Whether a port takes connections without an identity; `None`: the mesh does not know it.
+    pub(crate) fn takes_plain(&self, port: u16) -> Option<bool> {
+        self.current().and_then(|mesh| mesh.takes_plain.get(&port).copied())
+    }
+
+    /// Ready when a mesh says that a port takes no connections without an identity.
+    pub(crate) async fn wait_secured(&self, port: u16) {
+        self.wait_for(|mesh| mesh.takes_plain.get(&port) == Some(&false)).await;
     }
 
     /// The listeners, and one in thought for each further port, if connections to all of them come in.

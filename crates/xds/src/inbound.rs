@@ -3,7 +3,7 @@
 //! of the listener's own name. What a listener of Envoy's cannot say stands beside it.
 
 use prost::Message as _;
-use squall_policy::{Authorization, Inbound, Limits, Protocol};
+use squall_policy::{Authorization, Inbound, Limits, PeerMode, Protocol};
 
 use crate::decode::{extension, nack, span as read_span};
 use crate::encode::{any, metadata, protocol_number, socket_address, span, span_or_zero};
@@ -37,6 +37,12 @@ pub(crate) fn encode(port: u16, inbound: &Inbound) -> proto::Listener {
         queue_timeout: inbound.limits.queue_timeout.and_then(span),
         protocol: protocol_number(inbound.protocol),
         detect: inbound.detect,
+        peers: match inbound.peers {
+            None => 0,
+            Some(PeerMode::Strict) => 1,
+            Some(PeerMode::Permissive) => 2,
+            Some(PeerMode::Disable) => 3,
+        },
         overload: overload::encode(&inbound.limits, inbound.rate.as_ref()),
     };
     proto::Listener {
@@ -158,15 +164,22 @@ pub(crate) fn decode(listener: &proto::Listener) -> Result<(u16, Inbound), Nack>
             if is_http == (protocol == Protocol::Tcp) {
                 return Err(wrong("protocol is not that of the filters"));
             }
+            let peers = match told.peers {
+                0 => None,
+                1 => Some(PeerMode::Strict),
+                2 => Some(PeerMode::Permissive),
+                3 => Some(PeerMode::Disable),
+                other => return Err(wrong(&format!("peers {other} is unknown"))),
+            };
             let queue_timeout = read_span(told.queue_timeout).map_err(wrong)?;
             let (in_flight, pending) = (told.in_flight, told.pending);
             let mut limits = Limits { in_flight, pending, queue_timeout, ..Limits::default() };
             let rate = overload::decode(told.overload.as_ref(), &mut limits).map_err(wrong)?;
-            Inbound { limits, rate, protocol, detect: told.detect, access }
+            Inbound { limits, rate, protocol, detect: told.detect, access, peers }
         }
         None => {
             let protocol = if is_http { Protocol::Http1 } else { Protocol::Tcp };
-            Inbound { limits: Limits::default(), rate: None, protocol, detect: false, access }
+            Inbound { limits: Limits::default(), rate: None, protocol, detect: false, access, peers: None }
         }
     };
     inbound.check().map_err(|invalid| bad("metadata", &invalid.to_string()))?;

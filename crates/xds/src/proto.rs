@@ -559,6 +559,8 @@ pub(crate) mod squall {
             protocol: u32 => (uint32, tag = "5"),
             /// Nobody said so: each connection tells.
             detect: bool => (bool, tag = "6"),
+            /// What peers must prove: 0 nobody said, 1 mutual TLS, 2 mutual TLS or nothing, 3 nothing.
+            peers: u32 => (uint32, tag = "7"),
             overload: Option<Overload> => (message, optional, tag = "20"),
         }
     }

@@ -605,6 +605,7 @@ pub(crate) static INBOUND_PORT: Table = Table {
         (4, "queue_timeout", Message(&SPAN)),
         (5, "protocol", Leaf),
         (6, "detect", Leaf),
+        (7, "peers", Leaf),
         (20, "overload", Message(&overload::OVERLOAD)),
     ],
     refused: "",

@@ -7,6 +7,7 @@ mod fault;
 mod gateway;
 mod grpc_route;
 mod limits;
+mod peers;
 mod policy;
 mod protection;
 mod route;
@@ -41,7 +42,7 @@ pub(crate) fn files(files: &[(&str, &str)]) -> Result<Resources, Vec<Mistake>> {
 }
 
 /// The kinds that are read, each with its API version.
-const KINDS: [(&str, &str); 9] = [
+const KINDS: [(&str, &str); 10] = [
     ("Service", "v1"),
     ("EndpointSlice", "discovery.k8s.io/v1"),
     ("HTTPRoute", "gateway.networking.k8s.io/v1"),
@@ -51,6 +52,7 @@ const KINDS: [(&str, &str); 9] = [
     ("TrafficPolicy", "squall.dev/v1alpha1"),
     ("FaultInjection", "squall.dev/v1alpha1"),
     ("AuthorizationPolicy", "squall.dev/v1alpha1"),
+    ("PeerAuthentication", "squall.dev/v1alpha1"),
 ];
 
 /// What metadata has. After the first four comes what the API server keeps there for itself: `kubectl get -o yaml` shows it, and it
@@ -143,6 +145,7 @@ fn read(document: Value<'_>, resources: &mut Resources, seen: &mut BTreeMap<(Str
             let policy = authorization::read(metadata, fields.required("spec")?)?;
             resources.access.push(policy);
         }
+        "PeerAuthentication" => resources.peers.push(peers::read(metadata, fields.required("spec")?)?),
         "Gateway" => {
             let gateway = gateway::read(metadata, fields.required("spec")?)?;
             resources.gateways.insert(gateway.id.clone(), gateway);

@@ -31,7 +31,8 @@ fn access() -> Authorization {
 async fn cart(host: &Host, authority: &Authority, protocol: Protocol) -> (Proxy, std::net::SocketAddr, Arc<Story>) {
     let app = origin(host, echo).await;
     let story = Arc::<Story>::default();
-    let treated = Inbound { limits: Limits::default(), rate: None, protocol, detect: false, access: access() };
+    let treated =
+        Inbound { limits: Limits::default(), rate: None, protocol, detect: false, access: access(), peers: None };
     let mesh = Mesh { inbound: [(app.port(), treated)].into(), ..Mesh::default() };
     let config = ProxyConfig {
         inbound: vec![InboundListener { listen: ANY, mutual_tls: true, app }],

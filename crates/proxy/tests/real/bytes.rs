@@ -14,13 +14,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::ca::Authority;
 use crate::common::*;
 
-const WEB: &str = "spiffe://cluster.local/ns/shop/sa/web";
-const DB: &str = "spiffe://cluster.local/ns/shop/sa/db";
+pub(crate) const WEB: &str = "spiffe://cluster.local/ns/shop/sa/web";
+pub(crate) const DB: &str = "spiffe://cluster.local/ns/shop/sa/db";
 /// A Service's address.
-const CLUSTER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10));
+pub(crate) const CLUSTER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10));
 
 /// Answers all that it reads, then says goodbye.
-async fn echo_bytes(host: &Host) -> SocketAddr {
+pub(crate) async fn echo_bytes(host: &Host) -> SocketAddr {
     let mut listener = host.net().listen(ANY).await.expect("a free port");
     let (at, of_task) = (listener.local(), host.clone());
     host.spawn("echo", async move {
@@ -37,7 +37,7 @@ async fn echo_bytes(host: &Host) -> SocketAddr {
 }
 
 /// Says it, ends, and hears all; `None`: it broke.
-async fn say(mut conn: Conn, what: &[u8]) -> Option<String> {
+pub(crate) async fn say(mut conn: Conn, what: &[u8]) -> Option<String> {
     conn.write_all(what).await.ok()?;
     // A client of HTTP that half-closes is taken for gone.
     if !what.starts_with(b"GET") {
@@ -64,7 +64,7 @@ fn destination(speaks: Speaks, stream: StreamPolicy) -> Destination {
 }
 
 /// A mesh with one backend of TCP.
-fn tcp_mesh(endpoints: &[(SocketAddr, &str)], speaks: Speaks, stream: StreamPolicy) -> Mesh {
+pub(crate) fn tcp_mesh(endpoints: &[(SocketAddr, &str)], speaks: Speaks, stream: StreamPolicy) -> Mesh {
     let mutual_tls = endpoints.iter().any(|(_, identity)| !identity.is_empty());
     let balancing = Balancing::RoundRobin;
     let protocol = if speaks == Speaks::Tcp { Protocol::Tcp } else { Protocol::Http1 };
@@ -78,14 +78,18 @@ fn tcp_mesh(endpoints: &[(SocketAddr, &str)], speaks: Speaks, stream: StreamPoli
     }
 }
 
-async fn started(host: &Host, config: ProxyConfig) -> Proxy {
+pub(crate) async fn started(host: &Host, config: ProxyConfig) -> Proxy {
     let proxy = Proxy::start(host, config).await.expect("starts");
     proxy.ready().await;
     proxy
 }
 
 /// A proxy with one listener for connections to the database.
-async fn outbound_bytes(host: &Host, mesh: Mesh, identity: IdentitySource) -> (Proxy, SocketAddr, Arc<Story>) {
+pub(crate) async fn outbound_bytes(
+    host: &Host,
+    mesh: Mesh,
+    identity: IdentitySource,
+) -> (Proxy, SocketAddr, Arc<Story>) {
     let story = Arc::<Story>::default();
     let config = ProxyConfig { streams: vec![(ANY, db())], identity, ..config(&story, mesh) };
     let proxy = started(host, config).await;
@@ -100,7 +104,8 @@ async fn inbound_bytes(
     identity: IdentitySource,
 ) -> (Proxy, SocketAddr, Arc<Story>) {
     let story = Arc::<Story>::default();
-    let treated = Inbound { limits: Limits::default(), rate: None, protocol, detect, access: Default::default() };
+    let treated =
+        Inbound { limits: Limits::default(), rate: None, protocol, detect, access: Default::default(), peers: None };
     let mesh = Mesh { inbound: [(app.port(), treated)].into(), ..Mesh::default() };
     let inbound = vec![InboundListener { listen: ANY, mutual_tls: true, app }];
     let proxy = started(host, ProxyConfig { inbound, identity, ..config(&story, mesh) }).await;
@@ -108,7 +113,7 @@ async fn inbound_bytes(
     (proxy, at, story)
 }
 
-async fn connect(host: &Host, at: SocketAddr) -> Conn {
+pub(crate) async fn connect(host: &Host, at: SocketAddr) -> Conn {
     host.net().connect(at).await.expect("it listens")
 }
 
@@ -256,7 +261,7 @@ impl Listener for Redirected {
 }
 
 /// A host whose connections are redirected, and where they were meant to go (`None`: to the proxy itself).
-fn redirected(host: &Host) -> (Host, Arc<Mutex<Option<SocketAddr>>>) {
+pub(crate) fn redirected(host: &Host) -> (Host, Arc<Mutex<Option<SocketAddr>>>) {
     let meant = Arc::<Mutex<Option<SocketAddr>>>::default();
     let net = Redirecting { net: Arc::clone(host.net()), meant: Arc::clone(&meant) };
     let (clock, wall, tasks) = (Arc::clone(host.clock()), Arc::clone(host.wall()), Arc::clone(host.tasks()));
@@ -264,7 +269,7 @@ fn redirected(host: &Host) -> (Host, Arc<Mutex<Option<SocketAddr>>>) {
 }
 
 /// A ClientHello to `db.shop.svc.cluster.local`, as short as one can be.
-fn hello(name: &str) -> Vec<u8> {
+pub(crate) fn hello(name: &str) -> Vec<u8> {
     let size = |count: usize| [(count >> 8) as u8, count as u8];
     let entry = [&[0][..], &size(name.len()), name.as_bytes()].concat();
     let list = [&size(entry.len())[..], &entry].concat();
@@ -405,6 +410,7 @@ fn intercepted_callers_reach_the_port_that_they_meant_and_prove_themselves() {
             protocol: Protocol::Tcp,
             detect: false,
             access: Default::default(),
+            peers: None,
         };
         let mesh = Mesh { inbound: [(app.port(), treated)].into(), ..Mesh::default() };
         let in_story = Arc::<Story>::default();

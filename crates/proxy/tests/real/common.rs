@@ -211,7 +211,14 @@ pub(crate) fn inbound_mesh(port: u16, protocol: Protocol) -> Mesh {
     Mesh {
         inbound: BTreeMap::from([(
             port,
-            Inbound { limits: Limits::default(), rate: None, protocol, detect: false, access: Default::default() },
+            Inbound {
+                limits: Limits::default(),
+                rate: None,
+                protocol,
+                detect: false,
+                access: Default::default(),
+                peers: None,
+            },
         )]),
         ..Mesh::default()
     }

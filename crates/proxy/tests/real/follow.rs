@@ -82,6 +82,7 @@ fn two_followers_reach_each_other_by_the_identities_they_were_given() {
                 protocol: Protocol::Http1,
                 detect: false,
                 access: Default::default(),
+                peers: None,
             },
         );
         plane.push(&mesh);

@@ -220,6 +220,7 @@ fn a_port_that_the_mesh_does_not_know_is_refused() {
             protocol: Protocol::Http1,
             detect: false,
             access: Default::default(),
+            peers: None,
         };
         proxy.update(&Mesh { inbound: [(1, other)].into(), ..Mesh::default() });
         let response = get(&host, at, "/").await;

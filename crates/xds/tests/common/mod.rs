@@ -18,7 +18,7 @@ use squall_policy::{
     PathMatch, Penalty, Probe, Protocol, QueryMatch, RetryOn, RetryPolicy, Route, RouteFault, RouteMatch,
     RouteTimeouts, SlowStart, Speaks, StreamPolicy, VirtualHost, WeightedBackend, WhenDown, Zones,
 };
-use squall_policy::{AccessRule, Authorization, Caller, Operation, TextMatch};
+use squall_policy::{AccessRule, Authorization, Caller, Operation, PeerMode, TextMatch};
 
 pub fn span(least_ms: u64, most_ms: u64) -> impl Strategy<Value = Duration> {
     (least_ms * 1_000_000..=most_ms * 1_000_000).prop_map(Duration::from_nanos)
@@ -341,20 +341,24 @@ fn access() -> impl Strategy<Value = Authorization> {
     (rules(), option::of(rules()), rules()).prop_map(|(deny, allow, audit)| Authorization { deny, allow, audit })
 }
 
+fn peers() -> impl Strategy<Value = PeerMode> {
+    prop::sample::select(&[PeerMode::Strict, PeerMode::Permissive, PeerMode::Disable][..])
+}
+
 /// Any mesh in normal form.
 pub fn mesh() -> impl Strategy<Value = Mesh> {
     let name = (word(), word(), 1_u16..).prop_map(|(namespace, name, port)| BackendName::new(&namespace, &name, port));
     let backends = btree_map(name, (backend_policy(), endpoints()), 0..4);
     let inbound = btree_map(
         1_u16..,
-        (limits(), option::of(overload::rate()), protocol(), access()).prop_map(
-            |(limits, rate, protocol, mut access)| {
+        (limits(), option::of(overload::rate()), protocol(), access(), option::of(peers())).prop_map(
+            |(limits, rate, protocol, mut access, peers)| {
                 if protocol == Protocol::Tcp {
                     // Bytes have no method and no path.
                     let rules = [&mut access.deny, &mut access.audit].into_iter().chain(&mut access.allow);
                     rules.flatten().for_each(|rule| rule.to.clear());
                 }
-                Inbound { access, limits, rate, protocol, detect: protocol == Protocol::Http1 }
+                Inbound { access, limits, rate, protocol, detect: protocol == Protocol::Http1, peers }
             },
         ),
         0..3,

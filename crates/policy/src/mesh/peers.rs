@@ -1,0 +1,33 @@
+//! What the peers of a port must prove.
+
+/// How a port of the own workload takes connections of its peers (Istio's `PeerAuthentication` modes).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PeerMode {
+    /// Mutual TLS only: who does not prove an identity is refused.
+    Strict,
+    /// Mutual TLS, or plain connections, whose peers have no identity. The first bytes tell: TLS that names a server is the application's own
+    /// and passed on as it is, as the mesh's own TLS names none.
+    Permissive,
+    /// Plain connections. TLS is the application's own, and passed on as it is.
+    Disable,
+}
+
+impl PeerMode {
+    /// Whether the mesh's mutual TLS is taken: whether clients may begin it.
+    #[must_use]
+    pub fn takes_mutual_tls(self) -> bool {
+        match self {
+            Self::Strict | Self::Permissive => true,
+            Self::Disable => false,
+        }
+    }
+
+    /// Whether a connection without an identity is taken.
+    #[must_use]
+    pub fn takes_plain(self) -> bool {
+        match self {
+            Self::Strict => false,
+            Self::Permissive | Self::Disable => true,
+        }
+    }
+}
