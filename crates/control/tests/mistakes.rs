@@ -65,7 +65,7 @@ metadata: {name: a}
 in.yaml:1:7: resources of kind `Ingress` are not supported
 1 | kind: Ingress
           ^^^^^^^
-help: known here: `Service`, `EndpointSlice`, `HTTPRoute`, `GRPCRoute`, `Gateway`, `Secret`, `TrafficPolicy`, `FaultInjection`, `AuthorizationPolicy`
+help: known here: `Service`, `EndpointSlice`, `HTTPRoute`, `GRPCRoute`, `Gateway`, `Secret`, `TrafficPolicy`, `FaultInjection`, `AuthorizationPolicy`, `PeerAuthentication`
 ",
     );
     check(
