@@ -11,6 +11,7 @@ use squall_proxy::{IdentitySource, InboundListener, Interception, Proxy, ProxyCo
 use crate::bytes::{DB, WEB, connect, echo_bytes, hello, outbound_bytes, redirected, say, tcp_mesh};
 use crate::ca::Authority;
 use crate::common::*;
+use crate::stream::both;
 
 const MODES: [Option<PeerMode>; 4] =
     [None, Some(PeerMode::Strict), Some(PeerMode::Permissive), Some(PeerMode::Disable)];
@@ -150,17 +151,22 @@ fn a_plain_connection_ends_what_it_has_begun_when_mutual_tls_becomes_a_must_and_
             let (proxy, at, story) = sidecar(&host, app, of_mode(PeerMode::Permissive), identity, true).await;
             let mut plain = client(&host, at, version).await;
             let (feed, body) = Pipe::new();
-            let answer = plain.send(request(version, "POST", "/", body));
+            let mut answer = None;
+            let asking = async { answer = Some(plain.send(request(version, "POST", "/", body)).await) };
             let change = async {
                 story.saw(&host, "Started").await;
                 proxy.update(&of_mode(PeerMode::Strict));
                 assert!(feed.send("hello").await, "it is still read");
                 drop(feed);
             };
-            let (answer, ()) = tokio::join!(biased; answer, change);
-            let answer = whole(answer.expect("an answer")).await;
+            both(asking, change).await;
+            let answer = whole(answer.expect("it was asked").expect("an answer")).await;
             assert_eq!((answer.status().as_u16(), &answer.body()[..]), (200, &b"hello"[..]));
-            assert!(plain.send(request(version, "GET", "/", empty())).await.is_err(), "it was asked to leave");
+            // One that may have been on its way is still answered, with a goodbye.
+            match plain.send(request(version, "GET", "/", empty())).await {
+                Ok(answer) => assert_eq!(answer.headers()["connection"], "close", "{version:?}: it was asked to leave"),
+                Err(_) => assert!(plain.is_closed(), "{version:?}"),
+            }
             assert_ne!(asks(&host, &authority, at, false).await, 200);
             assert_eq!(asks(&host, &authority, at, true).await, 200);
             // And back: mutual TLS that is there stays.

@@ -126,7 +126,7 @@ fn a_large_request_waits_for_a_slow_origin_even_where_retries_keep_a_part() {
 }
 
 /// Runs both to their ends.
-async fn both(a: impl Future<Output = ()>, b: impl Future<Output = ()>) {
+pub(crate) async fn both(a: impl Future<Output = ()>, b: impl Future<Output = ()>) {
     let (mut a, mut b) = (Box::pin(a), Box::pin(b));
     let (mut a_done, mut b_done) = (false, false);
     std::future::poll_fn(|cx| {
