@@ -104,7 +104,11 @@ async fn answer(certificate: ServerCertificate, told: Sender<SocketAddr>, heard:
                         json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec})
                     );
                     let (status, said) = review(&token);
+                    let is_slow = token == "slow.server.token";
                     let _ = heard.send(token);
+                    if is_slow {
+                        std::future::pending::<()>().await;
+                    }
                     let response = Response::builder().status(status).header("content-type", "application/json");
                     Ok::<_, BodyError>(response.body(Full::new(Bytes::from(said.to_string())))?)
                 }
@@ -183,6 +187,7 @@ fn a_token_that_does_not_prove_the_service_account_is_refused_and_the_reason_is_
         ("broken.server.token", "the API server cannot be asked: it answers 500"),
         ("forbidden.server.token", "the control plane's service account may not create tokenreviews"),
         ("odd.server.token", "the API server cannot be asked: its answer is no TokenReview"),
+        ("slow.server.token", "the API server cannot be asked: no answer within 3s"),
     ] {
         let mut proxy = cluster.proxy(token);
         // Both are told, and the proxy goes on asking.

@@ -25,8 +25,8 @@ use squall_net::{Host, timeout};
 
 use crate::spiffe_id;
 
-/// How long the API server may take for one answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the API server may take for one answer. Less than the 5 s that a proxy waits for ours, so that it hears why.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Reviews at once; more are to come again.
 const AT_ONCE: usize = 64;
 /// The longest answer that is read.

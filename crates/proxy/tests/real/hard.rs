@@ -148,25 +148,31 @@ async fn all_is_handed_back(host: &Host, at: SocketAddr, metrics: &Metrics) {
     until(host, || metrics.render().contains("squall_requests_in_flight{side=\"outbound\"} 0\n")).await;
 }
 
+/// An application that takes uploads, and whether each of them was whole.
+async fn taker(host: &Host) -> (SocketAddr, Arc<Mutex<Vec<bool>>>) {
+    let ends = Arc::<Mutex<Vec<bool>>>::default();
+    let told = Arc::clone(&ends);
+    let app = origin(host, move |request| {
+        let told = Arc::clone(&told);
+        async move {
+            if request.uri().path() == "/well" {
+                return Ok(Response::new(text("well")));
+            }
+            let whole = request.into_body().collect().await.is_ok();
+            told.lock().expect("no panic while locked").push(whole);
+            Ok(Response::new(text("got it")))
+        }
+    })
+    .await;
+    (app, ends)
+}
+
 #[test]
 fn an_application_sees_that_an_upload_broke_off_however_its_caller_vanished() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         for (how, length) in [("fin", "content-length: 1000"), ("rst", "content-length: 1000"), ("fin", "chunked")] {
             run(|host| async move {
-                let ends = Arc::<Mutex<Vec<bool>>>::default();
-                let told = Arc::clone(&ends);
-                let app = origin(&host, move |request| {
-                    let told = Arc::clone(&told);
-                    async move {
-                        if request.uri().path() == "/well" {
-                            return Ok(Response::new(text("well")));
-                        }
-                        let whole = request.into_body().collect().await.is_ok();
-                        told.lock().expect("no panic while locked").push(whole);
-                        Ok(Response::new(text("got it")))
-                    }
-                })
-                .await;
+                let (app, ends) = taker(&host).await;
                 let (_proxy, at, story, metrics) = narrow(&host, protocol, app).await;
                 let mut conn = dial(&host, at).await;
                 let head = if length == "chunked" { "transfer-encoding: chunked" } else { length };
@@ -190,20 +196,7 @@ fn an_application_sees_that_an_upload_broke_off_however_its_caller_vanished() {
 fn an_upload_over_http2_that_breaks_off_is_no_whole_one() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         run(|host| async move {
-            let ends = Arc::<Mutex<Vec<bool>>>::default();
-            let told = Arc::clone(&ends);
-            let app = origin(&host, move |request| {
-                let told = Arc::clone(&told);
-                async move {
-                    if request.uri().path() == "/well" {
-                        return Ok(Response::new(text("well")));
-                    }
-                    let whole = request.into_body().collect().await.is_ok();
-                    told.lock().expect("no panic while locked").push(whole);
-                    Ok(Response::new(text("got it")))
-                }
-            })
-            .await;
+            let (app, ends) = taker(&host).await;
             let (_proxy, at, story, metrics) = narrow(&host, protocol, app).await;
             let mut client = client(&host, at, Version::Http2).await;
             let (pipe, body) = Pipe::new();
