@@ -40,6 +40,7 @@ Examples:
   squall replay shop.yaml --seed 7                   what happened on seed 7
   squall replay shop.yaml --seed 7 --request 311     what happened to one request, and why
   squall check scenarios/ mesh/                      only read the files
+  squall tune scenarios/boutique/tuning.yaml         which values should the policies have?
   squall validate                                    is the simulator right where the answer is known?
   squall control --from mesh/ --tokens tokens        the control plane, as a process
   squall proxy --config proxy.yaml                   a sidecar, as a process
@@ -58,6 +59,7 @@ pub(crate) enum Command {
     Replay(Replay),
     Check(Check),
     Validate(Validate),
+    Tune(crate::tune::TuneArgs),
     Proxy(Box<crate::proxy::ProxyArgs>),
     Gateway(Box<crate::proxy::GatewayArgs>),
     ProxyInit(crate::proxy_init::ProxyInit),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use squall_control::{Mistake, Place, Resources, yaml};
 use squall_sim::scenario::{Disk, Files, Refusal};
+use squall_sim::tune::Tuning;
 
 use crate::args::{Check, Isotope};
 use crate::exit::Exit;
@@ -17,8 +18,13 @@ use crate::screen::Screen;
 pub(crate) fn run(args: &Check, screen: &mut Screen) -> Exit {
     let mut refused = false;
     let mut scenarios: Vec<PathBuf> = Vec::new();
+    let mut tunings: Vec<PathBuf> = Vec::new();
     let mut mesh = Mesh::default();
     for path in &args.files {
+        tunings.extend(tunings_of(path));
+        if tunings.last().is_some_and(|last| last == path) {
+            continue;
+        }
         match sort(path, &mut mesh) {
             Ok(true) => scenarios.push(path.clone()),
             Ok(false) => {}
@@ -37,6 +43,12 @@ pub(crate) fn run(args: &Check, screen: &mut Screen) -> Exit {
             Err(_) => refused = true,
         }
     }
+    for path in &tunings {
+        if let Err(refusal) = Tuning::load(path, &Disk) {
+            mistakes::show(screen, &refusal);
+            refused = true;
+        }
+    }
     let texts: Vec<(&str, &str)> = mesh.0.iter().map(|(name, text)| (&**name, &**text)).collect();
     // Files that cannot even be read would make others look as if they referred to nothing.
     if !texts.is_empty()
@@ -49,10 +61,17 @@ pub(crate) fn run(args: &Check, screen: &mut Screen) -> Exit {
     if refused {
         return Exit::BadInput;
     }
-    let counts = [(read, "scenario"), (texts.len(), "mesh file")];
+    let counts = [(read, "scenario"), (tunings.len(), "tuning"), (texts.len(), "mesh file")];
     let counts: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| numbers::count(*n, what)).collect();
     screen.say(&format!("no mistakes in {}", counts.join(" and ")));
     Exit::Pass
+}
+
+/// The files of `kind: Tuning` at a path: itself, or those in a directory.
+fn tunings_of(path: &Path) -> Vec<PathBuf> {
+    let files = if path.is_dir() { Disk.list(path).unwrap_or_default() } else { vec![path.to_path_buf()] };
+    let is_yaml = |file: &PathBuf| file.extension().is_some_and(|end| end == "yaml" || end == "yml");
+    files.into_iter().filter(is_yaml).filter(|file| crate::tune::is_tuning(file)).collect()
 }
 
 /// Mesh files by name, with their texts. They are checked together, since they refer to each other.

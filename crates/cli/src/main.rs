@@ -26,6 +26,7 @@ mod state;
 mod table;
 mod test;
 mod threads;
+mod tune;
 mod validate;
 
 use clap::Parser;
@@ -52,7 +53,12 @@ fn main() -> std::process::ExitCode {
     let mut screen = Screen::new(args.color, quiet);
     match &args.command {
         Command::Proxy(_) | Command::Gateway(_) | Command::ProxyInit(_) | Command::Control(_) => {}
-        Command::Test(_) | Command::Replay(_) | Command::Check(_) | Command::Validate(_) | Command::Version => {
+        Command::Test(_)
+        | Command::Replay(_)
+        | Command::Check(_)
+        | Command::Validate(_)
+        | Command::Tune(_)
+        | Command::Version => {
             log_if_asked();
         }
     }
@@ -61,6 +67,7 @@ fn main() -> std::process::ExitCode {
         Command::Replay(replay) => replay::run(&replay, &mut screen),
         Command::Check(check) => check::run(&check, &mut screen),
         Command::Validate(validate) => validate::run(&validate, &mut screen),
+        Command::Tune(tune) => tune::run(&tune, &mut screen),
         Command::Proxy(args) => proxy::run(*args, screen),
         Command::Gateway(args) => proxy::run_gateway(*args, screen),
         Command::ProxyInit(args) => proxy_init::run(&args, &mut screen),

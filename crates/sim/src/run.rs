@@ -14,7 +14,7 @@ use crate::fast::{self, FastEngine};
 use crate::fault::Schedule;
 use crate::note::Note;
 use crate::outcome::{Checkpoint, EngineKind, Model, Outcome, RunError, RunOptions};
-use crate::scenario::{Layer, Scenario};
+use crate::scenario::{Layer, Scenario, Window};
 use crate::trace::{Mode, Trace, first_difference};
 use crate::window::{Measures, Span};
 use crate::world::{EPOCH, World, next_second};
@@ -32,6 +32,23 @@ const LOOK: Duration = Duration::from_millis(100);
 /// See [`RunError`]: the engine cannot do what is asked, the mesh does not compile, or the world broke.
 pub fn run(scenario: &Arc<Scenario>, seed: u64, options: RunOptions) -> Result<Outcome, RunError> {
     Ok(run_traced(scenario, seed, options, Mode::Digest)?.0)
+}
+
+/// As [`run`], and the values of these CEL expressions over the whole run: numbers, the seconds of durations, 1 for true.
+pub(crate) fn run_measured(
+    scenario: &Arc<Scenario>,
+    seed: u64,
+    options: RunOptions,
+    those: &[&str],
+) -> Result<(Outcome, Vec<f64>), RunError> {
+    let mut values = Vec::new();
+    let mut look = |measures: &Arc<Measures>| {
+        let value = |that: &&str| crate::evaluate::value_of(that, Window::Overall, measures);
+        values = those.iter().map(value).collect::<Result<_, _>>()?;
+        Ok(())
+    };
+    let (outcome, _) = run_looked_at(scenario, seed, options, Mode::Digest, &mut look)?;
+    Ok((outcome, values))
 }
 
 /// Runs a scenario that gave `first` again and compares: equal digests, or the first record that differs.
@@ -159,6 +176,16 @@ fn run_traced(
     options: RunOptions,
     mode: Mode,
 ) -> Result<(Outcome, Arc<Trace>), RunError> {
+    run_looked_at(scenario, seed, options, mode, &mut |_| Ok(()))
+}
+
+fn run_looked_at(
+    scenario: &Arc<Scenario>,
+    seed: u64,
+    options: RunOptions,
+    mode: Mode,
+    look: &mut dyn FnMut(&Arc<Measures>) -> Result<(), RunError>,
+) -> Result<(Outcome, Arc<Trace>), RunError> {
     check_resolution(scenario, options.engine)?;
     let (world, mut engine) = build(scenario, seed, options, mode)?;
     let engine = engine.as_mut();
@@ -177,6 +204,7 @@ fn run_traced(
     let faults = schedule.span(end).map(|(from, to)| Span { from, to });
     let book = std::mem::take(&mut *shared.ledger.book());
     let measures = Arc::new(Measures::new(book, whole, faults, shared.parties.clone()));
+    look(&measures)?;
     let mut checks = evaluate(&scenario.expect, &measures, &schedule.turns())?;
     let layer = match options.model {
         Model::Full => Layer::Full,

@@ -30,9 +30,11 @@ pub(crate) use distribution::standard_gamma;
 pub use expect::{Expectation, Window};
 pub use fault::{Crashing, Ends, Fault, FaultKind, OutageArrivals, Restart, Start, Strike, Target};
 pub use files::{Disk, Files, Memory, Refusal};
+pub(crate) use files::{beside, once};
 pub use isotope::IsotopeLoad;
 pub use load::{Arrivals, Drawn, Load, Phase, Rate, Request, Spacing, Spread};
 pub use network::{Between, Group, LinkRule, LinkSetting, Network};
+pub(crate) use read::{Measured, expression, header};
 pub use service::{Call, Contention, Pod, RequestMatch, RouteScript, ServiceSpec, Step, Version, Work};
 
 /// A value and where it stands.
@@ -115,6 +117,17 @@ impl Scenario {
             }
         }
         scenario
+    }
+
+    /// The same scenario over other manifests.
+    ///
+    /// # Errors
+    /// What is wrong with them, or no longer fits the scenario.
+    pub fn over(&self, mesh: Vec<MeshFile>) -> Result<Self, Vec<Mistake>> {
+        let mistakes = squall_control::Mistakes::new();
+        read::check_again(&mesh, &self.services, &mistakes);
+        mistakes.check(())?;
+        Ok(Self { mesh, ..self.clone() })
     }
 
     /// The end of the last scheduled fault; `None` if there is none, or if one lasts to the end. Faults that start

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use squall_control::yaml::{Kind, Node};
 use squall_control::{Mistake, Mistakes, Place, yaml};
 
-use super::files::Reading;
+use super::files::{Reading, once};
 use super::isotope::{self, IsotopeLoad};
 use super::{Files, Refusal, Scenario, read};
 
@@ -30,6 +30,10 @@ pub fn load_dir(directory: &Path, files: &dyn Files) -> Result<Vec<Scenario>, Re
         match yaml::parse(&file, &text) {
             Ok(documents) if documents.iter().any(|document| kind(document) == Some("Scenario")) => {
                 scenarios.extend(read::scenario(&documents, &text, &reading, &mistakes));
+            }
+            // What to tune is no scenario, but names what belongs to it. Whether it is right `squall tune` and `check` say.
+            Ok(documents) if documents.iter().any(|document| kind(document) == Some(crate::tune::KIND)) => {
+                documents.iter().for_each(|document| reading.refer(&file, crate::tune::files_of(document)));
             }
             Ok(_) => others.push((path, file, None)),
             Err(syntax) => others.push((path, file, Some(syntax))),
@@ -106,15 +110,4 @@ fn unique(scenarios: &[Scenario], mistakes: &Mistakes) {
             mistakes.push(mistake.label(first, "the other one"));
         }
     }
-}
-
-/// A file that several scenarios refer to has its mistakes only once.
-fn once(mistakes: Vec<Mistake>) -> Vec<Mistake> {
-    let mut seen: Vec<Mistake> = Vec::new();
-    for mistake in mistakes {
-        if !seen.contains(&mistake) {
-            seen.push(mistake);
-        }
-    }
-    seen
 }

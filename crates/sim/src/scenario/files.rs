@@ -144,6 +144,11 @@ impl<'f> Reading<'f> {
         }
     }
 
+    /// Notes that a file refers to others, relative to it.
+    pub(super) fn refer<'p>(&self, file: &str, others: impl IntoIterator<Item = &'p str>) {
+        self.referred.borrow_mut().extend(others.into_iter().map(|other| beside(file, other)));
+    }
+
     /// Whether a file that was read refers to this one.
     pub(super) fn is_referred(&self, path: &Path) -> bool {
         self.referred.borrow().contains(path)
@@ -154,8 +159,19 @@ impl<'f> Reading<'f> {
     }
 }
 
+/// A mistake of a file that was read several times, only once.
+pub(crate) fn once(mistakes: Vec<Mistake>) -> Vec<Mistake> {
+    let mut seen: Vec<Mistake> = Vec::new();
+    for mistake in mistakes {
+        if !seen.contains(&mistake) {
+            seen.push(mistake);
+        }
+    }
+    seen
+}
+
 /// The path that `text`, in the file called `file`, means: relative to that file, without `.` and `..`.
-fn beside(file: &str, text: &str) -> PathBuf {
+pub(crate) fn beside(file: &str, text: &str) -> PathBuf {
     let mut path = Path::new(file).parent().unwrap_or(Path::new("")).to_path_buf();
     for part in Path::new(text).components() {
         match part {

@@ -17,6 +17,7 @@ use std::time::Duration;
 use squall_control::yaml::{self, Node, Value};
 use squall_control::{Mistake, Mistakes};
 
+pub(crate) use self::expect::Measured;
 pub(super) use self::load::default_mix;
 use self::names::Names;
 pub(super) use self::value::dns_label;
@@ -173,6 +174,18 @@ pub(super) fn scenario(documents: &[Node], text: &str, reading: &Reading<'_>, mi
     })
 }
 
+/// What a scenario reads of its manifests and how they fit its services, for other manifests.
+pub(super) fn check_again(mesh: &[MeshFile], services: &[ServiceSpec], mistakes: &Mistakes) {
+    let resources = mesh::resources(mesh, mesh.len(), mistakes);
+    mesh::check(&resources, services, mistakes);
+    service::check_calls(services, &resources, mistakes);
+}
+
+/// Checks a CEL expression over the measures of a whole run of a scenario. The mistakes are reported.
+pub(crate) fn expression(value: Value<'_>, text: &str, scenario: &Scenario) -> Option<Measured> {
+    expect::measured(value, text, &Names::new(&scenario.services, &scenario.load, &scenario.network.zones))
+}
+
 /// That calls lead somewhere and in no circle.
 pub(super) fn check_mesh(mesh: &MeshFile, services: &[ServiceSpec], mistakes: &Mistakes) {
     let resources = mesh::resources(std::slice::from_ref(mesh), 1, mistakes);
@@ -202,7 +215,8 @@ fn application(base: Value<'_>, reading: &Reading<'_>) -> Option<Node> {
     Some(spec.node().clone())
 }
 
-fn header(fields: yaml::Fields<'_>, kind: &str) {
+/// Checks what every file of ours begins with.
+pub(crate) fn header(fields: yaml::Fields<'_>, kind: &str) {
     for (field, want) in [("apiVersion", API_VERSION), ("kind", kind)] {
         let Some(value) = fields.required(field) else { continue };
         let _ = value.choice(&[(want, ())]);

@@ -145,7 +145,7 @@ struct Checker<'c> {
 
 /// What kind of value a measure has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Measured {
+pub(crate) enum Measured {
     Number,
     Span,
     Truth,

@@ -1,0 +1,185 @@
+//! `squall tune` as a process: what it writes, that it repeats, and that a kill loses nothing.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const MESH: &str = "\
+apiVersion: v1
+kind: Service
+metadata: {name: shop, namespace: test}
+spec: {selector: {app: shop}, ports: [{port: 80}]}
+";
+
+const POLICY: &str = "\
+apiVersion: squall.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: shop, namespace: test}
+spec:
+  targetRefs: [{group: \"\", kind: Service, name: shop}]
+  retries:
+    attempts: 4 # as many as anybody dares
+    on: [5xx]
+    budget: {unlimited: true}
+";
+
+const SCENARIO: &str = "\
+# Three of ten calls fail.
+apiVersion: squall.dev/v1alpha1
+kind: Scenario
+metadata: {name: failing}
+spec:
+  mesh: [mesh.yaml, policy.yaml]
+  duration: 2s
+  services:
+    shop: {time: 1ms, errorRate: 30%, entry: true}
+  load: [{rate: 200/s}]
+  expect: [{overall: 'requests > 0'}]
+";
+
+const TUNING: &str = "\
+apiVersion: squall.dev/v1alpha1
+kind: Tuning
+metadata: {name: retries}
+spec:
+  scenarios: [failing.yaml]
+  seeds: 3
+  holdOut: {seeds: 2}
+  vary:
+    - {policy: shop, field: retries.attempts, from: 1, to: 5}
+    - {policy: shop, field: retries.backoff.base, from: 1ms, to: 50ms, scale: log}
+  objectives: [{maximize: successRate}, {minimize: p99}]
+  constraints: [amplification <= 1.345]
+";
+
+/// A directory of the test's own with the files of a tuning.
+fn directory(test: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).expect("the target directory can be written");
+    for (name, text) in
+        [("mesh.yaml", MESH), ("policy.yaml", POLICY), ("failing.yaml", SCENARIO), ("tuning.yaml", TUNING)]
+    {
+        write(&path.join(name), text);
+    }
+    path
+}
+
+fn write(path: &Path, text: &str) {
+    let mut file =
+        fs::OpenOptions::new().create(true).write(true).truncate(true).open(path).expect("it can be written");
+    file.write_all(text.as_bytes()).expect("it can be written");
+}
+
+fn command(directory: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
+    command.current_dir(directory).env("CI", "true").env_remove("RUST_LOG").arg("tune").args(args);
+    command
+}
+
+/// Exit code, stdout, stderr.
+fn squall(directory: &Path, args: &[&str]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command(directory, args).output().expect("squall can be started");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("squall prints UTF-8");
+    (status.code(), text(stdout), text(stderr))
+}
+
+fn read(path: PathBuf) -> String {
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+const RESULTS: [&str; 5] = ["recommended.yaml", "evaluations.csv", "pareto.csv", "confirmed.csv", "sensitivity.csv"];
+
+#[test]
+fn a_search_that_was_killed_ends_as_one_that_was_not() {
+    let at = directory("tune-killed");
+    let whole = ["tuning.yaml", "--evaluations", "30", "--finalists", "1"];
+    let (code, out, err) = squall(&at, &[&whole[..], &["-o", "whole", "--jobs", "2"]].concat());
+    assert_eq!(code, Some(0), "{out}\n{err}");
+    for line in out.lines() {
+        assert!(line.chars().count() <= 80, "{} columns: {line}", line.chars().count());
+    }
+
+    let mut child = command(&at, &[&whole[..], &["-o", "killed", "--jobs", "1"]].concat())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("squall can be started");
+    let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+    let first = lines.map_while(Result::ok).find(|line| line.starts_with("round 1:"));
+    assert!(first.is_some(), "it says when a round ends");
+    // SIGKILL: nothing of it runs any more.
+    child.kill().expect("it runs");
+    let _ = child.wait().expect("it ended");
+    let journal = at.join("killed/journal.jsonl");
+    let runs = read(journal.clone()).lines().count();
+    assert!(runs > 10, "every run is in the journal as it ends: {runs} lines");
+    assert!(!at.join("killed/recommended.yaml").exists(), "nothing looks finished");
+    // A line that was cut off in the middle is no line.
+    let mut file = fs::OpenOptions::new().append(true).open(&journal).expect("it is there");
+    file.write_all(b"{\"variant\":\"1 | 5").expect("it can be written");
+
+    let (code, _, err) = squall(&at, &[&whole[..], &["-o", "killed"]].concat());
+    assert!(code == Some(2) && err.contains("go on with --resume"), "{err}");
+    let (code, again, err) = squall(&at, &[&whole[..], &["-o", "killed", "--resume"]].concat());
+    assert_eq!(code, Some(0), "{again}\n{err}");
+    assert!(err.contains("runs in the journal"), "{err}");
+    assert_eq!(again.replace("killed/", "whole/"), out);
+    for name in RESULTS {
+        assert_eq!(read(at.join("killed").join(name)), read(at.join("whole").join(name)), "{name}");
+    }
+
+    write(&at.join("policy.yaml"), &POLICY.replace("attempts: 4", "attempts: 3"));
+    let (code, _, err) = squall(&at, &[&whole[..], &["-o", "killed", "--resume"]].concat());
+    assert!(code == Some(2) && err.contains("of other inputs"), "{err}");
+}
+
+#[test]
+fn what_is_recommended_can_be_deployed_and_what_is_not_fails_as_it_is_said() {
+    let at = directory("tune-deployed");
+    let (code, out, err) = squall(&at, &["tuning.yaml", "--evaluations", "20", "--finalists", "1", "-o", "out"]);
+    assert_eq!(code, Some(0), "{out}\n{err}");
+    let recommended = read(at.join("out/recommended.yaml"));
+    assert!(recommended.contains("attempts: 1 # as many as anybody dares"), "{recommended}");
+    assert!(
+        recommended.starts_with("# Found by: squall tune tuning.yaml --evaluations 20 --finalists 1\n"),
+        "{recommended}"
+    );
+    let replay = out.lines().find_map(|line| line.trim().strip_prefix("squall replay ")).expect("a counter-example");
+    let output = Command::new(env!("CARGO_BIN_EXE_squall"))
+        .current_dir(&at)
+        .arg("replay")
+        .args(replay.split(' '))
+        .output()
+        .expect("squall can be started");
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    // The manifests as they are to be deployed, in place of those that were tuned.
+    write(&at.join("policy.yaml"), &recommended);
+    let check = Command::new(env!("CARGO_BIN_EXE_squall"))
+        .current_dir(&at)
+        .args(["check", "failing.yaml", "tuning.yaml"])
+        .output();
+    let check = check.expect("squall can be started");
+    assert_eq!(String::from_utf8_lossy(&check.stdout), "no mistakes in 1 scenario and 1 tuning\n");
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    let at = directory("tune-refused");
+    for (args, want) in [
+        (&["failing.yaml"][..], "with --auto"),
+        (&["tuning.yaml", "failing.yaml"], "name nothing beside it"),
+        (&["tuning.yaml", "--auto"], "--auto and --seeds are for scenarios"),
+        (&["tuning.yaml", "--evaluations", "0"], "1..=100000"),
+        (&["tuning.yaml", "--minutes", "0"], "minutes are a number"),
+        (&["tuning.yaml", "--minutes", "1", "--evaluations", "5"], "cannot be used with"),
+        (&["nowhere.yaml", "--auto"], "cannot read it"),
+    ] {
+        let (code, _, err) = squall(&at, &[args, &["-o", "out"]].concat());
+        assert!(code == Some(2) && err.contains(want), "{args:?}: {err}");
+    }
+    write(&at.join("tuning.yaml"), &TUNING.replace("retries.attempts", "retries.attempst"));
+    let (code, _, err) = squall(&at, &["tuning.yaml", "-o", "out"]);
+    assert!(code == Some(2) && err.contains("did you mean `attempts`?"), "{err}");
+}
