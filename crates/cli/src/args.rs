@@ -41,6 +41,7 @@ Examples:
   squall replay shop.yaml --seed 7 --request 311     what happened to one request, and why
   squall check scenarios/ mesh/                      only read the files
   squall tune scenarios/boutique/tuning.yaml         which values should the policies have?
+  squall compare current new.yaml -s scenarios/shop  two policies, pair by pair
   squall validate                                    is the simulator right where the answer is known?
   squall control --from mesh/ --tokens tokens        the control plane, as a process
   squall proxy --config proxy.yaml                   a sidecar, as a process
@@ -60,6 +61,7 @@ pub(crate) enum Command {
     Check(Check),
     Validate(Validate),
     Tune(crate::tune::TuneArgs),
+    Compare(crate::compare::CompareArgs),
     Proxy(Box<crate::proxy::ProxyArgs>),
     Gateway(Box<crate::proxy::GatewayArgs>),
     ProxyInit(crate::proxy_init::ProxyInit),

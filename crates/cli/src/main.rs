@@ -3,6 +3,7 @@
 
 mod args;
 mod check;
+mod compare;
 mod control;
 mod disk;
 mod exit;
@@ -58,6 +59,7 @@ fn main() -> std::process::ExitCode {
         | Command::Check(_)
         | Command::Validate(_)
         | Command::Tune(_)
+        | Command::Compare(_)
         | Command::Version => {
             log_if_asked();
         }
@@ -67,6 +69,7 @@ fn main() -> std::process::ExitCode {
         Command::Replay(replay) => replay::run(&replay, &mut screen),
         Command::Check(check) => check::run(&check, &mut screen),
         Command::Validate(validate) => validate::run(&validate, &mut screen),
+        Command::Compare(compare) => compare::run(&compare, &mut screen),
         Command::Tune(tune) => tune::run(&tune, &mut screen),
         Command::Proxy(args) => proxy::run(*args, screen),
         Command::Gateway(args) => proxy::run_gateway(*args, screen),

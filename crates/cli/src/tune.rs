@@ -15,6 +15,7 @@ use squall_sim::tune::{Desk, Ended, Found, Plan, Progress, RunKey, Sample, Tunin
 
 pub(crate) use self::args::TuneArgs;
 use self::journal::Journal;
+pub(crate) use self::tables::value;
 use crate::args::Isotope;
 use crate::exit::Exit;
 use crate::screen::Screen;

@@ -16,6 +16,7 @@ mod knob;
 mod read;
 mod tuner;
 mod variant;
+mod versus;
 mod want;
 
 use std::path::Path as FilePath;
@@ -31,10 +32,19 @@ pub use examples::{CounterExample, counter_example};
 pub use knob::{Knob, Resource};
 pub(crate) use read::files_of;
 pub use tuner::{Desk, Ended, Evaluation, Finalist, Found, Moved, Plan, Progress, RunKey, Sample, tune};
+pub use versus::{Better, Compared, Comparison};
 pub use want::{Across, Constraint, Objective};
 
 /// The `kind` of a file that says what to tune.
 pub const KIND: &str = "Tuning";
+
+/// Manifests as people name them: a file, or all of a directory, with every mistake of syntax.
+///
+/// # Errors
+/// All mistakes.
+pub fn manifests(path: &FilePath, files: &dyn Files) -> Result<Vec<MeshFile>, Refusal> {
+    read::manifests(path, files)
+}
 
 /// What to tune, checked.
 #[derive(Clone, Debug)]

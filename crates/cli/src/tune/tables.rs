@@ -51,7 +51,7 @@ pub(super) fn round(tuning: &Tuning, progress: &Progress<'_>, best: &Evaluation,
 }
 
 /// A number of an objective, short.
-pub(super) fn value(objective: &Objective, value: f64) -> String {
+pub(crate) fn value(objective: &Objective, value: f64) -> String {
     if objective.is_span {
         return numbers::span(Duration::from_secs_f64(value.max(0.0)));
     }

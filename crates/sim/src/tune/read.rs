@@ -74,6 +74,37 @@ pub(super) fn load(path: &FilePath, files: &dyn Files) -> Result<Tuning, Refusal
     }
 }
 
+/// The manifests of a file, or of a directory.
+pub(super) fn manifests(path: &FilePath, files: &dyn Files) -> Result<Vec<MeshFile>, Refusal> {
+    let mistakes = Mistakes::new();
+    let mut sources = BTreeMap::new();
+    let is_yaml = |path: &PathBuf| path.extension().is_some_and(|end| end == "yaml" || end == "yml");
+    let paths = match files.list(path) {
+        Ok(all) if !all.is_empty() && all != [path.to_path_buf()] => all.into_iter().filter(is_yaml).collect(),
+        Ok(_) | Err(_) => vec![path.to_path_buf()],
+    };
+    let mut found = Vec::new();
+    for path in paths {
+        let name: Arc<str> = path.to_string_lossy().into();
+        match files.read(&path) {
+            Ok(text) => {
+                let text: Arc<str> = text.into();
+                sources.insert(Arc::clone(&name), Arc::clone(&text));
+                if let Err(syntax) = yaml::parse(&name, &text) {
+                    mistakes.extend(syntax);
+                }
+                let file = MeshFile { name, text };
+                if variant::resources(&file).is_empty() && mistakes.is_empty() {
+                    mistakes.push(Mistake::new(&Place::whole(&file.name), "there is no manifest in it"));
+                }
+                found.push(file);
+            }
+            Err(error) => mistakes.push(Mistake::new(&Place::whole(&name), format!("cannot read it: {error}"))),
+        }
+    }
+    mistakes.check(found).map_err(|mistakes| Refusal { mistakes, sources })
+}
+
 struct Reader<'f> {
     files: &'f dyn Files,
     mistakes: Mistakes,

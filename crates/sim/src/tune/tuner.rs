@@ -625,7 +625,7 @@ impl Tuner<'_> {
 }
 
 /// A scenario over other manifests; the reason why not in one line.
-fn changed(scenario: &Arc<Scenario>, mesh: Vec<crate::scenario::MeshFile>) -> Result<Arc<Scenario>, String> {
+pub(super) fn changed(scenario: &Arc<Scenario>, mesh: Vec<crate::scenario::MeshFile>) -> Result<Arc<Scenario>, String> {
     let why = |mistakes: Vec<squall_control::Mistake>| {
         mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     };

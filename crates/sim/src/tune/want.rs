@@ -42,6 +42,13 @@ impl Objective {
         ]
     }
 
+    /// What policies are compared by.
+    pub(super) fn compared() -> Vec<Self> {
+        let mut measures = Self::usual();
+        measures.push(Self::new("recovery", false, true));
+        measures
+    }
+
     /// A value as the search takes it: less is better.
     #[must_use]
     pub fn cost(&self, value: f64) -> f64 {

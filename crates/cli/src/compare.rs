@@ -1,0 +1,276 @@
+//! `squall compare`: policies against each other, on the same scenarios and seeds.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use squall_sim::Model;
+use squall_sim::scenario::{Disk, Refusal};
+use squall_sim::tune::{Better, Compared, Comparison, Rival, manifests};
+
+use crate::args::{self, Isotope};
+use crate::exit::Exit;
+use crate::files::Pending;
+use crate::progress::Progress;
+use crate::screen::{Paint, Screen};
+use crate::seeds::Seeds;
+use crate::tune::value;
+use crate::{input, mistakes, numbers, threads};
+
+/// The name of what the scenarios have themselves.
+const CURRENT: &str = "current";
+
+/// Compare policies pair by pair
+///
+/// Runs every scenario under every policy on the same seeds, and says for each pair on which scenarios one is better: in success rate,
+/// 99th percentile, amplification or recovery with 99 % confidence, paired by seed, and worse in none of them.
+///
+/// A policy is a file or a directory of manifests. They stand in place of the scenarios' own of the same kind that have the same
+/// name, or are for the same Service. `current` is what the scenarios have themselves.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  squall compare current reports/tune/recommended.yaml -s scenarios/boutique/zone-lost.yaml
+  squall compare old=v1/policies new=v2/policies -s scenarios/ --seeds 1..20
+  squall compare current envoy.yaml linkerd.yaml -s scenarios/ --model fast --csv compared.csv
+
+  --csv FILE    one row per scenario, policy (or pair of them) and measure:
+    scenario, policy, than (the other one of a pair, or nothing), measure, unit
+    mean (of a pair: the policy's less the other's), half_width_95, half_width_99
+    better        of a pair: the name of the one that is better with 99 % confidence, or nothing
+    seeds         how many; refused: why there are no numbers
+
+Exit codes:
+  0  everything ran
+  2  the arguments or the files are wrong; a policy that does not fit a scenario is refused there, and compared on the others")]
+pub(crate) struct CompareArgs {
+    /// Policies: a file or directory of manifests, NAME=PATH, or `current`
+    #[arg(required = true, num_args = 2.., value_name = "POLICY")]
+    policies: Vec<String>,
+
+    /// Scenario files, or directories to look for them in
+    #[arg(long, short, required = true, num_args = 1.., value_name = "PATH")]
+    scenarios: Vec<PathBuf>,
+
+    /// Which seeds, at least two: `1..100` (both ends included) or `1,3,9..12`
+    #[arg(long, default_value = "1..10", value_name = "SEEDS")]
+    seeds: Seeds,
+
+    /// How much is simulated; see `squall test --help`
+    #[arg(long, value_enum, default_value_t = args::Model::Full)]
+    model: args::Model,
+
+    /// Worlds to run at once. Default: one per core. The results do not depend on it
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+
+    /// Write the results as CSV
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &CompareArgs, screen: &mut Screen) -> Exit {
+    match try_run(args, screen) {
+        Ok(exit) | Err(exit) => exit,
+    }
+}
+
+fn try_run(args: &CompareArgs, screen: &mut Screen) -> Result<Exit, Exit> {
+    if args.seeds.0.len() < 2 {
+        screen.aside("error: one seed says nothing about differences: give --seeds 1..10, say");
+        return Err(Exit::BadInput);
+    }
+    let policies = policies(&args.policies, screen)?;
+    let inputs = input::scenarios(&args.scenarios, &Isotope { rate: None, duration: None }, screen)?;
+    let csv = args.csv.as_deref().map(Pending::start).transpose().map_err(|why| {
+        screen.aside(&format!("error: {why}"));
+        Exit::BadInput
+    })?;
+    let comparison = Comparison {
+        scenarios: inputs.iter().map(|input| input.scenario.clone()).collect(),
+        policies,
+        seeds: args.seeds.0.clone(),
+        model: args.model.into(),
+    };
+    let jobs = args.jobs.map_or_else(threads::cores, usize::from);
+    let runs = comparison.scenarios.len() * comparison.policies.len() * comparison.seeds.len();
+    let what = [(comparison.scenarios.len(), "scenario"), (comparison.seeds.len(), "seed")];
+    let what: Vec<String> = what.iter().map(|(count, what)| numbers::count(*count, what)).collect();
+    let model = if comparison.model == Model::Fast { "fast model" } else { "full model" };
+    screen.say(&format!("{} × {} policies, {model}", what.join(" × "), comparison.policies.len()));
+    let progress = Progress::new(screen, runs);
+    let state = Mutex::new((screen, progress));
+    let compared = comparison.run(&|count, work| threads::spread(jobs, count, work), &|sample| {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (screen, progress) = &mut *state;
+        progress.tick(screen, sample.is_ok());
+    });
+    let (screen, progress) = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let time = progress.end();
+    screen.aside(&format!("{time} on {}", numbers::count(jobs, "thread")));
+    show(&comparison, &compared, screen);
+    if let Some(mut file) = csv {
+        let written = write_csv(&mut file, &comparison, &compared).map_err(|error| error.to_string());
+        if let Err(why) = written.and_then(|()| file.finish()) {
+            screen.aside(&format!("error: {why}"));
+            return Err(Exit::Infrastructure);
+        }
+    }
+    let refused = compared.values.iter().flatten().any(Result::is_err);
+    Ok(if refused { Exit::BadInput } else { Exit::Pass })
+}
+
+/// The policies that are named, each with a name of its own.
+fn policies(named: &[String], screen: &mut Screen) -> Result<Vec<Rival>, Exit> {
+    let mut policies: Vec<Rival> = Vec::new();
+    let mut refuse = |why: String| {
+        screen.aside(&format!("error: {why}"));
+        Exit::BadInput
+    };
+    let mut refusals: Vec<Refusal> = Vec::new();
+    for text in named {
+        let (name, path) = match text.split_once('=') {
+            Some((name, path)) => (name.to_owned(), PathBuf::from(path)),
+            None => {
+                let path = PathBuf::from(text);
+                (path.file_stem().map_or(text.clone(), |stem| stem.to_string_lossy().into_owned()), path)
+            }
+        };
+        if name.is_empty() || policies.iter().any(|known| known.name == name) {
+            return Err(refuse(format!("two policies are called `{name}`: write NAME=PATH")));
+        }
+        let mesh = match text == CURRENT {
+            true => Vec::new(),
+            false if name == CURRENT => {
+                return Err(refuse("`current` is what the scenarios have themselves".to_owned()));
+            }
+            false => manifests(&path, &Disk).unwrap_or_else(|refusal| {
+                refusals.push(refusal);
+                Vec::new()
+            }),
+        };
+        policies.push(Rival { name, mesh });
+    }
+    refusals.iter().for_each(|refusal| mistakes::show(screen, refusal));
+    if refusals.is_empty() { Ok(policies) } else { Err(Exit::BadInput) }
+}
+
+/// A name of at most so many characters.
+fn short(name: &str, most: usize) -> String {
+    if name.chars().count() <= most {
+        name.to_owned()
+    } else {
+        format!("{}…", name.chars().take(most - 1).collect::<String>())
+    }
+}
+
+fn show(comparison: &Comparison, compared: &Compared, screen: &mut Screen) {
+    let titles: String = compared.measures.iter().map(|measure| format!("{:>14}", measure.that)).collect();
+    for (at, scenario) in comparison.scenarios.iter().enumerate() {
+        screen.say(&format!("\n{:<22}{titles}", short(&scenario.name.value, 21)));
+        for (policy, rival) in comparison.policies.iter().enumerate() {
+            let name = short(&rival.name, 19);
+            if let Err(why) = &compared.values[policy][at] {
+                screen.aside(&format!("error: {} on {}: {why}", rival.name, scenario.name.value));
+                screen.say(&format!("  {name:<20} {}", screen.paint(Paint::Bad, "refused")));
+                continue;
+            }
+            let cells: String = (0..compared.measures.len())
+                .filter_map(|measure| Some((measure, compared.evidence(policy, at, measure)?.mean)))
+                .map(|(measure, mean)| format!("{:>14}", value(&compared.measures[measure], mean)))
+                .collect();
+            screen.say(&format!("  {name:<20}{cells}"));
+        }
+    }
+    for pair in pairs(comparison) {
+        let (first, second) = (&comparison.policies[pair.0].name, &comparison.policies[pair.1].name);
+        let verdicts: Vec<Better> =
+            (0..comparison.scenarios.len()).map(|scenario| compared.dominates(pair, scenario)).collect();
+        let count = |which: Better| verdicts.iter().filter(|verdict| **verdict == which).count();
+        let title = format!("\n{} against {} (99 %, paired)", short(first, 24), short(second, 24));
+        screen.say(&screen.paint(Paint::Strong, &title));
+        screen.say(&format!(
+            "  better on {}, worse on {}, neither on {}",
+            count(Better::First),
+            count(Better::Second),
+            count(Better::Neither)
+        ));
+        for (at, verdict) in verdicts.iter().enumerate() {
+            let of = |which: Better| -> Vec<&str> {
+                let all = compared.measures.iter().enumerate();
+                all.filter(|(nth, _)| compared.better(pair, at, *nth) == which)
+                    .map(|(_, it)| it.that.as_str())
+                    .collect()
+            };
+            let (good, bad) = (of(Better::First), of(Better::Second));
+            if good.is_empty() && bad.is_empty() {
+                continue;
+            }
+            let mark = match verdict {
+                Better::First => "+",
+                Better::Second => "-",
+                Better::Neither => "·",
+            };
+            let name = &comparison.scenarios[at].name.value;
+            let side = |word: &str, list: &[&str]| (!list.is_empty()).then(|| format!("{word} {}", list.join(", ")));
+            let parts: Vec<String> = [side("better", &good), side("worse", &bad)].into_iter().flatten().collect();
+            screen.say(&format!("  {mark} {}", short(name, 76)));
+            screen.say(&format!("      {}", short(&parts.join("; "), 74)));
+        }
+    }
+}
+
+fn pairs(comparison: &Comparison) -> Vec<(usize, usize)> {
+    let count = comparison.policies.len();
+    (0..count).flat_map(|first| (first + 1..count).map(move |second| (first, second))).collect()
+}
+
+fn write_csv(out: &mut dyn Write, comparison: &Comparison, compared: &Compared) -> std::io::Result<()> {
+    let mut csv = csv::Writer::from_writer(out);
+    csv.write_record([
+        "scenario",
+        "policy",
+        "than",
+        "measure",
+        "unit",
+        "mean",
+        "half_width_95",
+        "half_width_99",
+        "better",
+        "seeds",
+        "refused",
+    ])?;
+    let seeds = comparison.seeds.len().to_string();
+    let name = |policy: usize| comparison.policies[policy].name.as_str();
+    for (at, scenario) in comparison.scenarios.iter().enumerate() {
+        for (nth, measure) in compared.measures.iter().enumerate() {
+            let unit = if measure.is_span { "s" } else { "" };
+            let mut row = |policy: &str,
+                           than: &str,
+                           found: Option<squall_sim::tune::Evidence>,
+                           better: &str,
+                           why: &str| {
+                let cell = |pick: fn(squall_sim::tune::Evidence) -> f64| {
+                    found.map_or(String::new(), |it| pick(it).to_string())
+                };
+                let (mean, small, large) =
+                    (cell(|it| it.mean), cell(|it| it.half_width_95), cell(|it| it.half_width_99));
+                let name = scenario.name.value.as_str();
+                csv.write_record([name, policy, than, &measure.that, unit, &mean, &small, &large, better, &seeds, why])
+            };
+            for policy in 0..comparison.policies.len() {
+                let why = compared.values[policy][at].as_ref().err().map_or("", String::as_str);
+                row(name(policy), "", compared.evidence(policy, at, nth), "", why)?;
+            }
+            for pair in pairs(comparison) {
+                let better = match compared.better(pair, at, nth) {
+                    Better::First => name(pair.0),
+                    Better::Second => name(pair.1),
+                    Better::Neither => "",
+                };
+                row(name(pair.0), name(pair.1), compared.contrast(pair, at, nth), better, "")?;
+            }
+        }
+    }
+    csv.flush()
+}
