@@ -1,5 +1,7 @@
 //! `squall compare`: policies against each other, on the same scenarios and seeds.
 
+mod markdown;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +16,7 @@ use crate::files::Pending;
 use crate::progress::Progress;
 use crate::screen::{Paint, Screen};
 use crate::seeds::Seeds;
-use crate::tune::value;
+use crate::tune::{quoted, value};
 use crate::{input, mistakes, numbers, threads};
 
 /// The name of what the scenarios have themselves.
@@ -67,6 +69,10 @@ pub(crate) struct CompareArgs {
     /// Write the results as CSV
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+
+    /// Write the results as a Markdown page
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &CompareArgs, screen: &mut Screen) -> Exit {
@@ -82,10 +88,13 @@ fn try_run(args: &CompareArgs, screen: &mut Screen) -> Result<Exit, Exit> {
     }
     let policies = policies(&args.policies, screen)?;
     let inputs = input::scenarios(&args.scenarios, &Isotope { rate: None, duration: None }, screen)?;
-    let csv = args.csv.as_deref().map(Pending::start).transpose().map_err(|why| {
-        screen.aside(&format!("error: {why}"));
-        Exit::BadInput
-    })?;
+    let mut start = |path: &Option<PathBuf>| {
+        path.as_deref().map(Pending::start).transpose().map_err(|why| {
+            screen.aside(&format!("error: {why}"));
+            Exit::BadInput
+        })
+    };
+    let (csv, page) = (start(&args.csv)?, start(&args.table)?);
     let comparison = Comparison {
         scenarios: inputs.iter().map(|input| input.scenario.clone()).collect(),
         policies,
@@ -116,8 +125,35 @@ fn try_run(args: &CompareArgs, screen: &mut Screen) -> Result<Exit, Exit> {
             return Err(Exit::Infrastructure);
         }
     }
+    if let Some(mut file) = page {
+        let written =
+            markdown::write(&mut file, &comparison, &compared, &again(args)).map_err(|error| error.to_string());
+        if let Err(why) = written.and_then(|()| file.finish()) {
+            screen.aside(&format!("error: {why}"));
+            return Err(Exit::Infrastructure);
+        }
+    }
     let refused = compared.values.iter().flatten().any(Result::is_err);
     Ok(if refused { Exit::BadInput } else { Exit::Pass })
+}
+
+/// The command that gives the same result.
+fn again(args: &CompareArgs) -> String {
+    let mut command = "squall compare".to_owned();
+    args.policies.iter().for_each(|policy| command.push_str(&format!(" {}", quoted(policy))));
+    command.push_str(" -s");
+    args.scenarios.iter().for_each(|path| command.push_str(&format!(" {}", quoted(&path.to_string_lossy()))));
+    let seeds: Vec<String> = args.seeds.0.iter().map(u64::to_string).collect();
+    let (first, last) = (args.seeds.0[0], args.seeds.0[args.seeds.0.len() - 1]);
+    let whole = last - first + 1 == args.seeds.0.len() as u64;
+    command.push_str(&format!(" --seeds {}", if whole { format!("{first}..{last}") } else { seeds.join(",") }));
+    if matches!(args.model, args::Model::Fast) {
+        command.push_str(" --model fast");
+    }
+    if let Some(table) = &args.table {
+        command.push_str(&format!(" --table {}", quoted(&table.to_string_lossy())));
+    }
+    command
 }
 
 /// The policies that are named, each with a name of its own.

@@ -206,9 +206,14 @@ fn policies_are_compared_pair_by_pair() {
         (status.code(), text(stdout), text(stderr))
     };
     let over = ["-s", "failing.yaml", "--seeds", "1..4", "--model", "fast"];
-    let (code, out, err) =
-        compare(&[&["current", "one.yaml", "twin=same.yaml"], &over[..], &["--csv", "out.csv"]].concat());
+    let (code, out, err) = compare(
+        &[&["current", "one.yaml", "twin=same.yaml"], &over[..], &["--csv", "out.csv", "--table", "out.md"]].concat(),
+    );
     assert_eq!(code, Some(0), "{out}\n{err}");
+    let page = read(at.join("out.md"));
+    let again =
+        "squall compare current one.yaml twin=same.yaml -s failing.yaml --seeds 1..4 --model fast --table out.md";
+    assert!(page.contains(again) && page.contains("| current against twin | 0 | 0 | 1 |  |"), "{page}");
     // Four retries succeed more often, one retry costs less: neither dominates. The twin is the current one in all.
     assert!(out.contains("current against one (99 %, paired)\n  better on 0, worse on 0, neither on 1"), "{out}");
     assert!(out.contains("      better successRate; worse p99, amplification"), "{out}");
