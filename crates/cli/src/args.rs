@@ -209,11 +209,16 @@ pub(crate) struct Replay {
 #[command(after_help = "\
 Examples:
   squall check scenarios/
-  squall check mesh/shop.yaml mesh/policy.yaml")]
+  squall check mesh/shop.yaml mesh/policy.yaml
+  squall check scenarios/ mesh/ --sarif out.sarif    for code scanning, from the top of the repository")]
 pub(crate) struct Check {
     /// Scenario or mesh files, or directories of them
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+
+    /// Write the mistakes as SARIF 2.1.0, also if there are none
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sarif: Option<PathBuf>,
 }
 
 /// Measure what is known from formulas and published experiments

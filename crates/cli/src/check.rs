@@ -1,6 +1,7 @@
 //! `squall check`: reads files and shows every mistake.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,13 +11,44 @@ use squall_sim::tune::Tuning;
 
 use crate::args::{Check, Isotope};
 use crate::exit::Exit;
+use crate::files::Pending;
 use crate::input;
 use crate::mistakes;
 use crate::numbers;
+use crate::sarif;
 use crate::screen::Screen;
 
 pub(crate) fn run(args: &Check, screen: &mut Screen) -> Exit {
-    let mut refused = false;
+    // Begun before anything is read, so that a wrong path is known at once.
+    let sarif = match args.sarif.as_deref().map(Pending::start).transpose() {
+        Ok(sarif) => sarif,
+        Err(why) => {
+            screen.aside(&format!("error: {why}"));
+            return Exit::BadInput;
+        }
+    };
+    let (counts, refusals) = read(args);
+    for refusal in &refusals {
+        mistakes::show(screen, refusal);
+    }
+    if let Some(mut out) = sarif {
+        let written =
+            writeln!(out, "{:#}", sarif::log(&refusals)).map_err(|e| format!("cannot write the SARIF log: {e}"));
+        if let Err(why) = written.and_then(|()| out.finish()) {
+            screen.aside(&format!("error: {why}"));
+            return Exit::Infrastructure;
+        }
+    }
+    if !refusals.is_empty() {
+        return Exit::BadInput;
+    }
+    screen.say(&format!("no mistakes in {counts}"));
+    Exit::Pass
+}
+
+/// How much there is, in words, and what is wrong with it.
+fn read(args: &Check) -> (String, Vec<Refusal>) {
+    let mut refusals = Vec::new();
     let mut scenarios: Vec<PathBuf> = Vec::new();
     let mut tunings: Vec<PathBuf> = Vec::new();
     let mut mesh = Mesh::default();
@@ -28,43 +60,25 @@ pub(crate) fn run(args: &Check, screen: &mut Screen) -> Exit {
         match sort(path, &mut mesh) {
             Ok(true) => scenarios.push(path.clone()),
             Ok(false) => {}
-            Err(mistake) => {
-                let refusal = Refusal { mistakes: vec![*mistake], sources: BTreeMap::new() };
-                mistakes::show(screen, &refusal);
-                refused = true;
-            }
-        }
-    }
-    let mut read = 0;
-    if !scenarios.is_empty() {
-        let no_load = Isotope { rate: None, duration: None };
-        match input::read(&scenarios, &no_load, false, screen) {
-            Ok(inputs) => read = inputs.len(),
-            Err(_) => refused = true,
-        }
-    }
-    for path in &tunings {
-        if let Err(refusal) = Tuning::load(path, &Disk) {
-            mistakes::show(screen, &refusal);
-            refused = true;
+            Err(mistake) => refusals.push(Refusal { mistakes: vec![*mistake], sources: BTreeMap::new() }),
         }
     }
     let texts: Vec<(&str, &str)> = mesh.0.iter().map(|(name, text)| (&**name, &**text)).collect();
     // Files that cannot even be read would make others look as if they referred to nothing.
-    if !texts.is_empty()
-        && !refused
-        && let Err(mistakes) = Resources::read(&texts)
-    {
-        mistakes::show(screen, &Refusal { mistakes, sources: mesh.0 });
-        return Exit::BadInput;
-    }
-    if refused {
-        return Exit::BadInput;
-    }
-    let counts = [(read, "scenario"), (tunings.len(), "tuning"), (texts.len(), "mesh file")];
+    let mistakes = match refusals.is_empty() && !texts.is_empty() {
+        true => Resources::read(&texts).err(),
+        false => None,
+    };
+    let no_load = Isotope { rate: None, duration: None };
+    let (inputs, refused) = input::gather(&scenarios, &no_load, false);
+    refusals.extend(refused);
+    refusals.extend(tunings.iter().filter_map(|path| Tuning::load(path, &Disk).err()));
+    let counts = [(inputs.len(), "scenario"), (tunings.len(), "tuning"), (texts.len(), "mesh file")];
     let counts: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| numbers::count(*n, what)).collect();
-    screen.say(&format!("no mistakes in {}", counts.join(" and ")));
-    Exit::Pass
+    if let Some(mistakes) = mistakes {
+        refusals.push(Refusal { mistakes, sources: mesh.0 });
+    }
+    (counts.join(" and "), refusals)
 }
 
 /// The files of `kind: Tuning` at a path: itself, or those in a directory.

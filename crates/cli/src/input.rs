@@ -48,8 +48,21 @@ pub(crate) fn read(
     only_test_suite: bool,
     screen: &mut Screen,
 ) -> Result<Vec<Input>, Exit> {
+    let (found, refusals) = gather(paths, isotope, only_test_suite);
+    for refusal in &refusals {
+        mistakes::show(screen, refusal);
+    }
+    if refusals.is_empty() { Ok(found) } else { Err(Exit::BadInput) }
+}
+
+/// The same, with what is refused as it was found.
+pub(crate) fn gather(
+    paths: &[impl AsRef<Path>],
+    isotope: &Isotope,
+    only_test_suite: bool,
+) -> (Vec<Input>, Vec<Refusal>) {
     let mut found: Vec<Input> = Vec::new();
-    let mut good = true;
+    let mut refusals: Vec<Refusal> = Vec::new();
     for path in paths.iter().map(AsRef::as_ref) {
         let loaded = match path.is_dir() {
             true => load_dir(path, &Disk).map(|mut all| {
@@ -59,8 +72,7 @@ pub(crate) fn read(
             false => one(path, isotope).map(|scenario| vec![scenario]),
         };
         let scenarios = loaded.unwrap_or_else(|refusal| {
-            mistakes::show(screen, &refusal);
-            good = false;
+            refusals.push(refusal);
             Vec::new()
         });
         for scenario in scenarios {
@@ -71,10 +83,9 @@ pub(crate) fn read(
         }
     }
     if let Some(twice) = same_name(&found) {
-        mistakes::show(screen, &Refusal { mistakes: vec![twice], sources: BTreeMap::new() });
-        good = false;
+        refusals.push(Refusal { mistakes: vec![twice], sources: BTreeMap::new() });
     }
-    if good { Ok(found) } else { Err(Exit::BadInput) }
+    (found, refusals)
 }
 
 fn one(path: &Path, isotope: &Isotope) -> Result<Scenario, Refusal> {

@@ -21,6 +21,7 @@ mod replay;
 mod results;
 #[cfg(test)]
 mod sample;
+mod sarif;
 mod screen;
 mod seeds;
 mod state;

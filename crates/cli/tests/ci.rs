@@ -1,0 +1,143 @@
+//! What machines see of `squall`: logs for code scanning, annotations, and results that forges show.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
+
+/// Runs `squall` in a directory; gives its exit code, stdout and stderr.
+fn squall(dir: &Path, args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
+    for name in ["NO_COLOR", "RUST_LOG", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"] {
+        command.env_remove(name);
+    }
+    command.current_dir(dir).args(args).env("CI", "true").envs(env.iter().copied());
+    let Output { status, stdout, stderr } = command.output().expect("squall can be started");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("squall prints UTF-8");
+    (status.code(), text(stdout), text(stderr))
+}
+
+/// A directory of the test's own with the shop in it.
+fn shop(test: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).expect("the target directory can be written");
+    for name in ["crash.yaml", "hopeless.yaml", "mesh.yaml"] {
+        fs::copy(Path::new(DATA).join("shop").join(name), path.join(name)).expect("the shop can be copied");
+    }
+    path
+}
+
+/// Replaces `from` in a file of the shop.
+fn change(file: &Path, from: &str, to: &str) {
+    let before = read(file);
+    assert!(before.contains(from), "no `{from}` in {}", file.display());
+    #[expect(clippy::disallowed_methods, reason = "a file of the test's own, not a result")]
+    fs::write(file, before.replace(from, to)).expect("the target directory can be written");
+}
+
+#[track_caller]
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// What SARIF 2.1.0 requires and what GitHub's code scanning requires of it beyond that.
+#[track_caller]
+fn results_of(path: &Path) -> Vec<Value> {
+    let log: Value = serde_json::from_str(&read(path)).expect("the log is JSON");
+    let text = |value: &Value, what: &str| {
+        assert!(value.as_str().is_some_and(|text| !text.is_empty()), "{what} is no text but {value}");
+    };
+    assert_eq!(log["version"], "2.1.0");
+    text(&log["$schema"], "$schema");
+    let [run] = log["runs"].as_array().expect("runs are a list").as_slice() else { panic!("not one run") };
+    let driver = &run["tool"]["driver"];
+    text(&driver["name"], "the tool's name");
+    assert_eq!(driver["semanticVersion"], env!("CARGO_PKG_VERSION"));
+    let rules = driver["rules"].as_array().expect("rules are a list");
+    for (nth, rule) in rules.iter().enumerate() {
+        text(&rule["id"], "a rule's id");
+        assert!(rules[..nth].iter().all(|other| other["id"] != rule["id"]), "{} is there twice", rule["id"]);
+        for words in ["shortDescription", "fullDescription", "help"] {
+            text(&rule[words]["text"], words);
+        }
+        assert!(rule["shortDescription"]["text"].as_str().is_some_and(|text| text.len() <= 1024));
+    }
+    let results = run["results"].as_array().expect("results are a list, also without any");
+    for result in results {
+        let index = usize::try_from(result["ruleIndex"].as_u64().expect("a number")).expect("small");
+        assert_eq!(rules[index]["id"], result["ruleId"]);
+        assert_eq!(result["level"], "error");
+        text(&result["message"]["text"], "a message");
+        text(&result["partialFingerprints"]["primaryLocationLineHash"], "a fingerprint");
+        let related = result["relatedLocations"].as_array().into_iter().flatten();
+        for location in result["locations"].as_array().expect("locations are a list").iter().chain(related) {
+            let at = &location["physicalLocation"];
+            let uri = at["artifactLocation"]["uri"].as_str().expect("a URI");
+            assert!(!uri.contains([' ', '\\']) && !uri.starts_with('/'), "{uri}");
+            let region = |name: &str| at["region"][name].as_u64().expect("a number");
+            assert!(region("startLine") >= 1 && region("startColumn") >= 1);
+            assert_eq!(region("endLine"), region("startLine"));
+            assert!(region("endColumn") > region("startColumn"));
+        }
+    }
+    results.clone()
+}
+
+#[test]
+fn sarif_has_all_mistakes_of_scenarios_and_mesh_files_with_their_places() {
+    let dir = shop("sarif");
+    change(&dir.join("crash.yaml"), "stock[0]", "stok[0]");
+    fs::create_dir(dir.join("a mesh")).expect("the target directory can be written");
+    fs::copy(dir.join("mesh.yaml"), dir.join("a mesh/mesh.yaml")).expect("the mesh can be copied");
+    change(&dir.join("a mesh/mesh.yaml"), "kind: Service\n", "kind: Service\nspek: 1\n");
+    let (code, _, err) = squall(&dir, &["check", "crash.yaml", "a mesh/mesh.yaml", "--sarif", "out.sarif"], &[]);
+    assert_eq!(code, Some(2), "{err}");
+    let results = results_of(&dir.join("out.sarif"));
+    let find = |rule: &str| {
+        let found = results.iter().find(|result| result["ruleId"] == rule);
+        found.unwrap_or_else(|| panic!("no result of {rule}: {results:#?}"))
+    };
+    let scenario = find("squall/scenario");
+    let at = &scenario["locations"][0]["physicalLocation"];
+    assert_eq!((&at["artifactLocation"]["uri"], &at["region"]["startLine"]), (&"crash.yaml".into(), &21.into()));
+    let words = scenario["message"]["text"].as_str().expect("a text");
+    assert!(words.contains("`stok` is") && words.contains("did you mean `stock`?"), "{words}");
+    let mesh = &find("squall/service")["locations"][0]["physicalLocation"];
+    assert_eq!(mesh["artifactLocation"]["uri"], "a%20mesh/mesh.yaml");
+    for result in &results {
+        let line = &result["locations"][0]["physicalLocation"]["region"]["startLine"];
+        assert!(err.contains(&format!(":{line}:")), "the terminal does not show line {line}:\n{err}");
+    }
+}
+
+#[test]
+fn sarif_of_good_files_is_an_empty_list_that_closes_old_alerts() {
+    let dir = shop("sarif-good");
+    let (code, out, err) = squall(&dir, &["check", ".", "--sarif", "out.sarif"], &[]);
+    assert_eq!((code, out.as_str()), (Some(0), "no mistakes in 2 scenarios\n"), "{err}");
+    assert_eq!(results_of(&dir.join("out.sarif")), [Value::Null; 0]);
+}
+
+#[test]
+fn sarif_names_files_that_are_not_yaml_or_not_there() {
+    let dir = shop("sarif-yaml");
+    change(&dir.join("mesh.yaml"), "kind: Service\n", "kind: [Service\n");
+    let (code, _, err) = squall(&dir, &["check", "mesh.yaml", "--sarif", "out.sarif"], &[]);
+    assert_eq!(code, Some(2), "{err}");
+    assert_eq!(results_of(&dir.join("out.sarif"))[0]["ruleId"], "squall/yaml");
+    let (code, _, err) = squall(&dir, &["check", "gone.yaml", "--sarif", "out.sarif"], &[]);
+    assert_eq!(code, Some(2), "{err}");
+    assert_eq!(results_of(&dir.join("out.sarif"))[0]["ruleId"], "squall/file");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_refused_before_anything_is_read() {
+    let dir = shop("sarif-unwritable");
+    let (code, out, err) = squall(&dir, &["check", ".", "--sarif", "no/such/out.sarif"], &[]);
+    assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
+    assert!(err.contains("cannot write no/such/out.sarif: there is no such directory"), "{err}");
+}
