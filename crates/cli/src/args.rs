@@ -85,13 +85,15 @@ Examples:
   squall test scenarios/
   squall test scenarios/shop.yaml --seeds 1..100
   squall test scenarios/ --filter zone --csv out.csv
+  squall test scenarios/ --github --junit squall.xml in a job of GitHub or (without --github) GitLab
   squall test scenarios/ --model fast --seeds 1..100 without bytes, where that will do
   squall test scenarios/ --verify                    the same seed, the same history?
   squall test graph.yaml --rate 200/s --duration 10s an isotope file
 
 Result files appear only when all runs are done, so that half a result never looks whole.
 
-  --junit FILE    one test suite per scenario, one test case per seed
+  --junit FILE    one test suite per scenario, one test case per seed, with the file and line of
+                  what failed first, everything that failed, and the command that replays it
 
   --csv FILE      one row per scenario and seed:
     scenario, seed, engine
@@ -148,6 +150,13 @@ pub(crate) struct Test {
 
     #[command(flatten)]
     pub(crate) isotope: Isotope,
+
+    /// In GitHub Actions: annotate the lines of what failed, and append to the job's summary
+    ///
+    /// One annotation per scenario, at the expectation that failed first; mistakes in files at their places. The summary, a
+    /// table and every failure, goes to the file that GITHUB_STEP_SUMMARY names, if it is set.
+    #[arg(long)]
+    pub(crate) github: bool,
 
     /// Write the results as JUnit XML
     #[arg(long, value_name = "FILE")]

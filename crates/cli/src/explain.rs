@@ -4,7 +4,7 @@ use squall_sim::{Case, FaultReport, Outcome, Verification};
 
 use crate::numbers;
 use crate::screen::{Paint, Screen};
-use crate::table::same_twice;
+pub(crate) use crate::table::same_twice;
 
 /// A story longer than this is cut; `squall replay` has all of it.
 const STORY_LINES_MAX: usize = 24;

@@ -9,6 +9,7 @@ mod disk;
 mod exit;
 mod explain;
 mod files;
+mod github;
 mod input;
 mod logs;
 mod mistakes;
@@ -28,6 +29,7 @@ mod state;
 mod table;
 mod test;
 mod threads;
+mod told;
 mod tune;
 mod validate;
 

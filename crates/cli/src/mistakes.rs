@@ -16,6 +16,9 @@ const WIDTH: usize = 120;
 /// Shows every mistake on stderr, and how many there were if more than one.
 pub(crate) fn show(screen: &mut Screen, refusal: &Refusal) {
     for mistake in &refusal.mistakes {
+        if let Some(annotation) = screen.github.as_ref().map(|job| job.of_mistake(mistake)) {
+            screen.say(&annotation);
+        }
         screen.aside(&draw(mistake, &refusal.sources, screen.color_stderr));
     }
     if refusal.mistakes.len() > 1 {

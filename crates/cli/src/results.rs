@@ -10,6 +10,7 @@ use squall_sim::{Case, EngineKind, Model, Recovery, Verification};
 
 use crate::files::Pending;
 use crate::numbers::{millis, seconds};
+use crate::told::Told;
 
 /// The files asked for, begun before the first run so that a wrong path is known at once.
 pub(crate) struct Results {
@@ -71,13 +72,13 @@ impl Results {
     ///
     /// # Errors
     /// What the machine says.
-    pub(crate) fn finish(self, cases: &[Case], by: MadeBy) -> Result<(), String> {
+    pub(crate) fn finish(self, cases: &[Case], told: &[Told], by: MadeBy) -> Result<(), String> {
         if let Some(mut out) = self.csv {
             write_csv(&mut out, cases, by).map_err(|e| format!("cannot write the CSV: {e}"))?;
             out.finish()?;
         }
         if let Some(mut out) = self.junit {
-            junit(cases, by).serialize(&mut out).map_err(|e| format!("cannot write the JUnit XML: {e}"))?;
+            junit(cases, told, by).serialize(&mut out).map_err(|e| format!("cannot write the JUnit XML: {e}"))?;
             out.finish()?;
         }
         if let Some(history) = self.history {
@@ -132,7 +133,7 @@ fn verdict(case: &Case) -> &'static str {
 }
 
 /// What failed, in one line.
-fn findings(case: &Case) -> String {
+pub(crate) fn findings(case: &Case) -> String {
     if let Some(Verification::Diverged { record, .. }) = case.verification {
         return format!("two runs of this seed differ from record {record} on");
     }
@@ -205,23 +206,31 @@ fn write_csv(out: &mut dyn Write, cases: &[Case], by: MadeBy) -> csv::Result<()>
     Ok(())
 }
 
-/// Without times of the machine: the same command gives the same file.
-fn junit(cases: &[Case], by: MadeBy) -> Report {
+/// Without times of the machine: the same command gives the same file. `file` and `line` are no part of JUnit's format, but what GitLab
+/// and the actions for GitHub make links of; both show a failure's message in lists and its text when it is opened.
+fn junit(cases: &[Case], told: &[Told], by: MadeBy) -> Report {
     let mut report = Report::new("squall");
-    for of_one in cases.chunk_by(|a, b| a.scenario == b.scenario) {
-        let mut suite = TestSuite::new(of_one[0].scenario.as_str());
-        for case in of_one {
+    let pairs: Vec<(&Case, &Told)> = cases.iter().zip(told).collect();
+    for of_one in pairs.chunk_by(|(a, _), (b, _)| a.scenario == b.scenario) {
+        let mut suite = TestSuite::new(of_one[0].0.scenario.as_str());
+        for (case, told) in of_one {
             let status = match verdict(case) {
                 "pass" => TestCaseStatus::success(),
                 word => {
                     let kind = if word == "fail" { NonSuccessKind::Failure } else { NonSuccessKind::Error };
                     let mut status = TestCaseStatus::non_success(kind);
-                    status.set_type(word).set_message(findings(case));
+                    let text = format!("{}\n{}", told.text, told.replay);
+                    status.set_type(word).set_message(told.short.as_str()).set_description(text);
                     status
                 }
             };
             let mut test = TestCase::new(format!("seed {}", case.seed), status);
             test.set_classname(case.scenario.as_str());
+            test.extra.insert("file".into(), told.file.as_str().into());
+            test.extra.insert("line".into(), told.line.to_string().into());
+            test.set_system_out(told.replay.as_str());
+            test.add_property(("seed", case.seed.to_string().as_str()));
+            test.add_property(("replay", told.replay.strip_prefix("replay: ").unwrap_or_default()));
             test.add_property(("engine", by.engine.name()));
             test.add_property(("model", by.model.name()));
             if let Ok(outcome) = &case.result {
@@ -261,17 +270,25 @@ mod tests {
     #[test]
     fn a_suite_is_a_scenario_and_a_case_is_a_seed() {
         let cases = [sample::passed(1), sample::failed(2), sample::diverged(3)];
-        let text = junit(&cases, BY).to_string().expect("it is XML");
-        assert!(
-            text.contains("<testsuites name=\"squall\" tests=\"3\" skipped=\"0\" failures=\"1\" errors=\"1\">"),
-            "{text}"
-        );
-        assert!(text.contains("<testcase name=\"seed 2\" classname=\"slow-replica\">"), "{text}");
-        assert!(text.contains("was 0.412 at 55.0 s; always: inFlight"), "{text}");
-        assert!(
-            text.contains("message=\"two runs of this seed differ from record 42 on\" type=\"diverged\""),
-            "{text}"
-        );
+        let told = ["", "always: x <= 600 was 601", "two runs differ"].map(|short| Told {
+            scenario: "slow-replica".into(),
+            file: "shop/slow.yaml".into(),
+            line: 7,
+            short: short.into(),
+            text: "the whole story".into(),
+            replay: "replay: squall replay shop/slow.yaml --seed 2".into(),
+        });
+        let text = junit(&cases, &told, BY).to_string().expect("it is XML");
+        for want in [
+            "<testsuites name=\"squall\" tests=\"3\" skipped=\"0\" failures=\"1\" errors=\"1\">",
+            "<testcase name=\"seed 2\" classname=\"slow-replica\" file=\"shop/slow.yaml\" line=\"7\">",
+            "<failure message=\"always: x &lt;= 600 was 601\" type=\"fail\">the whole story",
+            "message=\"two runs differ\" type=\"diverged\"",
+            "<property name=\"replay\" value=\"squall replay shop/slow.yaml --seed 2\"/>",
+            "<system-out>replay: squall replay shop/slow.yaml --seed 2</system-out>",
+        ] {
+            assert!(text.contains(want), "no {want} in {text}");
+        }
     }
 
     #[test]
@@ -283,7 +300,7 @@ mod tests {
             results.add(number, &mut cases[number], BY);
         }
         assert!(!path.exists(), "half a result looks whole");
-        results.finish(&cases, BY).expect("the temporary directory can be written");
+        results.finish(&cases, &[], BY).expect("the temporary directory can be written");
         let text = std::fs::read_to_string(&path).expect("it was written");
         std::fs::remove_file(&path).expect("it was there");
         let seeds: Vec<&str> = text.lines().filter_map(|l| l.split("\"seed\":").nth(1)?.split(',').next()).collect();

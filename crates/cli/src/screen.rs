@@ -14,6 +14,8 @@ pub(crate) struct Screen {
     pub(crate) bars: bool,
     /// Only failures and totals.
     pub(crate) quiet: bool,
+    /// Mistakes are annotations of this job too.
+    pub(crate) github: Option<crate::github::Job>,
 }
 
 /// How a word is drawn.
@@ -36,13 +38,12 @@ impl Screen {
         };
         let (stdout, stderr) = (io::stdout().is_terminal(), io::stderr().is_terminal());
         let bars = stderr && !set("CI") && !quiet;
-        Self { color: wanted(stdout), color_stderr: wanted(stderr), bars, quiet }
+        Self { color: wanted(stdout), color_stderr: wanted(stderr), bars, quiet, github: None }
     }
 
     /// A screen without colours.
-    #[cfg(test)]
     pub(crate) fn plain() -> Self {
-        Self { color: false, color_stderr: false, bars: false, quiet: false }
+        Self { color: false, color_stderr: false, bars: false, quiet: false, github: None }
     }
 
     /// A line of the result.

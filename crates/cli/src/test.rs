@@ -7,6 +7,7 @@ use squall_sim::{Campaign, Case, EngineKind, Model, RunError, Verification};
 use crate::args::{Isotope, Test};
 use crate::exit::Exit;
 use crate::explain;
+use crate::github::Job;
 use crate::input::{self, Input};
 use crate::numbers;
 use crate::progress::Progress;
@@ -14,6 +15,7 @@ use crate::results::{MadeBy, Results};
 use crate::screen::{Paint, Screen};
 use crate::table::Table;
 use crate::threads;
+use crate::told;
 
 pub(crate) fn run(args: &Test, screen: &mut Screen) -> Exit {
     match try_run(args, screen) {
@@ -22,6 +24,7 @@ pub(crate) fn run(args: &Test, screen: &mut Screen) -> Exit {
 }
 
 fn try_run(args: &Test, screen: &mut Screen) -> Result<Exit, Exit> {
+    screen.github = args.github.then(Job::of_environment);
     let engine = if args.real { EngineKind::Real } else { args.engine.into() };
     if args.real && args.jobs.is_some_and(|jobs| jobs > 1) {
         screen.aside("error: --real runs share one clock and one loopback: use --jobs 1");
@@ -49,7 +52,15 @@ fn try_run(args: &Test, screen: &mut Screen) -> Result<Exit, Exit> {
     let cases = run_all(&campaign, jobs, &results, screen);
     explain_failures(&inputs, &campaign, &cases, screen);
     let exit = verdict(&cases);
-    if let Err(why) = results.finish(&cases, made_by(&campaign)) {
+    let seeds = campaign.seeds.len();
+    let told = told::all(&inputs, &cases, seeds, &|file, case| replay(file, case, &args.isotope, made_by(&campaign)));
+    let mut written = results.finish(&cases, &told, made_by(&campaign));
+    if let Some(job) = &screen.github {
+        written = written.and(job.summarise(&cases, &told, seeds));
+        let annotations = job.annotations(&cases, &told, seeds);
+        annotations.iter().for_each(|line| screen.say(line));
+    }
+    if let Err(why) = written {
         screen.aside(&format!("error: {why}"));
         return Err(Exit::Infrastructure);
     }

@@ -141,3 +141,65 @@ fn a_log_that_cannot_be_written_is_refused_before_anything_is_read() {
     assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
     assert!(err.contains("cannot write no/such/out.sarif: there is no such directory"), "{err}");
 }
+
+#[test]
+fn github_gets_an_annotation_at_the_expectation_and_a_summary() {
+    let dir = shop("github");
+    let summary = dir.join("summary.md");
+    #[expect(clippy::disallowed_methods, reason = "a file of the test's own, not a result")]
+    fs::write(&summary, "what was there\n").expect("the target directory can be written");
+    let path = summary.to_str().expect("the target directory's name is UTF-8");
+    let above = dir.parent().expect("it is in the target directory").to_str().expect("its name is UTF-8");
+    let env = [("GITHUB_STEP_SUMMARY", path), ("GITHUB_WORKSPACE", above)];
+    let (code, out, err) = squall(&dir, &["test", ".", "--github", "--seeds", "1,2", "--junit", "out.xml"], &env);
+    assert_eq!(code, Some(1), "{out}{err}");
+    let line =
+        read(&dir.join("hopeless.yaml")).lines().position(|line| line.contains("- {overall:")).expect("it is there");
+    let start = format!(
+        "::error file=github/hopeless.yaml,line={},title=hopeless failed on 2 of 2 seeds::overall: p99 < duration(\"1us\") was ",
+        line + 1
+    );
+    let commands: Vec<&str> = out.lines().filter(|line| line.starts_with("::")).collect();
+    let [command] = commands.as_slice() else { panic!("not one annotation:\n{out}") };
+    assert!(command.starts_with(&start), "{command}\nis not {start}");
+    assert!(command.ends_with("%0Areplay: squall replay ./hopeless.yaml --seed 1"), "{command}");
+    assert_eq!(out.lines().last(), Some("replay: squall replay ./hopeless.yaml --seed 1"), "it is not last any more");
+    let text = read(&summary);
+    for want in [
+        "what was there\n### ❌ Squall: 1 of 2 scenarios failed\n",
+        "| ✅ | crash | 2/2 | ",
+        "| ❌ | hopeless | 0/2 | ",
+        "\n#### hopeless\n\noverall: p99 < duration",
+        "\nreplay: squall replay ./hopeless.yaml --seed 1\n```\n",
+    ] {
+        let want = want.replace("p99 < ", "p99 &lt; ");
+        assert!(text.contains(&want), "no {want} in\n{text}");
+    }
+    let junit = read(&dir.join("out.xml"));
+    assert_eq!(junit.matches(&format!("file=\"hopeless.yaml\" line=\"{}\"", line + 1)).count(), 2, "{junit}");
+    assert!(junit.contains("<system-out>replay: squall replay ./hopeless.yaml --seed 2</system-out>"), "{junit}");
+    assert!(junit.contains("<failure message=\"overall: p99 &lt; duration(&quot;1us&quot;) was "), "{junit}");
+}
+
+#[test]
+fn github_gets_mistakes_in_files_at_their_lines() {
+    let dir = shop("github-mistake");
+    change(&dir.join("crash.yaml"), "stock[0]", "stok[0]");
+    let (code, out, err) = squall(&dir, &["test", "crash.yaml", "--github"], &[]);
+    assert_eq!(code, Some(2), "{out}{err}");
+    assert!(out.starts_with("::error file=crash.yaml,line=21,col="), "{out}");
+    assert!(out.contains("did you mean `stock`?"), "{out}");
+}
+
+#[test]
+fn without_a_job_there_are_annotations_and_no_summary() {
+    let dir = shop("github-without");
+    let (code, out, err) = squall(&dir, &["test", "hopeless.yaml", "--github", "--quiet"], &[]);
+    assert_eq!(code, Some(1), "{out}{err}");
+    assert_eq!(out.matches("::error file=hopeless.yaml,line=").count(), 1, "{out}");
+    assert_eq!(fs::read_dir(&dir).expect("it is there").count(), 3, "a file was written");
+    let (code, _, err) =
+        squall(&dir, &["test", "crash.yaml", "--github"], &[("GITHUB_STEP_SUMMARY", "no/such/summary.md")]);
+    assert_eq!(code, Some(4), "{err}");
+    assert!(err.contains("cannot write no/such/summary.md"), "{err}");
+}
