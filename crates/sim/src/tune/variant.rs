@@ -98,13 +98,15 @@ pub(super) fn set(mesh: &[MeshFile], knobs: &[Knob], values: &[Option<&str>]) ->
     changes.sort_by_key(|(knob, _)| knob.path.to_string().matches(['.', '[']).count());
     for (knob, value) in changes {
         for resource in &knob.resources {
-            for file in &mut files {
+            // Most files do not even have the name in them.
+            for file in files.iter_mut().filter(|file| file.text.contains(&resource.name)) {
                 let found = resources(file);
                 let Some(standing) = found.iter().find(|standing| standing.resource == *resource) else { continue };
                 let edited = standing.spec().and_then(|spec| edit::set(&file.text, spec, &knob.path, value));
                 if let Some(text) = edited {
                     file.text = text.into();
                 }
+                break;
             }
         }
     }
