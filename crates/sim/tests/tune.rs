@@ -205,6 +205,20 @@ fn what_is_automatic_is_what_the_policies_have() {
     assert_eq!(names, ["shop retries.attempts", "shop retries.budget"]);
 }
 
+#[test]
+fn who_is_near_enough_is_as_good() {
+    let near = TUNING
+        .replace("{maximize: successRate}", "{maximize: successRate, within: 30%}")
+        .replace("[amplification <= 1.345]", "[]");
+    let near = near.replace("{minimize: p99}", "{minimize: attempts}");
+    let found = found(&read(&near), Plan { evaluations: 14, ..PLAN }, &Book::default());
+    assert_eq!(
+        found.finalists[found.recommended].values[0].as_deref(),
+        Some("1"),
+        "all succeed within 30 %, one retry is least"
+    );
+}
+
 #[track_caller]
 fn refused(from: &str, to: &str, want: &[&str]) {
     let text = TUNING.replace(from, to);

@@ -282,7 +282,7 @@ impl Reader<'_> {
     }
 
     fn objective(&self, value: Value<'_>, scenarios: &[Arc<Scenario>]) -> Option<Objective> {
-        let fields = value.fields("an objective", &["minimize", "maximize", "across"])?;
+        let fields = value.fields("an objective", &["minimize", "maximize", "across", "within"])?;
         let (expression, maximize) = match (fields.get("minimize"), fields.get("maximize")) {
             (Some(it), None) => (it, false),
             (None, Some(it)) => (it, true),
@@ -291,12 +291,17 @@ impl Reader<'_> {
         let across = fields
             .get("across")
             .map_or(Some(Across::Mean), |value| value.choice(&[("mean", Across::Mean), ("worst", Across::Worst)]));
+        let within = fields.get("within").map_or(Some(0), |value| value.permille(1000));
         let that = expression.name()?;
         let kind = self.measured(expression, that, scenarios)?;
         match kind {
-            Measured::Number | Measured::Span => {
-                Some(Objective { that: that.to_owned(), maximize, across: across?, is_span: kind == Measured::Span })
-            }
+            Measured::Number | Measured::Span => Some(Objective {
+                that: that.to_owned(),
+                maximize,
+                across: across?,
+                within_permille: within?,
+                is_span: kind == Measured::Span,
+            }),
             Measured::Truth => {
                 let mistake =
                     Mistake::new(expression.place(), "an objective is a number or a duration, this is true or false");

@@ -475,10 +475,12 @@ impl Tuner<'_> {
                 return best;
             }
             let last = nth + 1 == self.tuning.objectives.len();
+            let near = cost(&best) + cost(&best).abs() * f64::from(objective.within_permille) / 1000.0;
             let of_best = columns(best, nth);
             left.retain(|at| {
                 *at == best
                     || cost(at) == cost(&best)
+                    || !last && cost(at) <= near
                     || !last
                         && contrast(&columns(*at, nth), &of_best, objective.across, objective.maximize).is_nothing()
             });

@@ -25,13 +25,15 @@ pub struct Objective {
     pub maximize: bool,
     /// Over several scenarios.
     pub across: Across,
+    /// Who is behind the best by no more than this share of its value, in thousandths, is as good. Default 0.
+    pub within_permille: u32,
     /// Whether it is a duration, whose value is in seconds.
     pub is_span: bool,
 }
 
 impl Objective {
     fn new(that: &str, maximize: bool, is_span: bool) -> Self {
-        Self { that: that.to_owned(), maximize, across: Across::Mean, is_span }
+        Self { that: that.to_owned(), maximize, across: Across::Mean, within_permille: 0, is_span }
     }
 
     pub(super) fn usual() -> Vec<Self> {
