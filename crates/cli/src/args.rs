@@ -107,6 +107,10 @@ Result files appear only when all runs are done, so that half a result never loo
     recovery      no-fault, recovered (after recovery_s) or never
     failed        the checks that failed, with their values
 
+  --html FILE     one page of at most 5 MB that asks no network: verdicts, then for each scenario
+    one seed in detail (the first that failed, else the one with the lowest success rate), which
+    runs once more to be looked at. Times in it are the scenario's; not with --real
+
   --history FILE  one JSON object per line. A run begins with its head, which has run (the
     scenario), seed, engine, model, digest and records; then come its records, each with at_ns,
     host, kind, request and more")]
@@ -165,6 +169,10 @@ pub(crate) struct Test {
     /// Write the results as CSV
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
+
+    /// Write a page to read: verdicts, timelines, who called whom, the worst requests
+    #[arg(long, value_name = "FILE", conflicts_with = "real")]
+    pub(crate) html: Option<PathBuf>,
 
     /// Write every record of every run as JSON lines (some hundred bytes per record)
     #[arg(long, value_name = "FILE")]

@@ -19,6 +19,7 @@ mod progress;
 mod proxy;
 mod proxy_init;
 mod replay;
+mod report;
 mod results;
 #[cfg(test)]
 mod sample;

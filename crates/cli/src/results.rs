@@ -121,7 +121,7 @@ fn history_lines(case: &mut Case, by: MadeBy) -> Vec<u8> {
 }
 
 /// One word per case, as the CSV has it.
-fn verdict(case: &Case) -> &'static str {
+pub(crate) fn verdict(case: &Case) -> &'static str {
     match (&case.result, &case.verification) {
         (_, Some(Verification::Diverged { .. })) => "diverged",
         (Ok(outcome), _) if outcome.passed() => "pass",
@@ -146,7 +146,8 @@ pub(crate) fn findings(case: &Case) -> String {
     }
 }
 
-const COLUMNS: [&str; 24] = [
+/// The columns of the CSV, and the names of the same numbers in pages.
+pub(crate) const COLUMNS: [&str; 24] = [
     "scenario",
     "seed",
     "engine",
@@ -177,33 +178,37 @@ fn write_csv(out: &mut dyn Write, cases: &[Case], by: MadeBy) -> csv::Result<()>
     let mut csv = csv::Writer::from_writer(out);
     csv.write_record(COLUMNS)?;
     for case in cases {
-        let mut row = vec![case.scenario.clone(), case.seed.to_string()];
-        row.extend([by.engine.name(), by.model.name(), verdict(case)].map(str::to_owned));
-        row.push(digest(case));
-        match &case.result {
-            Err(_) => row.resize(COLUMNS.len() - 1, String::new()),
-            Ok(outcome) => {
-                let (sum, latency) = (&outcome.summary, &outcome.summary.latency);
-                row.extend([outcome.records.to_string(), seconds(outcome.simulated)]);
-                row.extend([sum.requests, sum.succeeded, sum.unanswered].map(|n| n.to_string()));
-                row.extend([sum.success_rate(), sum.goodput_per_s].map(|n| format!("{n:.6}")));
-                let spans =
-                    [latency.mean, latency.p50, latency.p90, latency.p95, latency.p99, latency.p999, latency.max];
-                row.extend(spans.map(millis));
-                row.push(format!("{:.6}", sum.amplification));
-                let (word, after) = match sum.recovery {
-                    Recovery::NoFault => ("no-fault", String::new()),
-                    Recovery::After(after) => ("recovered", seconds(after)),
-                    Recovery::Never => ("never", String::new()),
-                };
-                row.extend([word.to_string(), after]);
-            }
-        }
-        row.push(findings(case));
-        csv.write_record(&row)?;
+        csv.write_record(row(case, by))?;
     }
     csv.flush()?;
     Ok(())
+}
+
+/// What [`COLUMNS`] say of a case.
+pub(crate) fn row(case: &Case, by: MadeBy) -> Vec<String> {
+    let mut row = vec![case.scenario.clone(), case.seed.to_string()];
+    row.extend([by.engine.name(), by.model.name(), verdict(case)].map(str::to_owned));
+    row.push(digest(case));
+    match &case.result {
+        Err(_) => row.resize(COLUMNS.len() - 1, String::new()),
+        Ok(outcome) => {
+            let (sum, latency) = (&outcome.summary, &outcome.summary.latency);
+            row.extend([outcome.records.to_string(), seconds(outcome.simulated)]);
+            row.extend([sum.requests, sum.succeeded, sum.unanswered].map(|n| n.to_string()));
+            row.extend([sum.success_rate(), sum.goodput_per_s].map(|n| format!("{n:.6}")));
+            let spans = [latency.mean, latency.p50, latency.p90, latency.p95, latency.p99, latency.p999, latency.max];
+            row.extend(spans.map(millis));
+            row.push(format!("{:.6}", sum.amplification));
+            let (word, after) = match sum.recovery {
+                Recovery::NoFault => ("no-fault", String::new()),
+                Recovery::After(after) => ("recovered", seconds(after)),
+                Recovery::Never => ("never", String::new()),
+            };
+            row.extend([word.to_string(), after]);
+        }
+    }
+    row.push(findings(case));
+    row
 }
 
 /// Without times of the machine: the same command gives the same file. `file` and `line` are no part of JUnit's format, but what GitLab

@@ -11,6 +11,7 @@ use crate::github::Job;
 use crate::input::{self, Input};
 use crate::numbers;
 use crate::progress::Progress;
+use crate::report::Report;
 use crate::results::{MadeBy, Results};
 use crate::screen::{Paint, Screen};
 use crate::table::Table;
@@ -36,6 +37,17 @@ fn try_run(args: &Test, screen: &mut Screen) -> Result<Exit, Exit> {
             screen.aside(&format!("error: {why}"));
             Exit::BadInput
         })?;
+    if let Some(html) = args.html.as_deref()
+        && [&args.junit, &args.csv, &args.history].into_iter().any(|other| other.as_deref() == Some(html))
+    {
+        let why = "is to be written twice; give each result a file of its own";
+        screen.aside(&format!("error: {} {why}", html.display()));
+        return Err(Exit::BadInput);
+    }
+    let page = args.html.as_deref().map(Report::start).transpose().map_err(|why| {
+        screen.aside(&format!("error: {why}"));
+        Exit::BadInput
+    })?;
     let campaign = Campaign {
         scenarios: inputs.iter().map(|input| input.scenario.clone()).collect(),
         seeds: args.seeds.0.clone(),
@@ -63,6 +75,16 @@ fn try_run(args: &Test, screen: &mut Screen) -> Result<Exit, Exit> {
     if let Err(why) = written {
         screen.aside(&format!("error: {why}"));
         return Err(Exit::Infrastructure);
+    }
+    if let Some(page) = page {
+        let command = |number: usize, case: &Case| {
+            let line = replay(&inputs[number].file, case, &args.isotope, made_by(&campaign));
+            line.strip_prefix("replay: ").unwrap_or(&line).to_owned()
+        };
+        if let Err(why) = page.finish(&campaign, &cases, jobs, command) {
+            screen.aside(&format!("error: {why}"));
+            return Err(Exit::Infrastructure);
+        }
     }
     total(&inputs, &cases, args, &campaign, screen);
     Ok(exit)

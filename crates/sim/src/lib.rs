@@ -29,6 +29,7 @@ pub mod search;
 mod service;
 mod shared;
 mod slots;
+pub mod timeline;
 pub mod trace;
 pub mod tune;
 pub mod validate;

@@ -179,7 +179,8 @@ fn run_traced(
     run_looked_at(scenario, seed, options, mode, &mut |_| Ok(()))
 }
 
-fn run_looked_at(
+/// A run with its trace, whose measures `look` sees before the run is told of.
+pub(crate) fn run_looked_at(
     scenario: &Arc<Scenario>,
     seed: u64,
     options: RunOptions,

@@ -65,6 +65,11 @@ impl Measures {
         }
     }
 
+    /// The names of services, then loads.
+    pub(crate) fn parties(&self) -> &[String] {
+        &self.parties
+    }
+
     /// The party of this name.
     pub(crate) fn party(&self, name: &str) -> Option<Party> {
         let at = self.parties.iter().position(|party| party == name)?;
