@@ -101,7 +101,11 @@ fn read(args: &TuneArgs, screen: &mut Screen) -> Result<Tuning, Exit> {
         });
     }
     if !args.auto {
-        screen.aside("error: no file of `kind: Tuning` is named; with --auto the usual settings of scenarios vary");
+        match args.paths.iter().find(|path| is_broken(path)).map(|path| Tuning::load(path, &Disk)) {
+            Some(Err(refusal)) => mistakes::show(screen, &refusal),
+            Some(Ok(_)) | None => screen
+                .aside("error: no file of `kind: Tuning` is named; with --auto the usual settings of scenarios vary"),
+        }
         return Err(Exit::BadInput);
     }
     let inputs = input::scenarios(&args.paths, &Isotope { rate: None, duration: None }, screen)?;
@@ -120,6 +124,12 @@ pub(crate) fn is_tuning(path: &Path) -> bool {
     let Ok(text) = std::fs::read_to_string(path) else { return false };
     let documents = yaml::parse(&path.to_string_lossy(), &text).unwrap_or_default();
     input::kinds(&documents).contains(&squall_sim::tune::KIND)
+}
+
+/// Whether nothing can be known of a file, since it cannot be read or is no YAML.
+fn is_broken(path: &Path) -> bool {
+    let parses = |text: String| yaml::parse(&path.to_string_lossy(), &text).is_ok();
+    !path.is_dir() && !std::fs::read_to_string(path).is_ok_and(parses)
 }
 
 /// The command that gives the same result.

@@ -1,57 +1,14 @@
 //! `squall tune` as a process: what it writes, that it repeats, and that a kill loses nothing.
 
+#[path = "../../sim/tests/tuning/mod.rs"]
+mod tuning;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-const MESH: &str = "\
-apiVersion: v1
-kind: Service
-metadata: {name: shop, namespace: test}
-spec: {selector: {app: shop}, ports: [{port: 80}]}
-";
-
-const POLICY: &str = "\
-apiVersion: squall.dev/v1alpha1
-kind: TrafficPolicy
-metadata: {name: shop, namespace: test}
-spec:
-  targetRefs: [{group: \"\", kind: Service, name: shop}]
-  retries:
-    attempts: 4 # as many as anybody dares
-    on: [5xx]
-    budget: {unlimited: true}
-";
-
-const SCENARIO: &str = "\
-# Three of ten calls fail.
-apiVersion: squall.dev/v1alpha1
-kind: Scenario
-metadata: {name: failing}
-spec:
-  mesh: [mesh.yaml, policy.yaml]
-  duration: 2s
-  services:
-    shop: {time: 1ms, errorRate: 30%, entry: true}
-  load: [{rate: 200/s}]
-  expect: [{overall: 'requests > 0'}]
-";
-
-const TUNING: &str = "\
-apiVersion: squall.dev/v1alpha1
-kind: Tuning
-metadata: {name: retries}
-spec:
-  scenarios: [failing.yaml]
-  seeds: 3
-  holdOut: {seeds: 2}
-  vary:
-    - {policy: shop, field: retries.attempts, from: 1, to: 5}
-    - {policy: shop, field: retries.backoff.base, from: 1ms, to: 50ms, scale: log}
-  objectives: [{maximize: successRate}, {minimize: p99}]
-  constraints: [amplification <= 1.345]
-";
+use tuning::{MESH, POLICY, SCENARIO, TUNING};
 
 /// A directory of the test's own with the files of a tuning.
 fn directory(test: &str) -> PathBuf {
@@ -167,6 +124,7 @@ fn what_is_recommended_can_be_deployed_and_what_is_not_fails_as_it_is_said() {
 #[test]
 fn what_cannot_be_meant_is_refused() {
     let at = directory("tune-refused");
+    write(&at.join("broken.yaml"), "kind: [Tuning");
     for (args, want) in [
         (&["failing.yaml"][..], "with --auto"),
         (&["tuning.yaml", "failing.yaml"], "name nothing beside it"),
@@ -175,6 +133,8 @@ fn what_cannot_be_meant_is_refused() {
         (&["tuning.yaml", "--minutes", "0"], "minutes are a number"),
         (&["tuning.yaml", "--minutes", "1", "--evaluations", "5"], "cannot be used with"),
         (&["nowhere.yaml", "--auto"], "cannot read it"),
+        (&["nowhere.yaml"], "cannot read it"),
+        (&["broken.yaml"], "broken.yaml:"),
     ] {
         let (code, _, err) = squall(&at, &[args, &["-o", "out"]].concat());
         assert!(code == Some(2) && err.contains(want), "{args:?}: {err}");

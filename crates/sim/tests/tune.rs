@@ -1,5 +1,7 @@
 //! Tunings from their file to what they find.
 
+mod tuning;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -7,54 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use squall_sim::in_turn;
 use squall_sim::scenario::Memory;
 use squall_sim::tune::{Desk, Ended, Found, Plan, Progress, RunKey, Sample, Tuning, counter_example, tune};
-
-const MESH: &str = "\
-apiVersion: v1
-kind: Service
-metadata: {name: shop, namespace: test}
-spec: {selector: {app: shop}, ports: [{port: 80}]}
-";
-
-const POLICY: &str = "\
-apiVersion: squall.dev/v1alpha1
-kind: TrafficPolicy
-metadata: {name: shop, namespace: test}
-spec:
-  targetRefs: [{group: \"\", kind: Service, name: shop}]
-  retries:
-    attempts: 4 # as many as anybody dares
-    on: [5xx]
-    budget: {unlimited: true}
-";
-
-const SCENARIO: &str = "\
-# Three of ten calls fail.
-apiVersion: squall.dev/v1alpha1
-kind: Scenario
-metadata: {name: failing}
-spec:
-  mesh: [mesh.yaml, policy.yaml]
-  duration: 3s
-  services:
-    shop: {time: 1ms, errorRate: 30%, entry: true}
-  load: [{rate: 250/s}]
-  expect: [{overall: 'requests > 0'}]
-";
-
-const TUNING: &str = "\
-apiVersion: squall.dev/v1alpha1
-kind: Tuning
-metadata: {name: retries}
-spec:
-  scenarios: [failing.yaml]
-  seeds: 3
-  holdOut: {seeds: 2}
-  vary:
-    - {policy: shop, field: retries.attempts, from: 1, to: 5}
-    - {policy: shop, field: retries.backoff.base, from: 1ms, to: 50ms, scale: log}
-  objectives: [{maximize: successRate}, {minimize: p99}]
-  constraints: [amplification <= 1.345]
-";
+use tuning::{MESH, POLICY, SCENARIO, TUNING};
 
 fn files(tuning: &str) -> Memory {
     Memory::new([
