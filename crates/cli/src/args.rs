@@ -46,6 +46,7 @@ Examples:
   squall control --from mesh/ --tokens tokens        the control plane, as a process
   squall proxy --config proxy.yaml                   a sidecar, as a process
   squall gateway --config edge.yaml                  where requests come in from outside, as a process
+  squall tap --status 5xx                            watch the requests of a running proxy
 
 Exit codes:
   0  every expectation held
@@ -66,6 +67,7 @@ pub(crate) enum Command {
     Gateway(Box<crate::proxy::GatewayArgs>),
     ProxyInit(crate::proxy_init::ProxyInit),
     Control(crate::control::ControlArgs),
+    Tap(Box<crate::tap::TapArgs>),
     /// Print the version
     Version,
 }

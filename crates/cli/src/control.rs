@@ -10,7 +10,7 @@ use squall_control::watch::{self, Taker, Texts};
 use squall_control::{
     Authority, Control, ControlConfig, Mistake, Registry, Report, Resources, ReviewConfig, TokenReview, tokens, units,
 };
-use squall_net::page::{Answer, Page, serve_pages};
+use squall_net::page::{Answer, Asked, Page, serve_pages};
 use squall_net::process::{self, StopSignals};
 use squall_net::tcp::Tcp;
 use squall_net::{Host, pem};
@@ -286,7 +286,7 @@ async fn admin(
     let (directory, authority, of_pages) = (args.state.clone(), Arc::clone(authority), host.clone());
     let is_private = args.admin.ip().is_loopback();
     tracing::info!(at = %listener.local(), "the admin pages are served");
-    let answer: Answer = Arc::new(move |method, path, words| {
+    let answer: Answer = Arc::new(move |&Asked { method, path, words, .. }| {
         if path == "/log-level" {
             let is_question = method == "GET" || method == "HEAD";
             if !is_private && !is_question {

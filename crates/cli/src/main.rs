@@ -28,6 +28,7 @@ mod screen;
 mod seeds;
 mod state;
 mod table;
+mod tap;
 mod test;
 mod threads;
 mod told;
@@ -64,6 +65,7 @@ fn main() -> std::process::ExitCode {
         | Command::Validate(_)
         | Command::Tune(_)
         | Command::Compare(_)
+        | Command::Tap(_)
         | Command::Version => {
             log_if_asked();
         }
@@ -78,6 +80,7 @@ fn main() -> std::process::ExitCode {
         Command::Proxy(args) => proxy::run(*args, screen),
         Command::Gateway(args) => proxy::run_gateway(*args, screen),
         Command::ProxyInit(args) => proxy_init::run(&args, &mut screen),
+        Command::Tap(args) => tap::run(&args, &mut screen),
         Command::Control(args) => control::run(&args, screen),
         Command::Version => version(&mut screen),
     };

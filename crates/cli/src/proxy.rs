@@ -21,7 +21,7 @@ use squall_net::{Host, after, pem};
 use squall_policy::{BackendName, Mesh};
 use squall_proxy::{
     AccessLog, ControlSource, Exporter, IdentitySource, InboundListener, Lifecycle, Metrics, Node, Proxy, ProxyConfig,
-    Recorder, Sampling, Several, Source, pages, probes,
+    Recorder, Sampling, Several, Source, Tap, pages, probes,
 };
 
 pub(crate) use args::ProxyArgs;
@@ -119,7 +119,9 @@ async fn serve(
         Err(error) => return infrastructure(&format!("cannot take signals: {error}")),
     };
     let host = if settings.workers > 1 { Tcp::sharing_host() } else { Tcp::host() };
-    let mut recorders: Vec<Arc<dyn Recorder>> = vec![Arc::clone(&metrics) as _, Arc::new(Lifecycle)];
+    let tap = Arc::new(Tap::new(Arc::clone(host.wall())));
+    let mut recorders: Vec<Arc<dyn Recorder>> =
+        vec![Arc::clone(&metrics) as _, Arc::new(Lifecycle), Arc::clone(&tap) as _];
     if let Some(format) = settings.access_log {
         let sink = lines.sink();
         let sink = Box::new(move |line| sink.send(line));
@@ -194,7 +196,7 @@ async fn serve(
     };
     say_where(&proxy, admin.local(), settings.workers);
     let log_level = move |method: &http::Method, words: &str| log.page(method, words);
-    let answer = pages(Arc::clone(&proxy), metrics, move || asked.raise(), log_level);
+    let answer = pages(Arc::clone(&proxy), metrics, tap, move || asked.raise(), log_level);
     host.spawn("admin", serve_pages(host.clone(), admin, answer));
     if let Some(listener) = probed {
         tracing::info!(at = %listener.local(), "probes are answered");

@@ -52,6 +52,11 @@ impl Screen {
         let _ = writeln!(io::stdout(), "{line}");
     }
 
+    /// A line of a result without end. False: nobody reads it any more.
+    pub(crate) fn say_if_read(&mut self, line: &str) -> bool {
+        writeln!(io::stdout(), "{line}").is_ok()
+    }
+
     /// A line beside the result: progress, time taken, what is wrong with the input.
     pub(crate) fn aside(&mut self, line: &str) {
         let _ = writeln!(io::stderr(), "{line}");

@@ -1,13 +1,18 @@
 //! A small server of small pages, for people, probes and scrapers: the admin side of proxy and control plane. It takes a few words
 //! with a request, and no more.
 
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Either, Full, Limited};
 
 use crate::http::{BodyError, Incoming, ServeLimits, serve};
 use crate::{BoxFuture, Host, Listener, timeout};
@@ -19,17 +24,50 @@ const WORDS_BYTES: usize = 4 * 1024;
 /// The longest time that it may take.
 const WORDS_TIME: Duration = Duration::from_secs(5);
 
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The path, without query.
+    pub path: &'a str,
+    /// What stands behind the `?`, as it came.
+    pub query: &'a str,
+    /// What came with the request: its body, without white space around it.
+    pub words: &'a str,
+}
+
 /// What is answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Page {
     /// HTTP status, 200 to 599.
     pub status: u16,
     /// `content-type`.
     pub kind: &'static str,
     /// The body.
-    pub text: String,
+    pub body: Body,
     /// For 405: the methods that are allowed.
     pub allow: Option<&'static str>,
+}
+
+/// The body of a page.
+pub enum Body {
+    /// All of it.
+    Text(String),
+    /// It comes bit by bit, until there is no more.
+    Lines(Lines),
+}
+
+/// Gives what there is to send next; `None` at the end. Dropped when nobody listens any more.
+pub type Lines = Box<dyn FnMut(&mut Context<'_>) -> Poll<Option<Bytes>> + Send>;
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.debug_tuple("Text").field(text).finish(),
+            Self::Lines(_) => f.write_str("Lines"),
+        }
+    }
 }
 
 impl Page {
@@ -40,7 +78,7 @@ impl Page {
         if !text.ends_with('\n') {
             text.push('\n');
         }
-        Self { status, kind: "text/plain; charset=utf-8", text, allow: None }
+        Self { status, kind: "text/plain; charset=utf-8", body: Body::Text(text), allow: None }
     }
 
     /// JSON.
@@ -55,6 +93,12 @@ impl Page {
         Self { kind: "text/plain; version=0.0.4; charset=utf-8", ..Self::text(200, text) }
     }
 
+    /// JSON values, each with an end of line, as they come (application/x-ndjson).
+    #[must_use]
+    pub fn lines(lines: Lines) -> Self {
+        Self { status: 200, kind: "application/x-ndjson", body: Body::Lines(lines), allow: None }
+    }
+
     /// The path is here, but not with this method.
     #[must_use]
     pub fn wrong_method(allow: &'static str) -> Self {
@@ -62,8 +106,8 @@ impl Page {
     }
 }
 
-/// Answers requests: method, path (without query), and the words that came with it: the body, without white space around it.
-pub type Answer = Arc<dyn Fn(&Method, &str, &str) -> Page + Send + Sync>;
+/// Answers requests.
+pub type Answer = Arc<dyn Fn(&Asked<'_>) -> Page + Send + Sync>;
 
 /// Serves pages on every connection that `listener` accepts, until it dies or this is dropped (connections in progress go on).
 pub fn serve_pages(host: Host, mut listener: Box<dyn Listener>, answer: Answer) -> BoxFuture<'static, ()> {
@@ -90,7 +134,12 @@ pub fn serve_pages(host: Host, mut listener: Box<dyn Listener>, answer: Answer) 
                     async move {
                         let (head, body) = request.into_parts();
                         let page = match words(&host, body).await {
-                            Ok(words) => answer(&head.method, head.uri.path(), words.trim()),
+                            Ok(words) => answer(&Asked {
+                                method: &head.method,
+                                path: head.uri.path(),
+                                query: head.uri.query().unwrap_or_default(),
+                                words: words.trim(),
+                            }),
                             Err(page) => page,
                         };
                         Ok::<_, BodyError>(respond(page))
@@ -118,8 +167,24 @@ async fn words(host: &Host, body: Incoming) -> Result<String, Page> {
     String::from_utf8(body.to_bytes().into()).map_err(|_| Page::text(400, "the body is not UTF-8"))
 }
 
-fn respond(page: Page) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(page.text)));
+/// A body that comes bit by bit.
+struct Coming(Lines);
+
+impl http_body::Body for Coming {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = ready!((self.0)(cx));
+        Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+fn respond(page: Page) -> Response<Either<Full<Bytes>, Coming>> {
+    let mut response = Response::new(match page.body {
+        Body::Text(text) => Either::Left(Full::new(Bytes::from(text))),
+        Body::Lines(lines) => Either::Right(Coming(lines)),
+    });
     *response.status_mut() = StatusCode::from_u16(page.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(page.kind));

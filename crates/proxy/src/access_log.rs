@@ -1,21 +1,14 @@
-//! One line per request, or per connection that was carried as bytes (`TCP`, status 0), at its end. Queries and headers are not logged: secrets travel in them.
+//! One line per request, or per connection that was carried as bytes, at its end; see `line`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use squall_net::Wall;
 use squall_policy::Instant;
 
 use crate::core::timestamp;
-use crate::json::Object;
-use crate::{HowEnded, Record, Recorder, RequestNumber, Side};
-
-/// The most characters of a path or name that are logged; the rest is cut off.
-const TEXT_MAX: usize = 512;
-
-/// What most lines fit in.
-const LINE_BYTES: usize = 512;
+use crate::line::{End, Line, cut};
+use crate::{Record, Recorder, RequestNumber};
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,22 +27,6 @@ pub struct AccessLog {
     live: Mutex<BTreeMap<RequestNumber, Line>>,
 }
 
-/// What is known of a request before its end.
-struct Line {
-    side: Side,
-    method: String,
-    authority: String,
-    path: String,
-    request_id: String,
-    peer: Option<Arc<str>>,
-    route: String,
-    backend: String,
-    endpoint: Option<Arc<str>>,
-    reason: Option<&'static str>,
-    /// Of access: it refused the request, or audits it.
-    rule: Option<String>,
-}
-
 impl AccessLog {
     /// Each line goes to `sink` without its end of line.
     #[must_use]
@@ -66,43 +43,30 @@ impl AccessLog {
             change(line);
         }
     }
+
+    fn begin(&self, record: &Record<'_>) {
+        if let Some((request, line)) = Line::begin(record) {
+            self.live().insert(request, line);
+        }
+    }
+
+    fn end(&self, record: &Record<'_>) {
+        let Some(end) = End::of(record) else { return };
+        let line = self.live().remove(&end.request);
+        if let Some(line) = line {
+            let time = timestamp(self.wall.since_epoch());
+            (self.sink)(match self.format {
+                AccessLogFormat::Json => line.json(&time, &end).finish(),
+                AccessLogFormat::Text => line.text(&time, &end),
+            });
+        }
+    }
 }
 
 impl Recorder for AccessLog {
     fn record(&self, _at: Instant, record: &Record<'_>) {
         match record {
-            Record::Started { request, side, method, authority, path, request_id, peer } => {
-                let line = Line {
-                    side: *side,
-                    method: cut(method),
-                    authority: cut(authority),
-                    path: cut(path),
-                    request_id: cut(request_id),
-                    peer: peer.map(Arc::from),
-                    route: String::new(),
-                    backend: String::new(),
-                    endpoint: None,
-                    reason: None,
-                    rule: None,
-                };
-                self.live().insert(*request, line);
-            }
-            Record::Opened { request, side, dialed, peer } => {
-                let line = Line {
-                    side: *side,
-                    method: "TCP".to_owned(),
-                    authority: cut(dialed),
-                    path: String::new(),
-                    request_id: String::new(),
-                    peer: peer.map(Arc::from),
-                    route: String::new(),
-                    backend: String::new(),
-                    endpoint: None,
-                    reason: None,
-                    rule: None,
-                };
-                self.live().insert(*request, line);
-            }
+            Record::Started { .. } | Record::Opened { .. } => self.begin(record),
             Record::Routed { request, route, backend, .. } => self.change(*request, |line| {
                 (*route).clone_into(&mut line.route);
                 backend.as_str().clone_into(&mut line.backend);
@@ -112,12 +76,7 @@ impl Recorder for AccessLog {
             }
             Record::Replied { request, reason, .. } => self.change(*request, |line| line.reason = Some(reason)),
             Record::Access { request, rule, .. } => self.change(*request, |line| line.rule = Some(cut(rule))),
-            Record::Ended { request, .. } | Record::Closed { request, .. } => {
-                let line = self.live().remove(request);
-                if let Some(line) = line {
-                    (self.sink)(self.line(&line, record));
-                }
-            }
+            Record::Ended { .. } | Record::Closed { .. } => self.end(record),
             Record::Queued { .. }
             | Record::Granted { .. }
             | Record::Connected { .. }
@@ -144,124 +103,12 @@ impl Recorder for AccessLog {
     }
 }
 
-impl AccessLog {
-    fn line(&self, line: &Line, ended: &Record<'_>) -> String {
-        let (status, grpc, attempts, total, bytes_up, bytes_down, how) =
-            if let Record::Ended { status, grpc, attempts, total, bytes_up, bytes_down, how, .. } = ended {
-                (status, grpc, attempts, total, bytes_up, bytes_down, how)
-            } else if let Record::Closed { attempts, total, bytes_up, bytes_down, how, .. } = ended {
-                (&0, &None, attempts, total, bytes_up, bytes_down, how)
-            } else {
-                return String::new();
-            };
-        let time = timestamp(self.wall.since_epoch());
-        let micros = u64::try_from(total.as_micros()).unwrap_or(u64::MAX);
-        match self.format {
-            AccessLogFormat::Json => {
-                let mut object = Object::with_room(LINE_BYTES)
-                    .text("time", &time)
-                    .text("side", side(line.side))
-                    .text("method", &line.method)
-                    .text("authority", &line.authority)
-                    .text("path", &line.path)
-                    .number("status", u64::from(*status))
-                    .number("duration_us", micros)
-                    .text("ended", how_word(*how))
-                    .text("route", &line.route)
-                    .text("backend", &line.backend)
-                    .text("endpoint", line.endpoint.as_deref().unwrap_or_default())
-                    .number("attempts", u64::from(*attempts))
-                    .number("bytes_up", *bytes_up)
-                    .number("bytes_down", *bytes_down)
-                    .text("request_id", &line.request_id);
-                if let Some(grpc) = grpc {
-                    object = object.number("grpc_status", u64::from(*grpc));
-                }
-                if let Some(peer) = &line.peer {
-                    object = object.text("peer", peer);
-                }
-                if let Some(reason) = line.reason {
-                    object = object.text("reason", reason);
-                }
-                if let Some(rule) = &line.rule {
-                    object = object.text("rule", rule);
-                }
-                object.finish()
-            }
-            AccessLogFormat::Text => {
-                let (millis, rest) = (micros / 1000, micros % 1000);
-                let mut text = String::with_capacity(LINE_BYTES);
-                text.push_str(&time);
-                text.push(' ');
-                text.push_str(side(line.side));
-                for word in [&line.method, &line.authority, &line.path] {
-                    text.push(' ');
-                    push_word(&mut text, word);
-                }
-                let _ = write!(text, " {status} {millis}.{rest:03}ms {}", how_word(*how));
-                let named = [
-                    ("route", line.route.as_str()),
-                    ("backend", &line.backend),
-                    ("endpoint", line.endpoint.as_deref().unwrap_or_default()),
-                    ("peer", line.peer.as_deref().unwrap_or_default()),
-                    ("reason", line.reason.unwrap_or_default()),
-                    ("rule", line.rule.as_deref().unwrap_or_default()),
-                    ("id", &line.request_id),
-                ];
-                for (name, value) in named.into_iter().filter(|(_, value)| !value.is_empty()) {
-                    text.push(' ');
-                    text.push_str(name);
-                    text.push('=');
-                    push_word(&mut text, value);
-                }
-                let _ = write!(text, " attempts={attempts} up={bytes_up} down={bytes_down}");
-                if let Some(grpc) = grpc {
-                    let _ = write!(text, " grpc={grpc}");
-                }
-                text
-            }
-        }
-    }
-}
-
-pub(crate) fn cut(text: &str) -> String {
-    // No more characters than bytes.
-    if text.len() <= TEXT_MAX { text.to_owned() } else { text.chars().take(TEXT_MAX).collect() }
-}
-
-/// A word as it is, or quoted if a reader could take it for something else.
-fn push_word(text: &mut String, word: &str) {
-    let plain = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
-    if plain {
-        text.push_str(word);
-    } else {
-        let _ = write!(text, "{word:?}");
-    }
-}
-
-pub(crate) fn side(side: Side) -> &'static str {
-    match side {
-        Side::Outbound => "outbound",
-        Side::Inbound => "inbound",
-    }
-}
-
-pub(crate) fn how_word(how: HowEnded) -> &'static str {
-    match how {
-        HowEnded::Complete => "complete",
-        HowEnded::Local => "local",
-        HowEnded::Broken => "broken",
-        HowEnded::Idle => "idle",
-        HowEnded::CallerGone => "caller-gone",
-        HowEnded::TooLong => "too-long",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::{HowEnded, Side};
 
     struct Noon;
 

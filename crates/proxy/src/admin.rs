@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use http::Method;
-use squall_net::page::{Answer, Page};
+use squall_net::page::{Answer, Asked, Page};
 use squall_policy::{
     EndpointView, GatewayListener, HeaderMatch, PathMatch, QueryMatch, Route, RouteMatch, VirtualHost,
 };
 
 use crate::admit::Cell;
 use crate::json::{Object, list, string};
-use crate::{Metrics, Proxy};
+use crate::{Metrics, Proxy, Tap};
 
 /// What there is, for people who ask for `/`.
 const INDEX: &str = "\
@@ -19,13 +19,14 @@ GET  /live      200 while the process serves anything at all
 GET  /config    the mesh in force, as JSON: version, hosts and routes, backends with their policies
 GET  /clusters  backends and endpoints with their state, as JSON: in flight, breaker, ejected, expected latency
 GET  /metrics   Prometheus metrics
+GET  /tap       requests as they end, one JSON object per line, until you go: ?path=/cart*&status=5xx, or `squall tap`
 GET  /log-level what is in the process' log; PUT or POST sets it from now on: info, or squall_proxy=debug,info
 POST /drain     ends the process gracefully, as SIGTERM does";
 
 /// What others than the own host may ask: `/ready` and `/live`, for probes.
 #[must_use]
 pub fn probes(proxy: Arc<Proxy>) -> Answer {
-    Arc::new(move |method, path, _| match path {
+    Arc::new(move |&Asked { method, path, .. }| match path {
         "/ready" | "/live" if method != Method::GET && method != Method::HEAD => Page::wrong_method("GET, HEAD"),
         "/ready" => ready(&proxy),
         "/live" => Page::text(200, "live"),
@@ -39,11 +40,12 @@ pub fn probes(proxy: Arc<Proxy>) -> Answer {
 pub fn pages(
     proxy: Arc<Proxy>,
     metrics: Arc<Metrics>,
+    tap: Arc<Tap>,
     drain: impl Fn() + Send + Sync + 'static,
     log_level: impl Fn(&Method, &str) -> Page + Send + Sync + 'static,
 ) -> Answer {
-    Arc::new(move |method, path, words| {
-        let known = ["/", "/ready", "/live", "/config", "/clusters", "/metrics", "/drain", "/log-level"];
+    Arc::new(move |&Asked { method, path, query, words }| {
+        let known = ["/", "/ready", "/live", "/config", "/clusters", "/metrics", "/tap", "/drain", "/log-level"];
         if !known.contains(&path) {
             return Page::text(404, format!("there is no {path:?} here; see /"));
         }
@@ -65,6 +67,7 @@ pub fn pages(
             "/live" => Page::text(200, "live"),
             "/config" => Page::json(config(&proxy)),
             "/clusters" => Page::json(clusters(&proxy)),
+            "/tap" => tap.page(query),
             "/metrics" => {
                 metrics.see_ready(proxy.is_ready() && !proxy.is_draining());
                 Page::metrics(metrics.render())

@@ -3,7 +3,7 @@
 //!
 //! The files tell the life of a connection: `accept` → `serve` → `route` → `admit` → `attempt` → `connect` → `judge` →
 //! `respond`; what is no HTTP or was intercepted: `intercept` → `reach` → `stream`; what comes from outside the mesh: `outside`; beside them `subscribe`, `snapshot`, `pool`, `body`, `headers`, `identity`, `drain`, `record`;
-//! what is made of records in production: `metrics`, `access_log`, `lifecycle`, `spans` (which `export` takes to a collector), and `admin`, which shows it.
+//! what is made of records in production: `metrics`, `access_log`, `lifecycle`, `tap`, `spans` (which `export` takes to a collector), and `admin`, which shows it.
 
 mod accept;
 mod access;
@@ -29,6 +29,7 @@ mod intercept;
 mod json;
 mod judge;
 mod lifecycle;
+mod line;
 mod metrics;
 mod outside;
 mod pool;
@@ -43,6 +44,7 @@ mod snapshot;
 mod spans;
 mod stream;
 mod subscribe;
+mod tap;
 mod trace;
 mod tunnel;
 
@@ -60,4 +62,5 @@ pub use reach::Strangers;
 pub use record::{HowEnded, Ignore, Record, Recorder, RequestNumber, Several, Side};
 pub use snapshot::application_policy;
 pub use spans::Spans;
+pub use tap::Tap;
 pub use trace::Sampling;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use squall_net::exposition::{Exposition, Kind};
 use squall_policy::{BackendEvent, BackendName, Failure, Instant, RetryNote};
 
-use crate::access_log::{how_word, side as side_word};
+use crate::line::{how_word, side as side_word};
 use crate::{HowEnded, Record, Recorder, RequestNumber, Side};
 use family::{Family, Histogram, Name, Names};
 

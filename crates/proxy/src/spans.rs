@@ -13,7 +13,7 @@ use squall_net::Wall;
 use squall_policy::{Attempt, AttemptNumber, Failure, Instant};
 use squall_xds::otlp::{self, KeyValue, Span, SpanStatus};
 
-use crate::access_log::{cut, how_word, side as side_word};
+use crate::line::{cut, how_word, side as side_word};
 use crate::metrics::failure_word;
 use crate::trace::span_of;
 use crate::{HowEnded, Record, Recorder, RequestNumber, Side};

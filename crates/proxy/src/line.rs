@@ -1,0 +1,186 @@
+//! What is told of a request, or of a connection that was carried as bytes (`TCP`, status 0), at its end. Queries and headers are not
+//! told: secrets travel in them.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::json::Object;
+use crate::{HowEnded, Record, RequestNumber, Side};
+
+/// The most characters of a path or name that are told; the rest is cut off.
+const TEXT_MAX: usize = 512;
+
+/// What most lines fit in.
+const LINE_BYTES: usize = 512;
+
+/// What is known of a request before its end.
+pub(crate) struct Line {
+    pub(crate) side: Side,
+    pub(crate) method: String,
+    pub(crate) authority: String,
+    pub(crate) path: String,
+    pub(crate) request_id: String,
+    pub(crate) peer: Option<Arc<str>>,
+    pub(crate) route: String,
+    pub(crate) backend: String,
+    pub(crate) endpoint: Option<Arc<str>>,
+    pub(crate) reason: Option<&'static str>,
+    /// Of access: it refused the request, or audits it.
+    pub(crate) rule: Option<String>,
+}
+
+/// What is known at its end.
+#[derive(Clone, Copy)]
+pub(crate) struct End {
+    pub(crate) request: RequestNumber,
+    pub(crate) status: u16,
+    grpc: Option<u8>,
+    attempts: u32,
+    pub(crate) total: Duration,
+    bytes_up: u64,
+    bytes_down: u64,
+    pub(crate) how: HowEnded,
+}
+
+impl End {
+    /// If this is one.
+    pub(crate) fn of(record: &Record<'_>) -> Option<Self> {
+        if let Record::Ended { request, status, grpc, attempts, total, bytes_up, bytes_down, how, .. } = *record {
+            Some(Self { request, status, grpc, attempts, total, bytes_up, bytes_down, how })
+        } else if let Record::Closed { request, attempts, total, bytes_up, bytes_down, how, .. } = *record {
+            Some(Self { request, status: 0, grpc: None, attempts, total, bytes_up, bytes_down, how })
+        } else {
+            None
+        }
+    }
+
+    /// Microseconds since its head was read.
+    pub(crate) fn micros(&self) -> u64 {
+        u64::try_from(self.total.as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Line {
+    /// If something begins with this.
+    pub(crate) fn begin(record: &Record<'_>) -> Option<(RequestNumber, Self)> {
+        let new = |side, method: &str, authority, path, request_id, peer: Option<&str>| Self {
+            side,
+            method: cut(method),
+            authority: cut(authority),
+            path: cut(path),
+            request_id: cut(request_id),
+            peer: peer.map(Arc::from),
+            route: String::new(),
+            backend: String::new(),
+            endpoint: None,
+            reason: None,
+            rule: None,
+        };
+        if let Record::Started { request, side, method, authority, path, request_id, peer } = *record {
+            Some((request, new(side, method, authority, path, request_id, peer)))
+        } else if let Record::Opened { request, side, dialed, peer } = *record {
+            Some((request, new(side, "TCP", dialed, "", "", peer)))
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn json(&self, time: &str, end: &End) -> Object {
+        let mut object = Object::with_room(LINE_BYTES)
+            .text("time", time)
+            .text("side", side(self.side))
+            .text("method", &self.method)
+            .text("authority", &self.authority)
+            .text("path", &self.path)
+            .number("status", u64::from(end.status))
+            .number("duration_us", end.micros())
+            .text("ended", how_word(end.how))
+            .text("route", &self.route)
+            .text("backend", &self.backend)
+            .text("endpoint", self.endpoint.as_deref().unwrap_or_default())
+            .number("attempts", u64::from(end.attempts))
+            .number("bytes_up", end.bytes_up)
+            .number("bytes_down", end.bytes_down)
+            .text("request_id", &self.request_id);
+        if let Some(grpc) = end.grpc {
+            object = object.number("grpc_status", u64::from(grpc));
+        }
+        if let Some(peer) = &self.peer {
+            object = object.text("peer", peer);
+        }
+        if let Some(reason) = self.reason {
+            object = object.text("reason", reason);
+        }
+        if let Some(rule) = &self.rule {
+            object = object.text("rule", rule);
+        }
+        object
+    }
+
+    pub(crate) fn text(&self, time: &str, end: &End) -> String {
+        let (millis, rest) = (end.micros() / 1000, end.micros() % 1000);
+        let mut text = String::with_capacity(LINE_BYTES);
+        text.push_str(time);
+        text.push(' ');
+        text.push_str(side(self.side));
+        for word in [&self.method, &self.authority, &self.path] {
+            text.push(' ');
+            push_word(&mut text, word);
+        }
+        let _ = write!(text, " {} {millis}.{rest:03}ms {}", end.status, how_word(end.how));
+        let named = [
+            ("route", self.route.as_str()),
+            ("backend", &self.backend),
+            ("endpoint", self.endpoint.as_deref().unwrap_or_default()),
+            ("peer", self.peer.as_deref().unwrap_or_default()),
+            ("reason", self.reason.unwrap_or_default()),
+            ("rule", self.rule.as_deref().unwrap_or_default()),
+            ("id", &self.request_id),
+        ];
+        for (name, value) in named.into_iter().filter(|(_, value)| !value.is_empty()) {
+            text.push(' ');
+            text.push_str(name);
+            text.push('=');
+            push_word(&mut text, value);
+        }
+        let _ = write!(text, " attempts={} up={} down={}", end.attempts, end.bytes_up, end.bytes_down);
+        if let Some(grpc) = end.grpc {
+            let _ = write!(text, " grpc={grpc}");
+        }
+        text
+    }
+}
+
+pub(crate) fn cut(text: &str) -> String {
+    // No more characters than bytes.
+    if text.len() <= TEXT_MAX { text.to_owned() } else { text.chars().take(TEXT_MAX).collect() }
+}
+
+/// A word as it is, or quoted if a reader could take it for something else.
+fn push_word(text: &mut String, word: &str) {
+    let plain = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
+    if plain {
+        text.push_str(word);
+    } else {
+        let _ = write!(text, "{word:?}");
+    }
+}
+
+pub(crate) fn side(side: Side) -> &'static str {
+    match side {
+        Side::Outbound => "outbound",
+        Side::Inbound => "inbound",
+    }
+}
+
+pub(crate) fn how_word(how: HowEnded) -> &'static str {
+    match how {
+        HowEnded::Complete => "complete",
+        HowEnded::Local => "local",
+        HowEnded::Broken => "broken",
+        HowEnded::Idle => "idle",
+        HowEnded::CallerGone => "caller-gone",
+        HowEnded::TooLong => "too-long",
+    }
+}
