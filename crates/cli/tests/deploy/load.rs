@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) rate: u32,
     /// Connections, each kept alive. One sends nothing while it waits for an answer.
     pub(crate) clients: u32,
+    /// Each takes a new connection after so many requests.
+    pub(crate) requests_per_connection: usize,
 }
 
 impl Load {
@@ -49,6 +51,15 @@ impl Load {
     pub(crate) fn end(self) -> Tally {
         self.over.store(true, Ordering::SeqCst);
         self.thread.join().expect("no panic")
+    }
+
+    /// Ends it. Every request was answered by an application; how many that were.
+    #[track_caller]
+    pub(crate) fn end_with_none_lost(self) -> u64 {
+        let tally = self.end();
+        let sent: u64 = tally.values().sum();
+        assert_eq!(tally.get("200"), Some(&sent), "{tally:#?}");
+        sent
     }
 }
 
@@ -83,6 +94,9 @@ async fn client(host: &Host, plan: &Plan, number: u32, tally: &Mutex<Tally>, ove
             host.clock().sleep_until(due).await;
         }
         due = due + every;
+        if turn % plan.requests_per_connection == 0 {
+            sender = None;
+        }
         let service = plan.services[turn / 2 % plan.services.len()];
         let (method, body) = if turn % 2 == 0 { (Method::GET, "") } else { (Method::POST, "three words more") };
         let words = match ask(host, address, &mut sender, &method, service, body).await {

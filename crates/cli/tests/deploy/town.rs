@@ -1,0 +1,130 @@
+//! A control plane, a sidecar that asks, and services behind sidecars that come and go: what the tests of processes under load stand on.
+
+use std::path::{Path, PathBuf};
+
+use super::load::{Load, Plan};
+use super::stage::{App, Process, directory, write};
+
+const MESH: &str = "\
+apiVersion: v1
+kind: Service
+metadata: {name: front, namespace: shop}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: stock, namespace: shop}
+spec: {ports: [{port: 80, appProtocol: http}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: cart, namespace: shop}
+spec: {ports: [{port: 80, appProtocol: kubernetes.io/h2c}]}
+---
+apiVersion: squall.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: both, namespace: shop}
+spec:
+  targetRefs: [{kind: Service, name: stock}, {kind: Service, name: cart}]
+  retries: {attempts: 2}
+";
+
+/// A pod of both services: its sidecar's port of each.
+pub(crate) struct Pod {
+    name: String,
+    pub(crate) stock: u16,
+    pub(crate) cart: u16,
+}
+
+fn slices(pods: &[Pod]) -> String {
+    let mut text = String::new();
+    for Pod { name: pod, stock, cart } in pods {
+        for (service, port) in [("stock", stock), ("cart", cart)] {
+            text.push_str(&format!(
+                "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: {service}-{pod}\n  namespace: shop\n  \
+                 labels: {{kubernetes.io/service-name: {service}}}\n  annotations: {{squall.dev/service-account: pod}}\n\
+                 addressType: IPv4\nports: [{{port: {port}}}]\nendpoints:\n  - addresses: [127.0.0.1]\n    \
+                 targetRef: {{kind: Pod, name: {pod}}}\n"
+            ));
+        }
+    }
+    text
+}
+
+/// The control plane, a sidecar that asks, and what is asked behind others.
+pub(crate) struct Town {
+    pub(crate) dir: PathBuf,
+    apps: [App; 2],
+    /// Where the control plane listens.
+    control: String,
+    pub(crate) front: Process,
+    /// The asking sidecar's outbound side.
+    pub(crate) outbound: String,
+    pub(crate) plane: Process,
+    /// The control plane's admin pages.
+    pub(crate) pages: String,
+}
+
+impl Town {
+    pub(crate) fn start(name: &str, certificate_life: &str) -> Self {
+        let dir = directory(name);
+        write(&dir.join("mesh/services.yaml"), MESH);
+        write(&dir.join("tokens"), "0123456789abcdef0 shop/front\n0123456789abcdef1 shop/pod\n");
+        write(&dir.join("front.token"), "0123456789abcdef0\n");
+        write(&dir.join("pod.token"), "0123456789abcdef1\n");
+        let (mesh, tokens, state) = (text(&dir, "mesh"), text(&dir, "tokens"), text(&dir, "state"));
+        let args = ["--from", &mesh, "--tokens", &tokens, "--state", &state, "--listen", "127.0.0.1:0"];
+        let more = ["--admin", "127.0.0.1:0", "--certificate-life", certificate_life];
+        let mut plane = Process::start("control", &[&args[..], &more].concat());
+        let pages = plane.line("the admin pages are served").text("at");
+        let control = plane.line("the control plane listens").text("at");
+        let mut front = sidecar(&dir, &control, "front", "front-0", &[]);
+        let outbound = front.line("the proxy listens").text("outbound");
+        front.line("the proxy is ready");
+        Self { dir, apps: [App::start(), App::start()], control, front, outbound, plane, pages }
+    }
+
+    /// A sidecar with both applications behind it.
+    pub(crate) fn server(&self, pod: &str) -> (Process, Pod) {
+        let [stock, cart] = self.apps.each_ref().map(|app| format!("127.0.0.1:0={}", app.address));
+        let inbound = ["--inbound", &stock, "--inbound", &cart];
+        let mut process = sidecar(&self.dir, &self.control, "pod", pod, &inbound);
+        let listens = process.line("the proxy listens").text("inbound");
+        process.line("the proxy is ready");
+        let mut ports = listens.split(' ').map(|at| at.rsplit_once(':').and_then(|(_, port)| port.parse().ok()));
+        let mut port = || ports.next().flatten().expect("two ports");
+        let (stock, cart) = (port(), port());
+        (process, Pod { name: pod.to_owned(), stock, cart })
+    }
+
+    /// Lets the mesh know who serves, and waits until `front` has heard it.
+    pub(crate) fn publish(&mut self, pods: &[Pod]) {
+        write(&self.dir.join("mesh/slices.yaml"), &slices(pods));
+        self.front.line("a mesh is in force");
+    }
+
+    /// Lets the mesh repeat requests so often, and waits until `front` has heard it.
+    pub(crate) fn repeat(&mut self, attempts: u32) {
+        let mesh = MESH.replace("{attempts: 2}", &format!("{{attempts: {attempts}}}"));
+        assert!(attempts == 2 || mesh != MESH);
+        write(&self.dir.join("mesh/services.yaml"), &mesh);
+        self.front.line("a mesh is in force");
+    }
+
+    pub(crate) fn load(&self, rate: u32, requests_per_connection: usize) -> Load {
+        let (at, services) = (self.outbound.clone(), &["stock", "cart"]);
+        Load::start(Plan { at, services, rate, clients: 32, requests_per_connection })
+    }
+}
+
+fn text(dir: &Path, name: &str) -> String {
+    dir.join(name).to_str().expect("UTF-8").to_owned()
+}
+
+fn sidecar(dir: &Path, control: &str, account: &str, pod: &str, more: &[&str]) -> Process {
+    let (trust, token) = (text(dir, "state/root.pem"), text(dir, &format!("{account}.token")));
+    let account = format!("shop/{account}");
+    let args = ["--control", control, "--trust", &trust, "--token-file", &token, "--service-account", &account];
+    let own = ["--pod", pod, "--outbound", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    Process::start("proxy", &[&args[..], &own, more].concat())
+}
