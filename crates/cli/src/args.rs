@@ -74,10 +74,14 @@ pub(crate) enum Command {
 
 /// Run scenarios and say whether their expectations held
 ///
-/// Runs every file of `kind: Scenario` under each PATH on every seed, and prints one line per scenario: how many seeds
-/// passed, then the worst of them: success rate, 99th percentile of the latency, amplification (attempts sent by all
-/// sidecars ÷ the same calls without retries) and recovery after the last fault. What failed is explained from first to
-/// last; the last line is the command that replays it.
+/// Runs every file of `kind: Scenario` under each PATH on every seed. When all is done it says at the top what failed and why,
+/// in a line or two of each; then one line per scenario: how many seeds passed, and of the worst of them success rate, 99th
+/// percentile of the latency, amplification (attempts sent by all sidecars ÷ the same calls without retries) and recovery
+/// after the last fault. Then each failure is told from first to last, with its success over time, and the end is the
+/// command that replays the first. While it runs, stderr names what fails.
+///
+/// Lines fit 80 columns, on a wider terminal up to 100; what is too long goes on further in. Curves are drawn with block
+/// characters; where the locale is not UTF-8, with digits: tenths of the requests that succeeded, # for all.
 ///
 /// Files that a scenario refers to are not scenarios themselves. Scenarios marked `suite: validate` run only when their
 /// file is named. An Istio isotope file (a MockServiceGraph) runs when it is named, under --rate for --duration.

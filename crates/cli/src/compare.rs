@@ -13,6 +13,7 @@ use squall_sim::tune::{Better, Compared, Comparison, Rival, manifests};
 use crate::args::{self, Isotope};
 use crate::exit::Exit;
 use crate::files::Pending;
+use crate::fold::columns;
 use crate::progress::Progress;
 use crate::screen::{Paint, Screen};
 use crate::seeds::Seeds;
@@ -191,31 +192,34 @@ fn policies(named: &[String], screen: &mut Screen) -> Result<Vec<Rival>, Exit> {
     if refusals.is_empty() { Ok(policies) } else { Err(Exit::BadInput) }
 }
 
-/// A name of at most so many characters.
-fn short(name: &str, most: usize) -> String {
-    if name.chars().count() <= most {
-        name.to_owned()
+/// A name with its numbers beside it, or below it if it takes more than `width` columns.
+pub(crate) fn named(name: &str, width: usize, numbers: &str, screen: &mut Screen) {
+    if columns(name) >= width {
+        screen.say(name);
+        screen.say(format!("{:width$}{numbers}", "").trim_end());
     } else {
-        format!("{}…", name.chars().take(most - 1).collect::<String>())
+        screen.say(format!("{name:<width$}{numbers}").trim_end());
     }
 }
 
 fn show(comparison: &Comparison, compared: &Compared, screen: &mut Screen) {
     let titles: String = compared.measures.iter().map(|measure| format!("{:>14}", measure.that)).collect();
     for (at, scenario) in comparison.scenarios.iter().enumerate() {
-        screen.say(&format!("\n{:<22}{titles}", short(&scenario.name.value, 21)));
+        let scenario_name = scenario.name.value.as_str();
+        screen.say("");
+        named(scenario_name, 22, &titles, screen);
         for (policy, rival) in comparison.policies.iter().enumerate() {
-            let name = short(&rival.name, 19);
+            let name = format!("  {}", rival.name);
             if let Err(why) = &compared.values[policy][at] {
                 screen.aside(&format!("error: {} on {}: {why}", rival.name, scenario.name.value));
-                screen.say(&format!("  {name:<20} {}", screen.paint(Paint::Bad, "refused")));
+                named(&name, 22, &format!(" {}", screen.paint(Paint::Bad, "refused")), screen);
                 continue;
             }
             let cells: String = (0..compared.measures.len())
                 .filter_map(|measure| Some((measure, compared.evidence(policy, at, measure)?.mean)))
                 .map(|(measure, mean)| format!("{:>14}", value(&compared.measures[measure], mean)))
                 .collect();
-            screen.say(&format!("  {name:<20}{cells}"));
+            named(&name, 22, &cells, screen);
         }
     }
     for pair in pairs(comparison) {
@@ -223,7 +227,7 @@ fn show(comparison: &Comparison, compared: &Compared, screen: &mut Screen) {
         let verdicts: Vec<Better> =
             (0..comparison.scenarios.len()).map(|scenario| compared.dominates(pair, scenario)).collect();
         let count = |which: Better| verdicts.iter().filter(|verdict| **verdict == which).count();
-        let title = format!("\n{} against {} (99 %, paired)", short(first, 24), short(second, 24));
+        let title = format!("\n{} against {} (99 %, paired)", first, second);
         screen.say(&screen.paint(Paint::Strong, &title));
         screen.say(&format!(
             "  better on {}, worse on {}, neither on {}",
@@ -250,8 +254,8 @@ fn show(comparison: &Comparison, compared: &Compared, screen: &mut Screen) {
             let name = &comparison.scenarios[at].name.value;
             let side = |word: &str, list: &[&str]| (!list.is_empty()).then(|| format!("{word} {}", list.join(", ")));
             let parts: Vec<String> = [side("better", &good), side("worse", &bad)].into_iter().flatten().collect();
-            screen.say(&format!("  {mark} {}", short(name, 76)));
-            screen.say(&format!("      {}", short(&parts.join("; "), 74)));
+            screen.say(&format!("  {mark} {name}"));
+            screen.say(&format!("      {}", parts.join("; ")));
         }
     }
 }

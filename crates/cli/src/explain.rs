@@ -2,39 +2,34 @@
 
 use squall_sim::{Case, FaultReport, Outcome, Verification};
 
+use crate::fold::{columns, fold};
 use crate::numbers;
+use crate::plot;
 use crate::screen::{Paint, Screen};
 pub(crate) use crate::table::same_twice;
 
 /// A story longer than this is cut; `squall replay` has all of it.
 const STORY_LINES_MAX: usize = 24;
 
-/// Questions are broken into lines of this width.
-pub(crate) const WIDTH: usize = 100;
-
 /// Whether there is anything to explain.
 pub(crate) fn failed(case: &Case) -> bool {
     !case.passed() || !same_twice(case)
 }
 
-/// What the first failed case of one scenario was about, and which other seeds failed. `question` may be empty.
+/// What the first failed case of one scenario was about, and which other seeds failed. `question` may be empty. No line is wider than
+/// the screen.
 pub(crate) fn failure(screen: &Screen, question: &str, cases: &[Case]) -> Vec<String> {
     let mut bad = cases.iter().filter(|case| failed(case));
     let Some(first) = bad.next() else { return Vec::new() };
-    let others: Vec<String> = bad.map(|case| case.seed.to_string()).collect();
-    let also = match others.as_slice() {
-        [] => String::new(),
-        [one] => format!("; also seed {one}"),
-        few if few.len() <= 12 => format!("; also seeds {}", few.join(", ")),
-        many => format!("; also {} other seeds: {}, …", many.len(), many[..12].join(", ")),
-    };
+    let also = also(bad);
     let title = format!("{}, seed {}", first.scenario, first.seed);
     let mut lines = vec![format!("{} {}{also}", screen.paint(Paint::Bad, "FAIL"), screen.paint(Paint::Strong, &title))];
-    lines.extend(wrap(question, WIDTH).iter().map(|line| format!("  {}", screen.paint(Paint::Faint, line))));
+    lines.extend(wrap(question, screen.width - 2).iter().map(|line| format!("  {}", screen.paint(Paint::Faint, line))));
     match &first.result {
         Err(error) => lines.push(format!("  {error}")),
         Ok(outcome) => {
-            lines.extend(checks(outcome, false));
+            lines.extend(checks(outcome, false, screen.width));
+            lines.extend(plot::success(outcome, screen.unicode));
             // The story has the others.
             lines.extend(faults(outcome, |fault| fault.touched == 0));
             lines.extend(story(outcome, STORY_LINES_MAX));
@@ -46,24 +41,45 @@ pub(crate) fn failure(screen: &Screen, question: &str, cases: &[Case]) -> Vec<St
         lines.push(format!("    first   {}", show(first)));
         lines.push(format!("    second  {}", show(second)));
     }
-    lines
+    lines.iter().flat_map(|line| fold(line, screen.width)).collect()
 }
 
-/// The failed checks (or all of them) in order of time, those without a time last.
-pub(crate) fn checks(outcome: &Outcome, all: bool) -> Vec<String> {
+/// Which other seeds failed.
+pub(crate) fn also<'c>(others: impl Iterator<Item = &'c Case>) -> String {
+    let others: Vec<String> = others.map(|case| case.seed.to_string()).collect();
+    match others.as_slice() {
+        [] => String::new(),
+        [one] => format!("; also seed {one}"),
+        few if few.len() <= 12 => format!("; also seeds {}", few.join(", ")),
+        many => format!("; also {} other seeds: {}, …", many.len(), many[..8].join(", ")),
+    }
+}
+
+/// The failed checks (or all of them) in order of time, those without a time last. What was found stands beside them, or below where
+/// the width does not suffice for all.
+pub(crate) fn checks(outcome: &Outcome, all: bool, line_width: usize) -> Vec<String> {
     let mut checks: Vec<_> = outcome.verdict.checks.iter().filter(|check| all || !check.passed).collect();
     if !all {
         checks.sort_by_key(|check| (check.at.is_none(), check.at));
     }
     let texts: Vec<String> = checks.iter().map(|check| format!("{}: {}", check.when, check.that)).collect();
     let width = texts.iter().map(|text| text.chars().count()).max().unwrap_or(0).min(64);
-    let lines = texts.iter().zip(&checks).map(|(text, check)| {
+    let findings: Vec<String> = checks.iter().map(|check| check.finding()).collect();
+    let mark_width = if all { 8 } else { 0 };
+    let fits = |(text, finding): (&String, &String)| {
+        finding.is_empty() || 2 + mark_width + width.max(columns(text)) + 3 + columns(finding) <= line_width
+    };
+    let beside = texts.iter().zip(&findings).all(fits);
+    let lines = texts.iter().zip(&checks).zip(&findings).flat_map(|((text, check), finding)| {
         let mark = match (all, check.passed) {
             (false, _) => "",
             (true, true) => "ok      ",
             (true, false) => "FAILED  ",
         };
-        format!("  {mark}{text:<width$}   {}", check.finding()).trim_end().to_string()
+        if beside || finding.is_empty() {
+            return vec![format!("  {mark}{text:<width$}   {finding}").trim_end().to_owned()];
+        }
+        vec![format!("  {mark}{text}"), format!("  {}    {finding}", " ".repeat(mark_width))]
     });
     lines.collect()
 }

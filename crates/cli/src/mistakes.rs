@@ -8,18 +8,16 @@ use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Na
 use squall_control::{Mistake, Place};
 use squall_sim::scenario::Refusal;
 
+use crate::fold::WIDTH;
 use crate::screen::Screen;
-
-/// Lines as wide as this are not broken.
-const WIDTH: usize = 120;
 
 /// Shows every mistake on stderr, and how many there were if more than one.
 pub(crate) fn show(screen: &mut Screen, refusal: &Refusal) {
     for mistake in &refusal.mistakes {
         if let Some(annotation) = screen.github.as_ref().map(|job| job.of_mistake(mistake)) {
-            screen.say(&annotation);
+            screen.say_whole(&annotation);
         }
-        screen.aside(&draw(mistake, &refusal.sources, screen.color_stderr));
+        screen.aside_whole(&draw(mistake, &refusal.sources, screen.color_stderr));
     }
     if refusal.mistakes.len() > 1 {
         screen.aside(&format!("{} mistakes", refusal.mistakes.len()));

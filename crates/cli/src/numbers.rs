@@ -59,6 +59,16 @@ pub(crate) fn recovery(recovery: Recovery) -> String {
     }
 }
 
+/// The same in a column of its own.
+pub(crate) fn recovered(recovery: Recovery) -> String {
+    match recovery {
+        Recovery::NoFault => String::new(),
+        Recovery::After(after) if after.is_zero() => "at once".into(),
+        Recovery::After(after) => span(after),
+        Recovery::Never => "never".into(),
+    }
+}
+
 /// Thousandths of a request per second as the command line takes them: `200/s`, `0.5/s`.
 pub(crate) fn rate(millis: u64) -> String {
     let fraction = format!("{:03}", millis % 1000);

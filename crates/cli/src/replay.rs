@@ -9,8 +9,10 @@ use squall_sim::{EngineKind, History, Model, Outcome, RunOptions, Scenario};
 use crate::args::Replay;
 use crate::exit::Exit;
 use crate::explain;
+use crate::grid::{Grid, Row};
 use crate::input::{self, Input};
 use crate::numbers;
+use crate::plot;
 use crate::screen::{Paint, Screen};
 
 pub(crate) fn run(args: &Replay, screen: &mut Screen) -> Exit {
@@ -83,9 +85,13 @@ fn of_hosts(history: &History, hosts: &BTreeSet<String>, screen: &mut Screen) {
 
 /// The story of the run, what went between whom, and the verdict.
 fn whole(question: &str, outcome: &Outcome, screen: &mut Screen) {
-    for line in explain::wrap(question, explain::WIDTH) {
+    for line in explain::wrap(question, screen.width) {
         screen.say(&screen.paint(Paint::Faint, &line));
     }
+    let width = screen.width;
+    let mut curve = vec![String::new()];
+    curve.extend(plot::success(outcome, screen.unicode));
+    curve.iter().skip(usize::from(curve.len() == 1)).for_each(|line| screen.say(line));
     let mut section = |title: &str, lines: Vec<String>| {
         if !lines.is_empty() {
             screen.say(&format!("\n{}", screen.paint(Paint::Strong, title)));
@@ -94,9 +100,9 @@ fn whole(question: &str, outcome: &Outcome, screen: &mut Screen) {
     };
     section("What happened", explain::story(outcome, usize::MAX));
     section("Faults", explain::faults(outcome, |_| true));
-    section("Calls", edges(outcome));
-    section("Services", services(outcome));
-    section("Expectations", explain::checks(outcome, true));
+    section("Calls", edges(outcome, width));
+    section("Services", services(outcome, width));
+    section("Expectations", explain::checks(outcome, true, width));
     let summary = &outcome.summary;
     let recovery = numbers::recovery(summary.recovery);
     let comma = if recovery.is_empty() { "" } else { ", " };
@@ -116,43 +122,33 @@ fn whole(question: &str, outcome: &Outcome, screen: &mut Screen) {
     screen.say(&screen.paint(paint, word));
 }
 
-fn edges(outcome: &Outcome) -> Vec<String> {
-    let names: Vec<String> = outcome.summary.edges.iter().map(|edge| format!("{} → {}", edge.from, edge.to)).collect();
-    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-    let lines = names.iter().zip(&outcome.summary.edges).map(|(name, edge)| {
-        let mut line = format!(
-            "  {name:<width$}  {:>8}  {:>8}  p99 {:>7}  {:.2} attempts each",
-            numbers::count(usize::try_from(edge.requests).unwrap_or(usize::MAX), "request"),
+fn edges(outcome: &Outcome, width: usize) -> Vec<String> {
+    let mut grid = Grid::new(["", "requests", "success", "p99", "tries each"]);
+    for edge in &outcome.summary.edges {
+        let cells = [
+            edge.requests.to_string(),
             numbers::percent(edge.succeeded, edge.requests),
             numbers::span(edge.latency.p99),
-            edge.amplification(),
-        );
-        if edge.over_budget > 0 {
-            line.push_str(&format!(", budget forbade {}", edge.over_budget));
-        }
-        if edge.refused > 0 {
-            line.push_str(&format!(", refused {}", edge.refused));
-        }
-        line
-    });
-    lines.collect()
+            format!("{:.2}", edge.amplification()),
+        ];
+        let notes = [(edge.over_budget, "budget forbade"), (edge.refused, "refused")];
+        let notes = notes.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{what} {count}"));
+        let note = notes.collect::<Vec<_>>().join(", ");
+        grid.row(Row { mark: "  ".into(), name: format!("{} → {}", edge.from, edge.to), cells: cells.into(), note });
+    }
+    grid.lines(width)
 }
 
-fn services(outcome: &Outcome) -> Vec<String> {
-    let services = &outcome.summary.services;
-    let width = services.iter().map(|service| service.name.chars().count()).max().unwrap_or(0);
-    let lines = services.iter().map(|service| {
-        format!(
-            "  {:<width$}  p50 {:>7}  p99 {:>7}  at most {} in flight, {} queued; {} refused",
-            service.name,
-            numbers::span(service.latency.p50),
-            numbers::span(service.latency.p99),
-            service.in_flight_max,
-            service.queue_max,
-            service.refused,
-        )
-    });
-    lines.collect()
+fn services(outcome: &Outcome, width: usize) -> Vec<String> {
+    let mut grid = Grid::new(["", "p50", "p99", "most inside", "queued", "refused"]);
+    for service in &outcome.summary.services {
+        let latency = &service.latency;
+        let counts = [service.in_flight_max, service.queue_max, service.refused].map(|count| count.to_string());
+        let cells = [numbers::span(latency.p50), numbers::span(latency.p99)].into_iter().chain(counts);
+        let name = service.name.clone();
+        grid.row(Row { mark: "  ".into(), name, cells: cells.collect(), note: String::new() });
+    }
+    grid.lines(width)
 }
 
 /// The hosts of a service, of a load or of the control plane.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use squall_policy::Instant;
 use squall_sim::{
-    Case, CheckResult, EngineKind, FaultReport, Latency, Outcome, Recovery, StoryLine, Summary, Verdict, Verification,
+    Case, CheckResult, EngineKind, FaultReport, Latency, Outcome, Pulse, Recovery, StoryLine, Summary, Verdict,
+    Verification,
 };
 
 pub(crate) fn at(ms: u64) -> Instant {
@@ -39,6 +40,7 @@ pub(crate) fn passed(seed: u64) -> Case {
         verdict: Verdict { checks: vec![check("overall", "amplification <= 1.2", true, &[])] },
         answers: Vec::new(),
         summary,
+        pulse: Pulse::default(),
         faults: vec![FaultReport {
             what: "catalog[0] slow ×20".into(),
             began: Some(at(15_000)),

@@ -4,6 +4,11 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::ColorChoice;
 
+use crate::fold::{self, fold, fold_command};
+
+/// Lines grow with a terminal up to this width.
+const WIDTH_MAX: usize = 100;
+
 /// Results go to stdout and are the same bytes for the same command; progress, times and mistakes go to stderr.
 pub(crate) struct Screen {
     /// Colours in results.
@@ -12,6 +17,12 @@ pub(crate) struct Screen {
     pub(crate) color_stderr: bool,
     /// Whether stderr can redraw a line.
     pub(crate) bars: bool,
+    /// No line of a result has more columns: 80, on a wider terminal as many as that has, up to 100.
+    pub(crate) width: usize,
+    /// The same for what is said beside it; `None`: no terminal, and a line is searched for as it is.
+    width_stderr: Option<usize>,
+    /// Curves may be drawn with block characters.
+    pub(crate) unicode: bool,
     /// Only failures and totals.
     pub(crate) quiet: bool,
     /// Mistakes are annotations of this job too.
@@ -38,16 +49,44 @@ impl Screen {
         };
         let (stdout, stderr) = (io::stdout().is_terminal(), io::stderr().is_terminal());
         let bars = stderr && !set("CI") && !quiet;
-        Self { color: wanted(stdout), color_stderr: wanted(stderr), bars, quiet, github: None }
+        Self {
+            color: wanted(stdout),
+            color_stderr: wanted(stderr),
+            bars,
+            width: width(&io::stdout()),
+            width_stderr: stderr.then(|| width(&io::stderr())),
+            unicode: speaks_utf8(),
+            quiet,
+            github: None,
+        }
     }
 
-    /// A screen without colours.
+    /// What a file gets: no colours, 80 columns, the same on every machine.
     pub(crate) fn plain() -> Self {
-        Self { color: false, color_stderr: false, bars: false, quiet: false, github: None }
+        Self {
+            color: false,
+            color_stderr: false,
+            bars: false,
+            width: fold::WIDTH,
+            width_stderr: None,
+            unicode: true,
+            quiet: false,
+            github: None,
+        }
     }
 
-    /// A line of the result.
+    /// A line of the result, folded where it is too wide.
     pub(crate) fn say(&mut self, line: &str) {
+        fold(line, self.width).iter().for_each(|line| self.say_whole(line));
+    }
+
+    /// A command of the result; folded, it can still be copied to a shell.
+    pub(crate) fn say_command(&mut self, line: &str) {
+        fold_command(line, self.width).iter().for_each(|line| self.say_whole(line));
+    }
+
+    /// A line of the result for a machine, as it is.
+    pub(crate) fn say_whole(&mut self, line: &str) {
         // A reader that went away (`squall test | head`) is not a failure of the run.
         let _ = writeln!(io::stdout(), "{line}");
     }
@@ -59,6 +98,14 @@ impl Screen {
 
     /// A line beside the result: progress, time taken, what is wrong with the input.
     pub(crate) fn aside(&mut self, line: &str) {
+        match self.width_stderr {
+            Some(width) => fold(line, width).iter().for_each(|line| self.aside_whole(line)),
+            None => self.aside_whole(line),
+        }
+    }
+
+    /// The same as it is: a drawing.
+    pub(crate) fn aside_whole(&mut self, line: &str) {
         let _ = writeln!(io::stderr(), "{line}");
     }
 
@@ -75,4 +122,20 @@ impl Screen {
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }
+}
+
+/// Columns of what a stream leads to.
+fn width(stream: &impl std::os::fd::AsFd) -> usize {
+    let found = terminal_size::terminal_size_of(stream).map(|(width, _)| usize::from(width.0));
+    found.unwrap_or(fold::WIDTH).clamp(fold::WIDTH, WIDTH_MAX)
+}
+
+/// Whether the locale, if there is one, is of UTF-8.
+fn speaks_utf8() -> bool {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
+    locale.is_none_or(|locale| {
+        let locale = locale.to_string_lossy().to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
 }

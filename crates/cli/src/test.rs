@@ -1,5 +1,6 @@
-//! `squall test`: scenarios × seeds, a line for each scenario, and why what failed did.
+//! `squall test`: scenarios × seeds; what failed and why, a line for each scenario, the whole story of what failed.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use squall_sim::{Campaign, Case, EngineKind, Model, RunError, Verification};
@@ -12,11 +13,11 @@ use crate::input::{self, Input};
 use crate::numbers;
 use crate::progress::Progress;
 use crate::report::Report;
-use crate::results::{MadeBy, Results};
+use crate::results::{MadeBy, Results, findings};
 use crate::screen::{Paint, Screen};
-use crate::table::Table;
+use crate::table;
 use crate::threads;
-use crate::told;
+use crate::told::{self, Told};
 
 pub(crate) fn run(args: &Test, screen: &mut Screen) -> Exit {
     match try_run(args, screen) {
@@ -62,15 +63,15 @@ fn try_run(args: &Test, screen: &mut Screen) -> Result<Exit, Exit> {
         (false, None) => threads::cores(),
     };
     let cases = run_all(&campaign, jobs, &results, screen);
-    explain_failures(&inputs, &campaign, &cases, screen);
     let exit = verdict(&cases);
     let seeds = campaign.seeds.len();
     let told = told::all(&inputs, &cases, seeds, &|file, case| replay(file, case, &args.isotope, made_by(&campaign)));
+    show(&inputs, &cases, &told, seeds, screen);
     let mut written = results.finish(&cases, &told, made_by(&campaign));
     if let Some(job) = &screen.github {
         written = written.and(job.summarise(&cases, &told, seeds));
         let annotations = job.annotations(&cases, &told, seeds);
-        annotations.iter().for_each(|line| screen.say(line));
+        annotations.iter().for_each(|line| screen.say_whole(line));
     }
     if let Err(why) = written {
         screen.aside(&format!("error: {why}"));
@@ -86,7 +87,7 @@ fn try_run(args: &Test, screen: &mut Screen) -> Result<Exit, Exit> {
             return Err(Exit::Infrastructure);
         }
     }
-    total(&inputs, &cases, args, &campaign, screen);
+    total(&cases, &told, seeds, screen);
     Ok(exit)
 }
 
@@ -109,7 +110,7 @@ fn chosen(args: &Test, screen: &mut Screen) -> Result<Vec<Input>, Exit> {
     Ok(inputs)
 }
 
-/// Runs everything, and prints the line of each scenario as soon as its turn comes.
+/// Runs everything. What fails is named beside the results as soon as it does.
 fn run_all(campaign: &Campaign, jobs: usize, results: &Results, screen: &mut Screen) -> Vec<Case> {
     let (scenarios, seeds) = (campaign.scenarios.len(), campaign.seeds.len());
     if !screen.quiet {
@@ -125,18 +126,15 @@ fn run_all(campaign: &Campaign, jobs: usize, results: &Results, screen: &mut Scr
         screen.say(&format!("{what}, {world}{each}\n"));
     }
     let progress = Progress::new(screen, scenarios * seeds);
-    let names = campaign.scenarios.iter().map(|scenario| scenario.name.value.as_str());
-    let table = Table::new(names, seeds);
-    let state = Mutex::new(State { screen, progress, rows: (0..scenarios).map(|_| Vec::new()).collect(), printed: 0 });
+    let state = Mutex::new(State { screen, progress, failed: BTreeSet::new() });
     let cases = campaign.run(&|count, work| threads::spread(jobs, count, work), &|number, case| {
         results.add(number, case, made_by(campaign));
-        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.done(number / seeds, seeds, case, &table);
+        state.lock().unwrap_or_else(PoisonError::into_inner).done(number / seeds, case);
     });
     let State { screen, progress, .. } = state.into_inner().unwrap_or_else(PoisonError::into_inner);
     let time = progress.end();
     if !screen.quiet {
-        screen.aside(&format!("\n{time} on {}", numbers::count(jobs.min(cases.len()), "thread")));
+        screen.aside(&format!("{time} on {}", numbers::count(jobs.min(cases.len()), "thread")));
     }
     cases
 }
@@ -145,33 +143,54 @@ fn run_all(campaign: &Campaign, jobs: usize, results: &Results, screen: &mut Scr
 struct State<'s> {
     screen: &'s mut Screen,
     progress: Progress,
-    /// The cases of each scenario that ended, until its line is printed.
-    rows: Vec<Vec<Case>>,
-    /// How many lines are printed.
-    printed: usize,
+    /// The scenarios of which a case has failed.
+    failed: BTreeSet<usize>,
 }
 
 impl State<'_> {
-    fn done(&mut self, scenario: usize, seeds: usize, case: &Case, table: &Table) {
-        self.progress.tick(self.screen, !explain::failed(case));
-        self.rows[scenario].push(case.clone());
-        while self.rows.get(self.printed).is_some_and(|cases| cases.len() == seeds) {
-            let mut cases = std::mem::take(&mut self.rows[self.printed]);
-            // Whoever ended first, the line is the same.
-            cases.sort_by_key(|case| case.seed);
-            let good = !cases.iter().any(explain::failed);
-            if !(good && self.screen.quiet) {
-                let line = table.line(self.screen, &cases);
-                let Self { screen, progress, .. } = self;
-                progress.around(|| screen.say(&line));
-            }
-            self.printed += 1;
+    fn done(&mut self, scenario: usize, case: &Case) {
+        let Self { screen, progress, failed } = self;
+        let bad = explain::failed(case);
+        progress.tick(screen, !bad);
+        if bad && failed.insert(scenario) && !screen.quiet {
+            let line = format!("... {}, seed {} failed: {}", case.scenario, case.seed, told::cut(&findings(case)));
+            progress.around(|| screen.aside(&line));
         }
     }
 }
 
-fn explain_failures(inputs: &[Input], campaign: &Campaign, cases: &[Case], screen: &mut Screen) {
-    for (input, cases) in inputs.iter().zip(cases.chunks(campaign.seeds.len())) {
+/// At most so many reasons stand above the table.
+const REASONS_MAX: usize = 20;
+
+/// What failed and why, in short; the table; each failure from first to last.
+fn show(inputs: &[Input], cases: &[Case], told: &[Told], seeds: usize, screen: &mut Screen) {
+    let failed = |cases: &&[Case]| cases.iter().any(explain::failed);
+    let scenarios = cases.chunks(seeds);
+    let bad = scenarios.clone().filter(failed).count();
+    if bad > 0 {
+        let title = format!("{bad} of {} failed:", numbers::count(inputs.len(), "scenario"));
+        screen.say(&screen.paint(Paint::Bad, &title));
+    }
+    for (cases, told) in scenarios.clone().zip(told.chunks(seeds)).filter(|(cases, _)| failed(cases)).take(REASONS_MAX)
+    {
+        let mut at = cases.iter().zip(told).filter(|(case, _)| explain::failed(case));
+        let Some((case, words)) = at.next() else { continue };
+        let title = format!("{}, seed {}", case.scenario, case.seed);
+        screen.say(&format!("  {}{}", screen.paint(Paint::Strong, &title), explain::also(at.map(|(case, _)| case))));
+        screen.say(&format!("    {}", words.short));
+    }
+    if bad > REASONS_MAX {
+        screen.say(&format!("  … and {} more, which stand below the table", bad - REASONS_MAX));
+    }
+    if bad > 0 {
+        screen.say("");
+    }
+    let shown = scenarios.filter(|cases| !screen.quiet || failed(cases));
+    let lines = table::lines(screen, shown);
+    if !(screen.quiet && bad == 0) {
+        lines.iter().for_each(|line| screen.say(line));
+    }
+    for (input, cases) in inputs.iter().zip(cases.chunks(seeds)) {
         if cases.iter().all(is_refused) {
             continue;
         }
@@ -179,16 +198,14 @@ fn explain_failures(inputs: &[Input], campaign: &Campaign, cases: &[Case], scree
         if !lines.is_empty() {
             screen.say("");
         }
-        for line in lines {
-            screen.say(&line);
-        }
+        lines.iter().for_each(|line| screen.say(line));
     }
 }
 
 /// How many scenarios passed; then, if one did not, the command that replays it.
-fn total(inputs: &[Input], cases: &[Case], args: &Test, campaign: &Campaign, screen: &mut Screen) {
+fn total(cases: &[Case], told: &[Told], seeds: usize, screen: &mut Screen) {
     let (mut passed, mut failed, mut refused) = (0, 0, 0);
-    for cases in cases.chunks(args.seeds.0.len()) {
+    for cases in cases.chunks(seeds) {
         match (cases.iter().any(explain::failed), cases.iter().all(is_refused)) {
             (_, true) => refused += 1,
             (true, false) => failed += 1,
@@ -206,8 +223,7 @@ fn total(inputs: &[Input], cases: &[Case], args: &Test, campaign: &Campaign, scr
     // A scenario that never ran teaches less than one that failed.
     let ran = cases.iter().position(|case| explain::failed(case) && !is_refused(case));
     if let Some(number) = ran.or_else(|| cases.iter().position(explain::failed)) {
-        let file = &inputs[number / args.seeds.0.len()].file;
-        screen.say(&replay(file, &cases[number], &args.isotope, made_by(campaign)));
+        screen.say_command(&told[number].replay);
     }
 }
 

@@ -71,7 +71,7 @@ fn place_of<'s>(
 }
 
 /// The first line, of at most [`SHORT_MAX`] characters.
-fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default().trim_end();
     match line.char_indices().nth(SHORT_MAX) {
         Some((at, _)) => format!("{}…", line[..at].trim_end()),

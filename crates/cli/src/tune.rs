@@ -73,7 +73,8 @@ fn try_run(args: &TuneArgs, screen: &mut Screen) -> Result<Exit, Exit> {
     tables::show(&tuning, &found, screen);
     let examples = report::write(&args.out, &tuning, &found, &again).map_err(|why| infrastructure(&why, screen))?;
     tables::tail(&args.out, &found, &examples, screen);
-    screen.say(&format!("\nthe same again: {again}"));
+    screen.say("");
+    screen.say_command(&format!("the same again: {again}"));
     journal.done().map_err(|why| infrastructure(&why, screen))?;
     Ok(if found.finalists[found.recommended].score.is_feasible() { Exit::Pass } else { Exit::Failed })
 }

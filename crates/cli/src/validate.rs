@@ -12,6 +12,7 @@ use squall_sim::validate::{CaseReport, Found, Study, TrialError, Verdict, ranks}
 use crate::args::{Isotope, Validate};
 use crate::exit::Exit;
 use crate::files::Pending;
+use crate::grid::{Grid, Row};
 use crate::input::{self, Input};
 use crate::numbers;
 use crate::progress::Progress;
@@ -155,7 +156,7 @@ fn measure(studies: &[Study], args: &Validate, screen: &mut Screen) -> Vec<CaseR
 }
 
 fn show(rows: &[CaseReport], left_out: usize, screen: &mut Screen) {
-    let width = rows.iter().map(|row| row.case.chars().count()).max().unwrap_or(0);
+    let mut grid = Grid::new(["", ""]);
     for row in rows {
         let (word, paint) = match row.verdict {
             Verdict::Pass => ("PASS  ", Paint::Good),
@@ -174,15 +175,11 @@ fn show(rows: &[CaseReport], left_out: usize, screen: &mut Screen) {
             ),
         };
         let gap = if numbers.is_empty() || row.reason.is_empty() { "" } else { "; " };
-        let line = format!(
-            "{} {:<width$}  {:<4}  {numbers}{gap}{}",
-            screen.paint(paint, word),
-            row.case,
-            row.layer.name(),
-            row.reason,
-        );
-        screen.say(line.trim_end());
+        let mark = format!("{} ", screen.paint(paint, word));
+        let note = format!("{numbers}{gap}{}", row.reason);
+        grid.row(Row { mark, name: row.case.clone(), cells: vec![row.layer.name().to_owned()], note });
     }
+    grid.lines(screen.width).iter().for_each(|line| screen.say(line));
     let count = |verdict: Verdict| rows.iter().filter(|row| row.verdict == verdict).count();
     let mut parts = vec![format!("{} as known", count(Verdict::Pass))];
     let others = [(Verdict::Fail, "off"), (Verdict::Imprecise, "imprecise"), (Verdict::Exempt, "exempt from a layer")];

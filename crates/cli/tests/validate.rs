@@ -46,7 +46,7 @@ fn what_is_off_fails_and_says_by_how_much() {
 
 #[test]
 fn too_few_replications_fail_and_say_how_many_it_takes() {
-    check(&["vague.yaml", "--layer", "fast"], 1, &["WIDE", "replications are needed", "1 imprecise"], &[]);
+    check(&["vague.yaml", "--layer", "fast"], 1, &["WIDE", "replications are\n", "needed\n", "1 imprecise"], &[]);
 }
 
 #[test]

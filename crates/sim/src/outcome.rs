@@ -8,6 +8,7 @@ use crate::check::Verdict;
 use crate::engine::{EngineError, Unsupported};
 use crate::history::{History, StoryLine};
 use crate::measure::Summary;
+use crate::pulse::Pulse;
 use crate::validate::Found;
 
 /// Which world a scenario runs in.
@@ -86,6 +87,8 @@ pub struct Outcome {
     pub answers: Vec<Found>,
     /// The measures over the whole run.
     pub summary: Summary,
+    /// How many requests succeeded over time.
+    pub pulse: Pulse,
     /// What each fault did, in the scenario's order.
     pub faults: Vec<FaultReport>,
     /// What a person needs to know of the run, in order of time: faults, breaker transitions, first retries, full queues.

@@ -14,6 +14,7 @@ use crate::fast::{self, FastEngine};
 use crate::fault::Schedule;
 use crate::note::Note;
 use crate::outcome::{Checkpoint, EngineKind, Model, Outcome, RunError, RunOptions};
+use crate::pulse::Pulse;
 use crate::scenario::{Layer, Scenario, Window};
 use crate::trace::{Mode, Trace, first_difference};
 use crate::window::{Measures, Span};
@@ -256,6 +257,7 @@ pub(crate) fn run_looked_at(
         verdict: Verdict { checks },
         answers,
         summary: measures.summary(scenario.services.len()),
+        pulse: Pulse::of(&measures),
         faults: reports,
         story: told.story,
         digest: digest.hash,

@@ -172,7 +172,7 @@ impl Frame {
 }
 
 /// The smallest of 1, 2, 5 × 10ⁿ ms with which a run of `length` has at most `bins_max` bins.
-fn width(length: Duration, bins_max: usize) -> Duration {
+pub(crate) fn width(length: Duration, bins_max: usize) -> Duration {
     let mut tens = Duration::from_millis(1);
     loop {
         for factor in [1, 2, 5] {

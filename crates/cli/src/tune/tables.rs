@@ -7,6 +7,7 @@ use squall_sim::tune::{
     CounterExample, Ended, Evaluation, Evidence, Finalist, Found, Objective, Progress, Tuning, contrast,
 };
 
+use crate::compare::named;
 use crate::numbers;
 use crate::screen::{Paint, Screen};
 use crate::tune::quoted;
@@ -25,15 +26,7 @@ pub(super) fn head(tuning: &Tuning, screen: &mut Screen) {
             true => format!("{} to {}", first.map_or("", |it| it), last.map_or("", |it| it)),
             false => knob.levels.join(", "),
         };
-        screen.say(&cut(&format!("  {}: {values}", knob.name)));
-    }
-}
-
-fn cut(line: &str) -> String {
-    if line.chars().count() <= 80 {
-        line.to_owned()
-    } else {
-        format!("{}…", line.chars().take(79).collect::<String>())
+        screen.say(&format!("  {}: {values}", knob.name));
     }
 }
 
@@ -80,6 +73,11 @@ pub(super) fn show(tuning: &Tuning, found: &Found, screen: &mut Screen) {
     let names: Vec<String> = tuning.objectives.iter().take(COLUMNS).map(heading).collect();
     let titles: String = names.iter().map(|name| format!("{name:>CELL$}")).collect();
     screen.say(&format!("{:<12}{titles}  constraints", ""));
+    // What was cut in a title is there in full.
+    for objective in tuning.objectives.iter().filter(|objective| heading(objective) != objective.that) {
+        let line = format!("  {} is {}", heading(objective), objective.that);
+        screen.say(&screen.paint(Paint::Faint, &line));
+    }
     for (at, finalist) in found.finalists.iter().enumerate() {
         row(tuning, finalist, at == found.recommended, screen);
     }
@@ -105,9 +103,9 @@ fn heading(objective: &Objective) -> String {
 
 fn row(tuning: &Tuning, finalist: &Finalist, recommended: bool, screen: &mut Screen) {
     let mark = if recommended { "*" } else { " " };
-    let name: String = finalist.name.chars().take(10).collect();
+    let name = format!("{mark} {}", finalist.name);
     if let Some(why) = &finalist.refused {
-        screen.say(&cut(&format!("{mark} {name:<10} {why}")));
+        named(&name, 12, &format!(" {why}"), screen);
         return;
     }
     let cells: String = tuning
@@ -124,7 +122,7 @@ fn row(tuning: &Tuning, finalist: &Finalist, recommended: bool, screen: &mut Scr
         true => screen.paint(Paint::Good, "kept"),
         false => screen.paint(Paint::Bad, &format!("broken {:.2}", finalist.score.violation)),
     };
-    screen.say(&format!("{mark} {name:<10}{cells}  {kept}"));
+    named(&name, 12, &format!("{cells}  {kept}"), screen);
 }
 
 /// An objective of a finalist.
@@ -166,7 +164,7 @@ fn settings(tuning: &Tuning, recommended: &Finalist, screen: &mut Screen) {
     for (at, knob) in tuning.knobs.iter().enumerate() {
         let before = now[at].as_deref().unwrap_or("(default)");
         let after = recommended.values[at].as_deref().unwrap_or(before);
-        screen.say(&cut(&format!("  {:<width$}  {before:>12} → {after}", knob.name)));
+        screen.say(&format!("  {:<width$}  {before:>12} → {after}", knob.name));
     }
 }
 
@@ -190,21 +188,17 @@ fn sensitivity(tuning: &Tuning, found: &Found, screen: &mut Screen) {
             }
         }
         let text = most.map_or_else(|| "nothing that can be told from noise".to_owned(), |(_, text)| text);
-        screen.say(&cut(&format!("  {}: {text}", knob.name)));
+        screen.say(&format!("  {}: {text}", knob.name));
     }
 }
 
 pub(super) fn tail(out: &Path, found: &Found, examples: &[CounterExample], screen: &mut Screen) {
     for example in examples {
         screen.say(&screen.paint(Paint::Strong, &format!("\nWhat {} does", example.name)));
-        screen.say(&cut(&format!(
-            "  on {}, seed {}, it fails {}",
-            example.scenario,
-            example.seed,
-            example.fails.join(", ")
-        )));
+        let fails = example.fails.join(", ");
+        screen.say(&format!("  on {}, seed {}, it fails {fails}", example.scenario, example.seed));
         let file = out.join("counter-examples").join(&example.name).join(&example.file);
-        screen.say(&format!("  squall replay {} --seed {}", quoted(&file.to_string_lossy()), example.seed));
+        screen.say_command(&format!("  squall replay {} --seed {}", quoted(&file.to_string_lossy()), example.seed));
     }
     let recommended = &found.finalists[found.recommended];
     let what = match (found.recommended, recommended.score.is_feasible()) {
