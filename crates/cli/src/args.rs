@@ -40,6 +40,7 @@ Examples:
   squall replay shop.yaml --seed 7                   what happened on seed 7
   squall replay shop.yaml --seed 7 --request 311     what happened to one request, and why
   squall check scenarios/ mesh/                      only read the files
+  squall explain retries.budget                      what a field means, its range, its default
   squall tune scenarios/boutique/tuning.yaml         which values should the policies have?
   squall compare current new.yaml -s scenarios/shop  two policies, pair by pair
   squall validate                                    is the simulator right where the answer is known?
@@ -60,6 +61,7 @@ pub(crate) enum Command {
     Test(Test),
     Replay(Replay),
     Check(Check),
+    Explain(crate::fields::ExplainArgs),
     Validate(Validate),
     Tune(crate::tune::TuneArgs),
     Compare(crate::compare::CompareArgs),

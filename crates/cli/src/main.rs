@@ -8,6 +8,7 @@ mod control;
 mod disk;
 mod exit;
 mod explain;
+mod fields;
 mod files;
 mod fold;
 mod github;
@@ -65,6 +66,7 @@ fn main() -> std::process::ExitCode {
         Command::Test(_)
         | Command::Replay(_)
         | Command::Check(_)
+        | Command::Explain(_)
         | Command::Validate(_)
         | Command::Tune(_)
         | Command::Compare(_)
@@ -77,6 +79,7 @@ fn main() -> std::process::ExitCode {
         Command::Test(test) => test::run(&test, &mut screen),
         Command::Replay(replay) => replay::run(&replay, &mut screen),
         Command::Check(check) => check::run(&check, &mut screen),
+        Command::Explain(explain) => fields::run(&explain, &mut screen),
         Command::Validate(validate) => validate::run(&validate, &mut screen),
         Command::Compare(compare) => compare::run(&compare, &mut screen),
         Command::Tune(tune) => tune::run(&tune, &mut screen),

@@ -16,6 +16,7 @@ pub mod peer_authentication;
 mod peers;
 mod push;
 mod read;
+pub mod reference;
 mod registry;
 mod report;
 mod resources;

@@ -65,13 +65,22 @@ pub struct Mistake {
     pub labels: Vec<(Place, String)>,
     /// What to do about it: `` did you mean `catalog`? ``.
     pub help: Option<String>,
+    /// What would have been right at the place, if that is a list of words or fields; else empty.
+    pub known: Vec<String>,
 }
 
 impl Mistake {
     /// A mistake at `place`.
     #[must_use]
     pub fn new(place: &Place, message: impl Into<String>) -> Self {
-        Self { message: message.into(), place: place.clone(), note: String::new(), labels: Vec::new(), help: None }
+        Self {
+            message: message.into(),
+            place: place.clone(),
+            note: String::new(),
+            labels: Vec::new(),
+            help: None,
+            known: Vec::new(),
+        }
     }
 
     /// With words at the place itself.
@@ -97,8 +106,9 @@ impl Mistake {
 
     /// With ``did you mean `x`?`` if one of `known` is close to `wrong`; else with the list of them, if it is short.
     #[must_use]
-    pub fn suggest<'k>(self, wrong: &str, known: impl IntoIterator<Item = &'k str>) -> Self {
+    pub fn suggest<'k>(mut self, wrong: &str, known: impl IntoIterator<Item = &'k str>) -> Self {
         let known: Vec<&str> = known.into_iter().collect();
+        self.known = known.iter().map(|name| (*name).to_owned()).collect();
         if let Some(near) = closest(wrong, &known) {
             return self.help(format!("did you mean `{near}`?"));
         }

@@ -23,6 +23,7 @@ mod payload;
 mod pod;
 mod pulse;
 mod recorder;
+pub mod reference;
 mod run;
 pub mod scenario;
 mod script;

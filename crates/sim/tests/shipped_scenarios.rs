@@ -164,13 +164,3 @@ fn damaged(text: &str, kind: u8, at: &prop::sample::Index, other: &prop::sample:
     }
     lines.join("\n")
 }
-
-#[test]
-fn the_reference_names_every_measure() {
-    let reference = std::fs::read_to_string(root().join("README.md")).expect("it is there");
-    for variable in squall_sim::scenario::variables::VARIABLES {
-        let name = variable.name;
-        assert!(reference.contains(&format!("`{name}`")) || reference.contains(&format!("`{name}(")), "no `{name}`");
-        assert!(reference.contains(variable.meaning), "`{name}` means something else: {}", variable.meaning);
-    }
-}

@@ -1,0 +1,103 @@
+//! `squall explain`, as people see it, and the guide's reference, which is made by it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::{env, fs};
+
+use squall_control::reference::TRAFFIC_POLICY;
+use squall_sim::reference::SCENARIO;
+
+fn explain(args: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
+    let Output { status, stdout, stderr } =
+        command.arg("explain").args(args).env("CI", "true").output().expect("squall can be started");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("squall prints UTF-8");
+    (status.code(), text(stdout), text(stderr))
+}
+
+#[track_caller]
+fn says(args: &[&str], words: &[&str]) {
+    let (code, out, err) = explain(args);
+    assert_eq!(code, Some(0), "{err}");
+    for word in words {
+        assert!(out.contains(word), "no `{word}` in:\n{out}");
+    }
+}
+
+#[test]
+fn a_field_is_explained_with_its_range_its_default_and_the_peers() {
+    says(
+        &["retries.budget.percent"],
+        &[
+            "Retries per hundred requests.",
+            "a whole number, 0 to 1000",
+            "default       20",
+            "Linkerd       20",
+            "attempts: 2\n      budget:\n",
+        ],
+    );
+    says(&["circuitBreaker"], &["consecutiveFailures", "slowCalls", "Its fields:"]);
+    says(&["faults.slow"], &["target\n      Whose (required)", "by\n"]);
+    says(&["serviceCircuitBreaker.open.min"], &["serviceCircuitBreaker.open.min  (TrafficPolicy)", "default       1s"]);
+    says(&["faults[0].slow.by"], &["faults.slow.by  (Scenario)"]);
+    says(&["TrafficPolicy.timeouts.request"], &["Istio         none"]);
+    says(&["consecutive5xx"], &["2 fields end with `consecutive5xx`"]);
+    says(&["amplification"], &["amplification(\"a\", \"b\")"]);
+    says(&[], &["Scenario", "TrafficPolicy", "measures"]);
+}
+
+#[test]
+fn what_is_not_a_field_is_refused_with_what_was_meant() {
+    for (asked, meant) in
+        [("retries.atempts", "retries.attempts"), ("scenrio", "Scenario"), ("ampliffication", "amplification")]
+    {
+        let (code, out, err) = explain(&[asked]);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{asked}");
+        assert!(err.contains(&format!("did you mean `{meant}`?")), "{err}");
+    }
+    let (code, _, err) = explain(&["quantum"]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("`squall explain` shows what there is"), "{err}");
+}
+
+#[test]
+fn everything_fits_a_terminal_of_80_columns() {
+    let parts = [&SCENARIO, &TRAFFIC_POLICY].into_iter().flat_map(|kind| kind.children("")).map(|field| field.path);
+    for asked in parts.chain(["Scenario", "TrafficPolicy", "Distribution", "measures", "services.routes.match"]) {
+        let (code, out, err) = explain(&[asked]);
+        assert_eq!(code, Some(0), "{asked}: {err}");
+        for line in out.lines() {
+            assert!(line.chars().count() <= 80, "{asked}: {line}");
+        }
+    }
+}
+
+#[test]
+fn the_reference_in_the_guide_is_what_explain_prints() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/reference");
+    for (kind, file) in [
+        ("Scenario", "scenario.md"),
+        ("Distribution", "distribution.md"),
+        ("TrafficPolicy", "traffic-policy.md"),
+        ("measures", "measures.md"),
+    ] {
+        let (code, now, err) = explain(&[kind, "--markdown"]);
+        assert_eq!(code, Some(0), "{err}");
+        let path: PathBuf = guide.join(file);
+        if env::var_os("SQUALL_REWRITE").is_some() {
+            rewrite(&path, &now);
+        }
+        let written = fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            written == now,
+            "{} is not what `squall explain {kind} --markdown` prints: run this test with SQUALL_REWRITE=1",
+            path.display()
+        );
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a file of the repository, not a result")]
+fn rewrite(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().expect("it is in the guide")).expect("the guide can be written");
+    fs::write(path, text).expect("the guide can be written");
+}
