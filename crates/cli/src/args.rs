@@ -35,6 +35,7 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
+  squall new                                         a first scenario of your own
   squall test scenarios/                             every scenario there, one seed each
   squall test scenarios/ --seeds 1..100              a hundred seeds each, on all cores
   squall replay shop.yaml --seed 7                   what happened on seed 7
@@ -62,6 +63,7 @@ pub(crate) enum Command {
     Replay(Replay),
     Check(Check),
     Explain(crate::fields::ExplainArgs),
+    New(crate::new::NewArgs),
     Validate(Validate),
     Tune(crate::tune::TuneArgs),
     Compare(crate::compare::CompareArgs),
@@ -371,7 +373,7 @@ impl From<Engine> for EngineKind {
 }
 
 /// `200/s` or `200`, in thousandths of a request per second.
-fn rate(text: &str) -> Result<u64, String> {
+pub(crate) fn rate(text: &str) -> Result<u64, String> {
     let number = text.strip_suffix("/s").unwrap_or(text);
     squall_control::units::scaled(number, 1000)
         .filter(|rate| (1..=1_000_000_000).contains(rate))

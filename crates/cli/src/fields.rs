@@ -109,7 +109,7 @@ pub(crate) fn run(args: &ExplainArgs, screen: &mut Screen) -> Exit {
 }
 
 fn print(screen: &mut Screen, text: &str) -> Exit {
-    screen.say(text.trim_end());
+    screen.say_whole(text.trim_end());
     Exit::Pass
 }
 
@@ -199,7 +199,7 @@ fn one(kind: &Reference, path: &str, screen: &mut Screen) {
     if let Some(text) = kind.example_block(path, value, 4).filter(|_| !value.is_empty()) {
         let place = if kind.kind == DISTRIBUTION.kind { "Written" } else { "In the `spec`" };
         screen.say(&format!("\n  {place}:\n"));
-        screen.say(text.trim_end());
+        screen.say_whole(text.trim_end());
     }
 }
 

@@ -6,6 +6,7 @@ mod check;
 mod compare;
 mod control;
 mod disk;
+mod draft;
 mod exit;
 mod explain;
 mod fields;
@@ -16,6 +17,7 @@ mod grid;
 mod input;
 mod logs;
 mod mistakes;
+mod new;
 mod numbers;
 mod out;
 mod plot;
@@ -67,6 +69,7 @@ fn main() -> std::process::ExitCode {
         | Command::Replay(_)
         | Command::Check(_)
         | Command::Explain(_)
+        | Command::New(_)
         | Command::Validate(_)
         | Command::Tune(_)
         | Command::Compare(_)
@@ -79,6 +82,7 @@ fn main() -> std::process::ExitCode {
         Command::Test(test) => test::run(&test, &mut screen),
         Command::Replay(replay) => replay::run(&replay, &mut screen),
         Command::Check(check) => check::run(&check, &mut screen),
+        Command::New(new) => new::run(&new, &mut screen),
         Command::Explain(explain) => fields::run(&explain, &mut screen),
         Command::Validate(validate) => validate::run(&validate, &mut screen),
         Command::Compare(compare) => compare::run(&compare, &mut screen),

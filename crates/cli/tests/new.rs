@@ -1,0 +1,100 @@
+//! `squall new` as newcomers use it: what it writes passes at once.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn squall(dir: &Path, args: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
+    let Output { status, stdout, stderr } = command
+        .current_dir(dir)
+        .args(args)
+        .env("CI", "true")
+        .stdin(Stdio::null())
+        .output()
+        .expect("squall can be started");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("squall prints UTF-8");
+    (status.code(), text(stdout), text(stderr))
+}
+
+fn directory(test: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).expect("the target directory can be written");
+    path
+}
+
+#[track_caller]
+fn passes(test: &str, args: &[&str]) {
+    let dir = directory(test);
+    let mut all = vec!["new", "--out", "made"];
+    all.extend(args);
+    let (code, out, err) = squall(&dir, &all);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("wrote made/scenario.yaml") && out.contains("squall test made/scenario.yaml"), "{out}");
+    let (code, out, err) = squall(&dir, &["check", "made"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    let (code, out, err) = squall(&dir, &["test", "made", "--seeds", "1..3", "--model", "fast"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+}
+
+#[test]
+fn what_is_written_passes_at_once() {
+    passes("new-one", &["--service", "alone"]);
+    passes("new-one-pod", &["--service", "front", "--service", "stock", "--call", "front=stock", "--replicas", "1"]);
+    passes(
+        "new-at-once",
+        &["--call", "front=ads+catalog,cart", "--call", "cart=db", "--call", "catalog=db", "--rate", "200/s"],
+    );
+    passes(
+        "new-deep",
+        &["-c", "a=b", "-c", "b=c", "-c", "c=d", "-c", "d=e", "-c", "e=f", "--replicas", "3", "--name", "deep"],
+    );
+    passes("new-two-doors", &["-c", "web=cart", "-c", "app=cart,user", "--rate", "50/s"]);
+}
+
+#[test]
+fn what_is_written_passes_in_the_full_world_too_and_is_commented() {
+    let dir = directory("new-full");
+    let (code, _, err) = squall(&dir, &["new", "--service", "front", "--service", "stock", "--call", "front=stock"]);
+    assert_eq!(code, Some(0), "{err}");
+    let (code, out, err) = squall(&dir, &["test", "shop", "--seeds", "1..2"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    let scenario = fs::read_to_string(dir.join("shop/scenario.yaml")).expect("it was written");
+    assert!(scenario.starts_with("# Do users notice that one of 2 pods of stock crashes?\n"), "{scenario}");
+    assert!(scenario.contains("`squall explain faults`"), "{scenario}");
+    let mesh = fs::read_to_string(dir.join("shop/mesh.yaml")).expect("it was written");
+    for kind in ["kind: Service\n", "kind: HTTPRoute\n", "kind: TrafficPolicy\n"] {
+        assert_eq!(mesh.matches(kind).count(), 2, "{mesh}");
+    }
+}
+
+#[test]
+fn files_that_are_there_are_left_alone_unless_forced() {
+    let dir = directory("new-twice");
+    let args = ["new", "--service", "front", "--out", "."];
+    assert_eq!(squall(&dir, &args).0, Some(0));
+    let before = fs::read_to_string(dir.join("scenario.yaml")).expect("it was written");
+    let (code, _, err) = squall(&dir, &["new", "--service", "other", "--out", "."]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("scenario.yaml is there already") && err.contains("--force"), "{err}");
+    assert_eq!(fs::read_to_string(dir.join("scenario.yaml")).expect("it is there"), before);
+    assert_eq!(squall(&dir, &["new", "--service", "other", "--out", ".", "--force"]).0, Some(0));
+    assert_ne!(fs::read_to_string(dir.join("scenario.yaml")).expect("it is there"), before);
+}
+
+#[test]
+fn mistakes_write_nothing() {
+    let dir = directory("new-wrong");
+    for (args, words) in [
+        (&["new"][..], "no service is named"),
+        (&["new", "-s", "a", "-c", "a=b"], "`b` is called, but no --service"),
+        (&["new", "-c", "a=b", "-c", "b=a"], "calls go in a circle"),
+        (&["new", "-s", "a", "--rate", "fast"], "a rate is a number per second"),
+    ] {
+        let (code, out, err) = squall(&dir, args);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{args:?}");
+        assert!(err.contains(words), "{err}");
+    }
+    assert_eq!(fs::read_dir(&dir).expect("it is there").count(), 0);
+}
