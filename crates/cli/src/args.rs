@@ -8,6 +8,7 @@ use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
 use squall_sim::EngineKind;
 
 use crate::seeds::Seeds;
+use crate::shard::Shard;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -40,6 +41,7 @@ Examples:
   squall test scenarios/ --seeds 1..100              a hundred seeds each, on all cores
   squall replay shop.yaml --seed 7                   what happened on seed 7
   squall replay shop.yaml --seed 7 --request 311     what happened to one request, and why
+  squall merge squall-shard-*.jsonl --junit out.xml  one result of the parts that --shard ran
   squall check scenarios/ mesh/                      only read the files
   squall explain retries.budget                      what a field means, its range, its default
   squall tune scenarios/boutique/tuning.yaml         which values should the policies have?
@@ -61,6 +63,7 @@ Exit codes:
 pub(crate) enum Command {
     Test(Test),
     Replay(Replay),
+    Merge(crate::merge::MergeArgs),
     Check(Check),
     Explain(crate::fields::ExplainArgs),
     New(crate::new::NewArgs),
@@ -97,6 +100,7 @@ Examples:
   squall test scenarios/ --filter zone --csv out.csv
   squall test scenarios/ --github --junit squall.xml in a job of GitHub or (without --github) GitLab
   squall test scenarios/ --model fast --seeds 1..100 without bytes, where that will do
+  squall test scenarios/ --seeds 1..100 --shard 2/5  a fifth of it; squall merge puts them together
   squall test scenarios/ --verify                    the same seed, the same history?
   squall test graph.yaml --rate 200/s --duration 10s an isotope file
 
@@ -153,6 +157,17 @@ pub(crate) struct Test {
     /// Run each seed twice and compare the histories; a difference is exit code 3
     #[arg(long)]
     pub(crate) verify: bool,
+
+    /// Run the I-th of N parts of these runs, and write what `squall merge` makes one result of: 2/5
+    ///
+    /// Runs (a scenario on a seed each) are dealt out in turn, so that parts take about as long as each other. Other result files
+    /// are of this part alone.
+    #[arg(long, value_name = "I/N")]
+    pub(crate) shard: Option<Shard>,
+
+    /// Where to write the part [default: squall-shard-I-of-N.jsonl]
+    #[arg(long, value_name = "FILE", requires = "shard")]
+    pub(crate) shard_file: Option<PathBuf>,
 
     /// Run only scenarios with this text in their name
     #[arg(long, value_name = "TEXT")]

@@ -108,7 +108,7 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
 fn effect(fault: &FaultReport) -> String {
     let Some(began) = fault.began else { return "its trigger never came".into() };
     let until = fault.ended.map_or_else(|| "to the end".into(), |ended| format!("to {ended} s"));
-    let unit = if fault.touched == 1 { fault.unit.trim_end_matches('s') } else { fault.unit };
+    let unit = if fault.touched == 1 { fault.unit.trim_end_matches('s') } else { &*fault.unit };
     format!("{began} s {until}, touched {} {unit}", fault.touched)
 }
 

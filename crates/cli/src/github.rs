@@ -5,8 +5,9 @@ use std::io::Write as _;
 use std::path::Path;
 
 use squall_control::Mistake;
-use squall_sim::{Case, rows};
+use squall_sim::{Case, by_scenario, rows};
 
+use crate::ending::told_by_scenario;
 use crate::explain;
 use crate::numbers;
 use crate::told::Told;
@@ -59,8 +60,8 @@ impl Job {
     }
 
     /// One annotation per scenario that failed: GitHub shows ten of a step.
-    pub(crate) fn annotations(&self, cases: &[Case], told: &[Told], seeds: usize) -> Vec<String> {
-        let failed = failed_scenarios(cases, told, seeds);
+    pub(crate) fn annotations(&self, cases: &[Case], told: &[Told]) -> Vec<String> {
+        let failed = failed_scenarios(cases, told);
         let annotation = |(cases, told): (&[Case], &Told)| {
             let bad = cases.iter().filter(|case| explain::failed(case)).count();
             let title = format!("{} failed on {bad} of {}", told.scenario, numbers::count(cases.len(), "seed"));
@@ -73,9 +74,9 @@ impl Job {
     ///
     /// # Errors
     /// Why the file cannot be written, with its name.
-    pub(crate) fn summarise(&self, cases: &[Case], told: &[Told], seeds: usize) -> Result<(), String> {
+    pub(crate) fn summarise(&self, cases: &[Case], told: &[Told]) -> Result<(), String> {
         let Some(path) = &self.summary else { return Ok(()) };
-        append(path, &summary(cases, told, seeds)).map_err(|e| format!("cannot write {}: {e}", path.display()))
+        append(path, &summary(cases, told)).map_err(|e| format!("cannot write {}: {e}", path.display()))
     }
 }
 
@@ -85,20 +86,16 @@ fn append(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 /// The cases of each scenario that failed, with the words about the first that did.
-fn failed_scenarios<'a>(
-    cases: &'a [Case],
-    told: &'a [Told],
-    seeds: usize,
-) -> impl Iterator<Item = (&'a [Case], &'a Told)> {
-    cases.chunks(seeds).zip(told.chunks(seeds)).filter_map(|(cases, told)| {
+fn failed_scenarios<'a>(cases: &'a [Case], told: &'a [Told]) -> impl Iterator<Item = (&'a [Case], &'a Told)> {
+    told_by_scenario(cases, told).filter_map(|(cases, told)| {
         let first = cases.iter().position(explain::failed)?;
         Some((cases, &told[first]))
     })
 }
 
-fn summary(cases: &[Case], told: &[Told], seeds: usize) -> String {
-    let failed = failed_scenarios(cases, told, seeds).count();
-    let all = cases.chunks(seeds).len();
+fn summary(cases: &[Case], told: &[Told]) -> String {
+    let failed = failed_scenarios(cases, told).count();
+    let all = by_scenario(cases).count();
     let head = match failed {
         0 => format!("### ✅ Squall: {} passed", numbers::count(all, "scenario")),
         _ => format!("### ❌ Squall: {failed} of {} failed", numbers::count(all, "scenario")),
@@ -107,7 +104,7 @@ fn summary(cases: &[Case], told: &[Told], seeds: usize) -> String {
         "{head}\n\nOf each scenario the worst seed.\n\n| | Scenario | Seeds passed | Success | p99 | Amplification | Recovery |\n|---|---|--:|--:|--:|--:|---|\n"
     );
     let mut left = 0;
-    for cases in cases.chunks(seeds) {
+    for cases in by_scenario(cases) {
         let Some(row) = rows(cases).pop() else { continue };
         let mark = if cases.iter().any(explain::failed) { "❌" } else { "✅" };
         let values = match cases.iter().all(|case| case.result.is_err()) {
@@ -127,7 +124,7 @@ fn summary(cases: &[Case], told: &[Told], seeds: usize) -> String {
         text.push_str(&format!("\n… {} more\n", numbers::count(left, "scenario")));
     }
     let mut left = 0;
-    for (_, told) in failed_scenarios(cases, told, seeds) {
+    for (_, told) in failed_scenarios(cases, told) {
         let body = format!("{}\n{}", told.text, told.replay);
         let fence = fence(&body);
         let part = format!(
@@ -207,7 +204,7 @@ mod tests {
     #[test]
     fn nothing_in_a_name_or_message_ends_the_command() {
         let cases = [sample::passed(1), sample::failed(2)];
-        let lines = job().annotations(&cases, &[told("a: b, c"), told("a: b, c")], 2);
+        let lines = job().annotations(&cases, &[told("a: b, c"), told("a: b, c")]);
         let want = "::error file=mesh/a%2Cb.yaml,line=7,title=a%3A b%2C c failed on 1 of 2 seeds::100 %25: was `x|y`%0A%0A\
                     one%0A```%0Atwo%0Areplay: squall replay a.yaml --seed 1";
         assert_eq!(lines, [want]);
@@ -215,7 +212,7 @@ mod tests {
 
     #[test]
     fn what_passed_is_not_annotated() {
-        assert_eq!(job().annotations(&[sample::passed(1)], &[told("a")], 1), [""; 0]);
+        assert_eq!(job().annotations(&[sample::passed(1)], &[told("a")]), [""; 0]);
     }
 
     #[test]
@@ -229,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_summary_shows_text_as_it_is() {
-        let text = summary(&[sample::failed(1)], &[told("a|b <i>")], 1);
+        let text = summary(&[sample::failed(1)], &[told("a|b <i>")]);
         assert!(text.contains("### ❌ Squall: 1 of 1 scenario failed"), "{text}");
         assert!(text.contains("\n#### a\\|b &lt;i>\n\n100 %: was \\`x\\|y\\`\n\n````text\none\n```\ntwo\n"), "{text}");
         let row = "| ❌ | slow-replica | 0/1 | 91.20 % | 1.00 s | 2.71 | not recovered |";
@@ -238,10 +235,11 @@ mod tests {
 
     #[test]
     fn a_summary_stays_within_what_github_takes() {
-        let cases: Vec<Case> = (0..300).map(sample::failed).collect();
+        let named = |number: u64| Case { scenario: format!("number-{number}"), ..sample::failed(number) };
+        let cases: Vec<Case> = (0..300).map(named).collect();
         let long = Told { text: "x".repeat(10_000), ..told("a") };
         let told: Vec<Told> = std::iter::repeat_with(|| long.clone()).take(300).collect();
-        let text = summary(&cases, &told, 1);
+        let text = summary(&cases, &told);
         assert!(text.len() <= SUMMARY_BYTES_MAX + 100, "{}", text.len());
         assert!(text.trim_end().ends_with("more"), "{}", &text[text.len() - 100..]);
     }

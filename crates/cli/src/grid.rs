@@ -36,6 +36,9 @@ impl Grid {
 
     /// The lines, of at most `width` columns but for long notes and names. A name that leaves no room for its numbers stands above them.
     pub(crate) fn lines(&self, width: usize) -> Vec<String> {
+        if self.rows.is_empty() {
+            return Vec::new();
+        }
         let widths: Vec<usize> = (1..self.heads.len())
             .map(|at| {
                 let cells = self.rows.iter().filter_map(|row| row.cells.get(at - 1));

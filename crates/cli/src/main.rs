@@ -7,6 +7,7 @@ mod compare;
 mod control;
 mod disk;
 mod draft;
+mod ending;
 mod exit;
 mod explain;
 mod fields;
@@ -16,6 +17,7 @@ mod github;
 mod grid;
 mod input;
 mod logs;
+mod merge;
 mod mistakes;
 mod new;
 mod numbers;
@@ -32,6 +34,7 @@ mod sample;
 mod sarif;
 mod screen;
 mod seeds;
+mod shard;
 mod state;
 mod table;
 mod tap;
@@ -61,7 +64,8 @@ fn main() -> std::process::ExitCode {
             return if error.use_stderr() { Exit::BadInput } else { Exit::Pass }.into();
         }
     };
-    let quiet = matches!(&args.command, Command::Test(test) if test.quiet);
+    let quiet = matches!(&args.command, Command::Test(test) if test.quiet)
+        || matches!(&args.command, Command::Merge(merge) if merge.quiet);
     let mut screen = Screen::new(args.color, quiet);
     match &args.command {
         Command::Proxy(_) | Command::Gateway(_) | Command::ProxyInit(_) | Command::Control(_) => {}
@@ -70,6 +74,7 @@ fn main() -> std::process::ExitCode {
         | Command::Check(_)
         | Command::Explain(_)
         | Command::New(_)
+        | Command::Merge(_)
         | Command::Validate(_)
         | Command::Tune(_)
         | Command::Compare(_)
@@ -84,6 +89,7 @@ fn main() -> std::process::ExitCode {
         Command::Check(check) => check::run(&check, &mut screen),
         Command::New(new) => new::run(&new, &mut screen),
         Command::Explain(explain) => fields::run(&explain, &mut screen),
+        Command::Merge(merge) => merge::run(&merge, &mut screen),
         Command::Validate(validate) => validate::run(&validate, &mut screen),
         Command::Compare(compare) => compare::run(&compare, &mut screen),
         Command::Tune(tune) => tune::run(&tune, &mut screen),

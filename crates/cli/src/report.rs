@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use squall_sim::timeline::{Detail, Observed, observe};
-use squall_sim::{Campaign, Case, RunOptions, Scenario};
+use squall_sim::{Campaign, Case, RunOptions, Scenario, by_scenario};
 
 use crate::explain;
 use crate::files::Pending;
@@ -58,20 +58,24 @@ impl Report {
         replay: impl Fn(usize, &Case) -> String,
     ) -> Result<(), String> {
         let by = MadeBy { engine: campaign.engine, model: campaign.model };
-        let of_one: Vec<&[Case]> = cases.chunks(campaign.seeds.len().max(1)).collect();
+        let of_one: Vec<&[Case]> = by_scenario(cases).collect();
+        // A part of a campaign may have no run of a scenario.
+        let of = |cases: &[Case]| campaign.scenarios.iter().position(|it| it.name.value == cases[0].scenario);
+        let scenarios: Vec<usize> = of_one.iter().filter_map(|cases| of(cases)).collect();
         let found: Mutex<Vec<Option<Observed>>> = Mutex::new(of_one.iter().map(|_| None).collect());
         let detail = detail(of_one.len());
         threads::spread(jobs, of_one.len(), &|number| {
-            let seen = shown(of_one[number]).and_then(|case| see(&campaign.scenarios[number], case, by, detail));
+            let seen =
+                shown(of_one[number]).and_then(|case| see(&campaign.scenarios[scenarios[number]], case, by, detail));
             found.lock().unwrap_or_else(PoisonError::into_inner)[number] = seen;
         });
         let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
         let chapters = found.into_iter().enumerate().map(|(number, observed)| {
             let case = shown(of_one[number]).or(of_one[number].first());
             Chapter {
-                scenario: &campaign.scenarios[number],
+                scenario: &campaign.scenarios[scenarios[number]],
                 cases: of_one[number],
-                replay: case.map(|case| replay(number, case)).unwrap_or_default(),
+                replay: case.map(|case| replay(scenarios[number], case)).unwrap_or_default(),
                 observed,
             }
         });

@@ -46,7 +46,7 @@ pub(crate) fn passed(seed: u64) -> Case {
             began: Some(at(15_000)),
             ended: Some(at(45_000)),
             touched: 412,
-            unit: "requests",
+            unit: "requests".into(),
         }],
         story: Vec::new(),
         digest: 0x1234_5678_9abc_def0,

@@ -1,23 +1,26 @@
 //! `squall test`: scenarios × seeds; what failed and why, a line for each scenario, the whole story of what failed.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use squall_sim::{Campaign, Case, EngineKind, Model, RunError, Verification};
+use squall_sim::{Campaign, Case, EngineKind, Model, Verification};
 
 use crate::args::{Isotope, Test};
+use crate::ending::{Ending, questions};
 use crate::exit::Exit;
 use crate::explain;
+use crate::files::Pending;
 use crate::github::Job;
 use crate::input::{self, Input};
 use crate::numbers;
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::results::{MadeBy, Results, findings};
-use crate::screen::{Paint, Screen};
-use crate::table;
+use crate::screen::Screen;
+use crate::shard::{self, Head, Shard};
 use crate::threads;
-use crate::told::{self, Told};
+use crate::told;
 
 pub(crate) fn run(args: &Test, screen: &mut Screen) -> Exit {
     match try_run(args, screen) {
@@ -49,6 +52,7 @@ fn try_run(args: &Test, screen: &mut Screen) -> Result<Exit, Exit> {
         screen.aside(&format!("error: {why}"));
         Exit::BadInput
     })?;
+    let part = part(args, screen)?;
     let campaign = Campaign {
         scenarios: inputs.iter().map(|input| input.scenario.clone()).collect(),
         seeds: args.seeds.0.clone(),
@@ -62,16 +66,19 @@ fn try_run(args: &Test, screen: &mut Screen) -> Result<Exit, Exit> {
         (false, Some(jobs)) => jobs.into(),
         (false, None) => threads::cores(),
     };
-    let cases = run_all(&campaign, jobs, &results, screen);
-    let exit = verdict(&cases);
-    let seeds = campaign.seeds.len();
-    let told = told::all(&inputs, &cases, seeds, &|file, case| replay(file, case, &args.isotope, made_by(&campaign)));
-    show(&inputs, &cases, &told, seeds, screen);
-    let mut written = results.finish(&cases, &told, made_by(&campaign));
-    if let Some(job) = &screen.github {
-        written = written.and(job.summarise(&cases, &told, seeds));
-        let annotations = job.annotations(&cases, &told, seeds);
-        annotations.iter().for_each(|line| screen.say_whole(line));
+    let by = made_by(&campaign);
+    let numbers: Vec<usize> = match args.shard {
+        Some(shard) => shard.numbers(campaign.len()),
+        None => (0..campaign.len()).collect(),
+    };
+    let cases = run_all(&campaign, &numbers, args.shard, jobs, &results, screen);
+    let told = told::all(&inputs, &cases, &|file, case| replay(file, case, &args.isotope, by));
+    let ending = Ending { questions: questions(&inputs), cases: &cases, told: &told, by };
+    ending.show(screen);
+    let mut written = ending.write(results, screen);
+    if let Some(part) = part {
+        let head = Head::new(&inputs, &campaign, part.1);
+        written = written.and_then(|()| shard::write(part.0, &head, &numbers, &ending));
     }
     if let Err(why) = written {
         screen.aside(&format!("error: {why}"));
@@ -87,8 +94,24 @@ fn try_run(args: &Test, screen: &mut Screen) -> Result<Exit, Exit> {
             return Err(Exit::Infrastructure);
         }
     }
-    total(&cases, &told, seeds, screen);
-    Ok(exit)
+    ending.total(screen);
+    Ok(ending.exit())
+}
+
+/// The file that `squall merge` takes, if this is a part of a campaign.
+fn part(args: &Test, screen: &mut Screen) -> Result<Option<(Pending, Shard)>, Exit> {
+    let Some(shard) = args.shard else { return Ok(None) };
+    let default = PathBuf::from(format!("squall-shard-{}-of-{}.jsonl", shard.nth, shard.of));
+    let path = args.shard_file.clone().unwrap_or(default);
+    let others = [&args.junit, &args.csv, &args.history, &args.html];
+    let started = match others.into_iter().any(|other| other.as_ref() == Some(&path)) {
+        true => Err(format!("{} is to be written twice; give each result a file of its own", path.display())),
+        false => Pending::start(&path),
+    };
+    started.map(|file| Some((file, shard))).map_err(|why| {
+        screen.aside(&format!("error: {why}"));
+        Exit::BadInput
+    })
 }
 
 /// What makes the results of a campaign.
@@ -110,26 +133,32 @@ fn chosen(args: &Test, screen: &mut Screen) -> Result<Vec<Input>, Exit> {
     Ok(inputs)
 }
 
-/// Runs everything. What fails is named beside the results as soon as it does.
-fn run_all(campaign: &Campaign, jobs: usize, results: &Results, screen: &mut Screen) -> Vec<Case> {
-    let (scenarios, seeds) = (campaign.scenarios.len(), campaign.seeds.len());
+/// What runs where, in words.
+fn heading(campaign: &Campaign) -> String {
+    shard::heading(campaign.scenarios.len(), campaign.seeds.len(), made_by(campaign), campaign.verify)
+}
+
+/// Runs the cases of these numbers. What fails is named beside the results as soon as it does.
+fn run_all(
+    campaign: &Campaign,
+    those: &[usize],
+    shard: Option<Shard>,
+    jobs: usize,
+    results: &Results,
+    screen: &mut Screen,
+) -> Vec<Case> {
     if !screen.quiet {
-        let each = if campaign.verify { ", each run twice" } else { "" };
-        let what = format!("{} × {}", numbers::count(scenarios, "scenario"), numbers::count(seeds, "seed"));
-        let world = match campaign.engine {
-            EngineKind::Event if campaign.model == Model::Fast => "fast model".into(),
-            EngineKind::Event | EngineKind::Turmoil => {
-                format!("{} model, {} engine", campaign.model.name(), campaign.engine.name())
-            }
-            EngineKind::Real => "real sockets, real time".into(),
-        };
-        screen.say(&format!("{what}, {world}{each}\n"));
+        let part = shard.map_or_else(String::new, |shard| {
+            format!("; shard {} of {}: {}", shard.nth, shard.of, numbers::count(those.len(), "run"))
+        });
+        screen.say(&format!("{}{part}\n", heading(campaign)));
     }
-    let progress = Progress::new(screen, scenarios * seeds);
+    let progress = Progress::new(screen, those.len());
     let state = Mutex::new(State { screen, progress, failed: BTreeSet::new() });
-    let cases = campaign.run(&|count, work| threads::spread(jobs, count, work), &|number, case| {
-        results.add(number, case, made_by(campaign));
-        state.lock().unwrap_or_else(PoisonError::into_inner).done(number / seeds, case);
+    let cases = campaign.run_those(those, &|count, work| threads::spread(jobs, count, work), &|at, case| {
+        results.add(at, case, made_by(campaign));
+        let scenario = those[at] / campaign.seeds.len();
+        state.lock().unwrap_or_else(PoisonError::into_inner).done(scenario, case);
     });
     let State { screen, progress, .. } = state.into_inner().unwrap_or_else(PoisonError::into_inner);
     let time = progress.end();
@@ -157,79 +186,6 @@ impl State<'_> {
             progress.around(|| screen.aside(&line));
         }
     }
-}
-
-/// At most so many reasons stand above the table.
-const REASONS_MAX: usize = 20;
-
-/// What failed and why, in short; the table; each failure from first to last.
-fn show(inputs: &[Input], cases: &[Case], told: &[Told], seeds: usize, screen: &mut Screen) {
-    let failed = |cases: &&[Case]| cases.iter().any(explain::failed);
-    let scenarios = cases.chunks(seeds);
-    let bad = scenarios.clone().filter(failed).count();
-    if bad > 0 {
-        let title = format!("{bad} of {} failed:", numbers::count(inputs.len(), "scenario"));
-        screen.say(&screen.paint(Paint::Bad, &title));
-    }
-    for (cases, told) in scenarios.clone().zip(told.chunks(seeds)).filter(|(cases, _)| failed(cases)).take(REASONS_MAX)
-    {
-        let mut at = cases.iter().zip(told).filter(|(case, _)| explain::failed(case));
-        let Some((case, words)) = at.next() else { continue };
-        let title = format!("{}, seed {}", case.scenario, case.seed);
-        screen.say(&format!("  {}{}", screen.paint(Paint::Strong, &title), explain::also(at.map(|(case, _)| case))));
-        screen.say(&format!("    {}", words.short));
-    }
-    if bad > REASONS_MAX {
-        screen.say(&format!("  … and {} more, which stand below the table", bad - REASONS_MAX));
-    }
-    if bad > 0 {
-        screen.say("");
-    }
-    let shown = scenarios.filter(|cases| !screen.quiet || failed(cases));
-    let lines = table::lines(screen, shown);
-    if !(screen.quiet && bad == 0) {
-        lines.iter().for_each(|line| screen.say(line));
-    }
-    for (input, cases) in inputs.iter().zip(cases.chunks(seeds)) {
-        if cases.iter().all(is_refused) {
-            continue;
-        }
-        let lines = explain::failure(screen, &input.scenario.question, cases);
-        if !lines.is_empty() {
-            screen.say("");
-        }
-        lines.iter().for_each(|line| screen.say(line));
-    }
-}
-
-/// How many scenarios passed; then, if one did not, the command that replays it.
-fn total(cases: &[Case], told: &[Told], seeds: usize, screen: &mut Screen) {
-    let (mut passed, mut failed, mut refused) = (0, 0, 0);
-    for cases in cases.chunks(seeds) {
-        match (cases.iter().any(explain::failed), cases.iter().all(is_refused)) {
-            (_, true) => refused += 1,
-            (true, false) => failed += 1,
-            (false, false) => passed += 1,
-        }
-    }
-    let text = format!("{passed} passed");
-    let mut parts = vec![if failed + refused == 0 { screen.paint(Paint::Good, &text) } else { text }];
-    for (count, what) in [(failed, "failed"), (refused, "refused")] {
-        if count > 0 {
-            parts.push(screen.paint(Paint::Bad, &format!("{count} {what}")));
-        }
-    }
-    screen.say(&format!("\n{}", parts.join(", ")));
-    // A scenario that never ran teaches less than one that failed.
-    let ran = cases.iter().position(|case| explain::failed(case) && !is_refused(case));
-    if let Some(number) = ran.or_else(|| cases.iter().position(explain::failed)) {
-        screen.say_command(&told[number].replay);
-    }
-}
-
-/// Whether a case never ran, because of its input. The line of the table says why.
-fn is_refused(case: &Case) -> bool {
-    case.result.as_ref().is_err_and(RunError::is_bad_input)
 }
 
 /// The command that shows a failure again.
@@ -263,17 +219,6 @@ fn replay(file: &str, case: &Case, isotope: &Isotope, by: MadeBy) -> String {
     command
 }
 
-/// The worst that happened.
-fn verdict(cases: &[Case]) -> Exit {
-    let of_case = |case: &Case| match (&case.result, &case.verification) {
-        (_, Some(Verification::Diverged { .. })) => Exit::Nondeterminism,
-        (Err(error), _) => Exit::of(error),
-        (Ok(outcome), _) if outcome.passed() => Exit::Pass,
-        (Ok(_), _) => Exit::Failed,
-    };
-    cases.iter().map(of_case).max().unwrap_or(Exit::Pass)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -302,13 +247,5 @@ mod tests {
         assert_eq!(replay("a.yaml", &broken, &none, by), want);
         let diverged = case(Some(Verification::Diverged { record: 3, first: None, second: None }));
         check("a.yaml", &diverged, &none, EngineKind::Event, "test a.yaml --seeds 7 --verify");
-    }
-
-    #[test]
-    fn nondeterminism_hides_every_other_verdict() {
-        let diverged = case(Some(Verification::Diverged { record: 3, first: None, second: None }));
-        assert_eq!(verdict(&[case(None), diverged, case(None)]), Exit::Nondeterminism);
-        assert_eq!(verdict(&[case(None)]), Exit::Failed);
-        assert_eq!(verdict(&[]), Exit::Pass);
     }
 }

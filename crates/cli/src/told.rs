@@ -1,5 +1,8 @@
 //! What result files say of a case: where it stands, what failed first, and the command that shows it again.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 use squall_sim::{Case, CheckResult, Scenario};
 
 use crate::explain;
@@ -11,7 +14,7 @@ use crate::screen::Screen;
 const SHORT_MAX: usize = 160;
 
 /// One case in words. Without failure `short` and `text` are empty.
-#[derive(Clone)]
+#[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct Told {
     pub(crate) scenario: String,
     /// The file and line of the expectation that failed first, or of the scenario's name.
@@ -24,12 +27,15 @@ pub(crate) struct Told {
     pub(crate) replay: String,
 }
 
-/// Each case, in order. `inputs` are the scenarios, each with as many cases as there are `seeds`.
-pub(crate) fn all(inputs: &[Input], cases: &[Case], seeds: usize, replay: &dyn Fn(&str, &Case) -> String) -> Vec<Told> {
-    let told = |(input, cases): (&Input, &[Case])| -> Vec<Told> {
-        cases.iter().map(|case| one(input, case, replay(&input.file, case))).collect()
+/// Each case, in order. `inputs` are the scenarios.
+pub(crate) fn all(inputs: &[Input], cases: &[Case], replay: &dyn Fn(&str, &Case) -> String) -> Vec<Told> {
+    let inputs: BTreeMap<&str, &Input> =
+        inputs.iter().map(|input| (input.scenario.name.value.as_str(), input)).collect();
+    let told = |case: &Case| {
+        let input = inputs[case.scenario.as_str()];
+        one(input, case, replay(&input.file, case))
     };
-    inputs.iter().zip(cases.chunks(seeds)).flat_map(told).collect()
+    cases.iter().map(told).collect()
 }
 
 fn one(input: &Input, case: &Case, replay: String) -> Told {

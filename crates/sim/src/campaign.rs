@@ -72,15 +72,39 @@ pub struct Campaign {
 }
 
 impl Campaign {
-    /// Runs every scenario on every seed, spread over threads by `map`, and gives each case with its number
-    /// to `done` as it ends (from any thread, in any order), which may take a history away. The result is in order of scenarios, then seeds, whatever the threads did.
+    /// How many cases there are. They are numbered from 0 in order of scenarios, then seeds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.scenarios.len() * self.seeds.len()
+    }
+
+    /// Whether there is no case.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Runs every scenario on every seed; see [`Campaign::run_those`].
     pub fn run(&self, map: ParallelMap<'_>, done: &(dyn Fn(usize, &mut Case) + Sync)) -> Vec<Case> {
+        self.run_those(&(0..self.len()).collect::<Vec<_>>(), map, done)
+    }
+
+    /// Runs the cases of these numbers, spread over threads by `map`, and gives each with its place in the list
+    /// to `done` as it ends (from any thread, in any order), which may take a history away. The result is in the order of the list,
+    /// whatever the threads did.
+    pub fn run_those(
+        &self,
+        numbers: &[usize],
+        map: ParallelMap<'_>,
+        done: &(dyn Fn(usize, &mut Case) + Sync),
+    ) -> Vec<Case> {
         let seeds = self.seeds.len();
-        let slots = Slots::new(self.scenarios.len() * seeds);
-        map(self.scenarios.len() * seeds, &|number| {
+        let slots = Slots::new(numbers.len());
+        map(numbers.len(), &|at| {
+            let number = numbers[at];
             let mut case = self.case(&self.scenarios[number / seeds], self.seeds[number % seeds]);
-            done(number, &mut case);
-            slots.put(number, case);
+            done(at, &mut case);
+            slots.put(at, case);
         });
         slots.take()
     }
@@ -113,6 +137,11 @@ impl Slots {
         let slots = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         slots.into_iter().map(|case| case.expect("the map runs every case")).collect()
     }
+}
+
+/// The cases of each scenario, in the order of the cases.
+pub fn by_scenario(cases: &[Case]) -> impl Iterator<Item = &[Case]> + Clone {
+    cases.chunk_by(|one, next| one.scenario == next.scenario)
 }
 
 /// What the cases of one scenario gave together: a row of the table.

@@ -167,7 +167,7 @@ impl Schedule {
                 began: course.began.map(since),
                 ended: course.ended.map(since),
                 touched: course.touched,
-                unit: unit(&fault.kind),
+                unit: unit(&fault.kind).into(),
             })
             .collect()
     }

@@ -40,11 +40,11 @@ mod words;
 mod workload;
 mod world;
 
-pub use campaign::{Campaign, Case, ParallelMap, Row, Verification, in_turn, rows};
+pub use campaign::{Campaign, Case, ParallelMap, Row, Verification, by_scenario, in_turn, rows};
 pub use check::{CheckResult, Verdict};
 pub use history::{Entry, Field, History, StoryLine};
 pub use measure::{EdgeSummary, Latency, Recovery, ServiceSummary, Summary};
-pub use outcome::{Checkpoint, EngineKind, FaultReport, Model, Outcome, RunError, RunOptions};
+pub use outcome::{Checkpoint, EngineKind, FaultReport, Model, Outcome, RunError, RunOptions, ToBlame};
 pub use pulse::Pulse;
 pub use run::{run, verify};
 pub use scenario::Scenario;

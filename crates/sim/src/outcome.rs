@@ -1,5 +1,6 @@
 //! What one run of a scenario gave.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use squall_policy::Instant;
@@ -140,7 +141,7 @@ pub struct FaultReport {
     /// How much it touched.
     pub touched: u64,
     /// What was counted: `requests`, `packets`, `tasks`, `polls`.
-    pub unit: &'static str,
+    pub unit: Cow<'static, str>,
 }
 
 /// Why a run came to no verdict.
@@ -184,31 +185,52 @@ pub enum RunError {
         /// What is known about it.
         why: String,
     },
+    /// A run in another process came to no verdict.
+    #[error("{said}")]
+    Elsewhere {
+        /// What was said there.
+        said: String,
+        /// What is to blame.
+        blame: ToBlame,
+    },
+}
+
+/// What is to blame for a run without a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToBlame {
+    /// The files or arguments: exit code 2.
+    Input,
+    /// The machine: exit code 4.
+    Machine,
+    /// The run itself, a bug of Squall's: exit code 1.
+    Run,
 }
 
 impl RunError {
     /// Whether the input is to blame (exit code 2) and not the run (exit code 1).
     #[must_use]
     pub fn is_bad_input(&self) -> bool {
-        match self {
-            Self::Unsupported(_)
-            | Self::Engine(EngineError::Unsupported(_))
-            | Self::Mesh { .. }
-            | Self::Check { .. } => true,
-            Self::Engine(EngineError::Panicked { .. } | EngineError::Livelock { .. } | EngineError::Escaped { .. })
-            | Self::NoWorld { .. }
-            | Self::NotReady { .. } => false,
-        }
+        self.blame() == ToBlame::Input
     }
 
     /// Whether the machine is to blame (exit code 4) and another try may do better.
     #[must_use]
     pub fn is_infrastructure(&self) -> bool {
+        self.blame() == ToBlame::Machine
+    }
+
+    /// What is to blame.
+    #[must_use]
+    pub fn blame(&self) -> ToBlame {
         match self {
-            Self::NoWorld { .. } => true,
-            Self::Unsupported(_) | Self::Engine(_) | Self::Mesh { .. } | Self::Check { .. } | Self::NotReady { .. } => {
-                false
-            }
+            Self::Unsupported(_)
+            | Self::Engine(EngineError::Unsupported(_))
+            | Self::Mesh { .. }
+            | Self::Check { .. } => ToBlame::Input,
+            Self::NoWorld { .. } => ToBlame::Machine,
+            Self::Engine(EngineError::Panicked { .. } | EngineError::Livelock { .. } | EngineError::Escaped { .. })
+            | Self::NotReady { .. } => ToBlame::Run,
+            Self::Elsewhere { blame, .. } => *blame,
         }
     }
 }

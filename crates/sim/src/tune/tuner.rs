@@ -238,7 +238,8 @@ impl Tuner<'_> {
             | RunError::Mesh { .. }
             | RunError::Check { .. }
             | RunError::NoWorld { .. }
-            | RunError::NotReady { .. } => {
+            | RunError::NotReady { .. }
+            | RunError::Elsewhere { .. } => {
                 Err(format!("{} cannot be run: {error}", self.tuning.scenarios[at].name.value))
             }
         };

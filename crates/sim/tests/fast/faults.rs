@@ -23,7 +23,7 @@ fn struck(faults: &'static str, expect: &'static str) -> (Outcome, Outcome) {
         assert!(outcome.passed(), "{} {:#?}\n{:#?}", outcome.model.name(), outcome.verdict, outcome.story);
         assert!(outcome.faults[0].touched > 0, "{:?}", outcome.faults[0]);
     }
-    let course = |outcome: &Outcome| (outcome.faults[0].began, outcome.faults[0].ended, outcome.faults[0].unit);
+    let course = |outcome: &Outcome| (outcome.faults[0].began, outcome.faults[0].ended, outcome.faults[0].unit.clone());
     assert_eq!(course(&fast), course(&full));
     assert_eq!(fast.summary.requests, full.summary.requests);
     (fast, full)

@@ -119,7 +119,7 @@ fn a_rolling_restart_loses_no_request() {
         ..Small::default()
     });
     assert!(outcome.passed(), "{:#?}\n{:#?}", outcome.verdict, outcome.story);
-    assert_eq!((outcome.faults[0].touched, outcome.faults[0].unit), (2, "pods"));
+    assert_eq!((outcome.faults[0].touched, &*outcome.faults[0].unit), (2, "pods"));
     assert_eq!(outcome.summary.succeeded, outcome.summary.requests);
     assert!(outcome.faults[0].ended.is_some());
 }
