@@ -5,18 +5,20 @@ use std::sync::Arc;
 use http::Method;
 use squall_net::page::{Answer, Asked, Page};
 use squall_policy::{
-    EndpointView, GatewayListener, HeaderMatch, PathMatch, QueryMatch, Route, RouteMatch, VirtualHost,
+    EndpointView, GatewayListener, HeaderMatch, PathMatch, QueryMatch, Route, RouteMatch, Speaks, VirtualHost,
 };
 
 use crate::admit::Cell;
 use crate::json::{Object, list, string};
+use crate::snapshot::ApplicationView;
 use crate::{Metrics, Proxy, Tap};
 
 /// What there is, for people who ask for `/`.
 const INDEX: &str = "\
 GET  /ready     200 when it has a mesh and (if it is to have one) a certificate, and does not drain; else 503 and why
 GET  /live      200 while the process serves anything at all
-GET  /config    the mesh in force, as JSON: version, hosts and routes, backends with their policies
+GET  /config    the mesh in force, as JSON: version, hosts and routes, backends with their policies, the own application's ports with their
+                PeerAuthentication mode (null: none is said; what the listener was told holds), a gateway's listeners
 GET  /clusters  backends and endpoints with their state, as JSON: in flight, breaker, ejected, expected latency
 GET  /metrics   Prometheus metrics
 GET  /tap       requests as they end, one JSON object per line, until you go: ?path=/cart*&status=5xx, or `squall tap`
@@ -99,8 +101,24 @@ fn config(proxy: &Proxy) -> String {
         .text("version", &snapshot.version)
         .raw("hosts", &list(snapshot.hosts.iter().map(host)))
         .raw("backends", &list(backends))
+        .raw("applications", &list(snapshot.applications().map(|application| self::application(&application))))
         .raw("gateway", &list(snapshot.listeners.iter().map(|listener| outside(proxy, listener))))
         .finish()
+}
+
+/// A port of the own application, and how connections to it are taken.
+fn application(application: &ApplicationView) -> String {
+    let speaks = match application.speaks {
+        Speaks::Http => "HTTP",
+        Speaks::Tcp => "TCP",
+        Speaks::Unknown => "detected",
+    };
+    let shown = Object::new().number("port", u64::from(application.port)).text("speaks", speaks);
+    let shown = match application.peers {
+        Some(mode) => shown.text("peer_authentication", mode.word()),
+        None => shown.raw("peer_authentication", "null"),
+    };
+    shown.flag("takes_plain", application.takes_plain).finish()
 }
 
 /// A listener of the gateway. Of its certificates only what anybody is shown.

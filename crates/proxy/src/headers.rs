@@ -213,46 +213,43 @@ pub(crate) fn unique(text: &[u8]) -> HeaderValue {
     value
 }
 
-/// Continues the caller's trace with a parent id of its own, or begins one that is sampled (an unsampled one would silence
-/// the tracing of every application behind it). A trace of B3 goes on as it came, and as a `traceparent` that says the same: where
-/// the caller left open whether it is sampled, it is.
-pub(crate) fn continue_trace(headers: &mut HeaderMap, seen: Seen, rng: &mut Rng) {
+/// Passes the caller's trace on as it came: who tells nobody of its spans has none that could be a parent, and a collector would look for
+/// it in vain. Where there is no trace one begins, and is sampled (an unsampled one would silence the tracing of every application behind
+/// it). A trace of B3 goes on as it came, and as a `traceparent` that says the same: where the caller left open whether it is sampled, it is.
+pub(crate) fn pass_trace_on(headers: &mut HeaderMap, seen: Seen, rng: &mut Rng) {
     let mut line = [0_u8; 55];
-    let mut parent = rng.bits();
-    if parent == 0 {
-        parent = 1; // All zeroes means "invalid".
-    }
+    // Drawn in any case: what else these dice decide does not depend on who traces. All zeroes means "invalid".
+    let parent = rng.bits().max(1);
     let (said, _) = b3::read(headers, seen);
-    let caller = traceparent(headers, seen);
-    if let Some(caller) = caller {
-        line.copy_from_slice(&caller[..55]);
-        // A later version is answered in ours, which is what §4.3 asks of one who cannot speak it.
-        line[..2].copy_from_slice(b"00");
-    } else if let Some(ids) = said.ids {
-        set_traceparent(headers, ids.trace, ids.span, said.decision != Some(b3::Decision::Deny));
-        if seen.any(Seen::TRACE) {
-            headers.remove(TRACESTATE);
+    if traceparent(headers, seen).is_some() {
+        if let Some(line) = headers.get_mut(TRACEPARENT) {
+            line.set_sensitive(true);
         }
         return;
-    } else {
-        let [high, low] = [rng.bits(), rng.bits() | 1];
-        line[..3].copy_from_slice(b"00-");
-        write_hex(high, &mut line[3..19]);
-        write_hex(low, &mut line[19..35]);
-        line[35] = b'-';
-        line[52..].copy_from_slice(if said.decision == Some(b3::Decision::Deny) { b"-00" } else { b"-01" });
-        if seen.any(Seen::TRACE) {
-            headers.remove(TRACESTATE);
-        }
     }
+    if seen.any(Seen::TRACE) {
+        headers.remove(TRACESTATE);
+    }
+    if let Some(ids) = said.ids {
+        return set_traceparent(headers, ids.trace, ids.span, said.decision != Some(b3::Decision::Deny));
+    }
+    let [high, low] = [rng.bits(), rng.bits() | 1];
+    line[..3].copy_from_slice(b"00-");
+    write_hex(high, &mut line[3..19]);
+    write_hex(low, &mut line[19..35]);
+    line[35] = b'-';
+    line[52..].copy_from_slice(if said.decision == Some(b3::Decision::Deny) { b"-00" } else { b"-01" });
     write_hex(parent, &mut line[36..52]);
     headers.insert(TRACEPARENT, unique(&line));
 }
 
-/// The caller's `traceparent`, if it is one.
+/// The caller's `traceparent`, if it is one. Of two neither is.
 pub(crate) fn traceparent(headers: &HeaderMap, seen: Seen) -> Option<&[u8]> {
-    let line = if seen.any(Seen::TRACE) { headers.get(TRACEPARENT).map(HeaderValue::as_bytes) } else { None };
-    line.filter(|line| is_traceparent(line))
+    if !seen.any(Seen::TRACE) {
+        return None;
+    }
+    let mut lines = headers.get_all(TRACEPARENT).iter().map(HeaderValue::as_bytes);
+    lines.next().filter(|line| is_traceparent(line) && lines.next().is_none())
 }
 
 /// Says whose child the next request is.
@@ -452,14 +449,18 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_goes_on_with_a_new_parent() {
-        let caller = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
-        let mut headers = map(&[("traceparent", caller), ("tracestate", "x=1")]);
-        continue_trace(&mut headers, Seen::TRACE, &mut Rng::from_seed(1));
-        let line = headers["traceparent"].to_str().expect("ascii");
-        assert_eq!((&line[..36], &line[52..]), (&caller[..36], "-00"));
-        assert_ne!(line[36..52], caller[36..52]);
-        assert!(is_traceparent(line.as_bytes()) && headers.contains_key("tracestate"));
+    fn a_trace_goes_on_as_it_came() {
+        for caller in [
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-ff",
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-of-tomorrow",
+        ] {
+            let came = map(&[("traceparent", caller), ("tracestate", "x=1"), ("tracestate", "y=2"), ("b3", "1")]);
+            let mut headers = came.clone();
+            pass_trace_on(&mut headers, Seen::of(&came), &mut Rng::from_seed(1));
+            assert_eq!(headers, came, "{caller}");
+        }
     }
 
     #[test]
@@ -474,11 +475,20 @@ mod tests {
             "",
         ] {
             let mut headers = map(&[("traceparent", broken), ("tracestate", "x=1")]);
-            continue_trace(&mut headers, Seen::TRACE, &mut Rng::from_seed(1));
+            pass_trace_on(&mut headers, Seen::TRACE, &mut Rng::from_seed(1));
             assert!(is_traceparent(headers["traceparent"].as_bytes()), "{broken}");
             assert_ne!(headers["traceparent"], broken);
             assert!(!headers.contains_key("tracestate"));
         }
+    }
+
+    #[test]
+    fn of_two_traces_neither_goes_on() {
+        let caller = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let mut headers = map(&[("traceparent", caller), ("traceparent", caller), ("tracestate", "x=1")]);
+        pass_trace_on(&mut headers, Seen::TRACE, &mut Rng::from_seed(1));
+        assert_eq!(headers.len(), 1);
+        assert_ne!(headers["traceparent"], caller);
     }
 
     #[test]
@@ -496,7 +506,7 @@ mod tests {
         ] {
             let mut headers = map(&[&lines[..], &[("tracestate", "x=1")]].concat());
             let seen = Seen::of(&headers);
-            continue_trace(&mut headers, seen, &mut Rng::from_seed(1));
+            pass_trace_on(&mut headers, seen, &mut Rng::from_seed(1));
             assert_eq!(headers.remove("traceparent").expect("made"), want);
             assert_eq!(headers, map(&lines));
         }
@@ -506,7 +516,7 @@ mod tests {
     fn a_decision_of_b3_holds_for_the_trace_that_begins_and_broken_b3_is_no_trace() {
         for (line, flag, left) in [("0", "-00", true), ("1", "-01", true), ("d", "-01", true), ("x", "-01", false)] {
             let mut headers = map(&[("b3", line)]);
-            continue_trace(&mut headers, Seen::B3, &mut Rng::from_seed(1));
+            pass_trace_on(&mut headers, Seen::B3, &mut Rng::from_seed(1));
             let parent = headers["traceparent"].to_str().expect("ascii");
             assert!(is_traceparent(parent.as_bytes()) && parent.ends_with(flag), "{line}: {parent}");
             assert_eq!(headers.contains_key("b3"), left, "{line}");

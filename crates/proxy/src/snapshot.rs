@@ -46,6 +46,16 @@ pub(crate) struct Snapshot {
     pub(crate) version: String,
 }
 
+/// How connections to a port of the application are taken.
+pub(crate) struct ApplicationView {
+    pub(crate) port: u16,
+    pub(crate) speaks: Speaks,
+    /// What the mesh says of its peers; `None`: nothing.
+    pub(crate) peers: Option<PeerMode>,
+    /// Whether connections without an identity are taken.
+    pub(crate) takes_plain: bool,
+}
+
 impl Snapshot {
     pub(crate) fn backend(&self, name: &BackendName) -> Option<&Arc<Cell>> {
         self.backends.get(name)
@@ -58,6 +68,16 @@ impl Snapshot {
 
     pub(crate) fn inbound(&self, port: u16) -> Option<&Arc<Cell>> {
         self.inbound.get(&port)
+    }
+
+    /// Every port of the application, for people.
+    pub(crate) fn applications(&self) -> impl Iterator<Item = ApplicationView> {
+        self.speaks.iter().map(|(port, speaks)| ApplicationView {
+            port: *port,
+            speaks: *speaks,
+            peers: self.peers.get(port).copied(),
+            takes_plain: self.takes_plain.get(port).copied().unwrap_or(false),
+        })
     }
 
     /// Who may ask an application's port for what.

@@ -13,6 +13,16 @@ pub enum PeerMode {
 }
 
 impl PeerMode {
+    /// Its name, as a PeerAuthentication says it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Strict => "STRICT",
+            Self::Permissive => "PERMISSIVE",
+            Self::Disable => "DISABLE",
+        }
+    }
+
     /// Whether the mesh's mutual TLS is taken: whether clients may begin it.
     #[must_use]
     pub fn takes_mutual_tls(self) -> bool {

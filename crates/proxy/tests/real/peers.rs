@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use squall_net::Host;
 use squall_net::http::Version;
+use squall_net::page::{Asked, Body, Page};
 use squall_policy::{Inbound, Limits, Mesh, PeerMode, Protocol, Speaks, StreamPolicy};
-use squall_proxy::{IdentitySource, InboundListener, Interception, Proxy, ProxyConfig, Strangers};
+use squall_proxy::{IdentitySource, InboundListener, Interception, Metrics, Proxy, ProxyConfig, Strangers, Tap, pages};
 
 use crate::bytes::{DB, WEB, connect, echo_bytes, hello, outbound_bytes, redirected, say, tcp_mesh};
 use crate::ca::Authority;
@@ -138,6 +139,30 @@ fn a_sidecar_without_an_identity_refuses_everybody_where_mutual_tls_is_a_must() 
             assert_eq!(story.count("for which this proxy has no identity") > 0, status == 503);
         }
     });
+}
+
+#[test]
+fn the_mode_in_force_is_shown() {
+    for (mode, shown) in [
+        (None, "null,\"takes_plain\":false"),
+        (Some(PeerMode::Strict), "\"STRICT\",\"takes_plain\":false"),
+        (Some(PeerMode::Permissive), "\"PERMISSIVE\",\"takes_plain\":true"),
+        (Some(PeerMode::Disable), "\"DISABLE\",\"takes_plain\":true"),
+    ] {
+        run(|host| async move {
+            let authority = Authority::new();
+            let app = origin(&host, echo).await;
+            let identity = IdentitySource::Static(authority.identity(DB));
+            let (proxy, ..) = sidecar(&host, app, inbound_of(app, Protocol::Http1, mode), identity, false).await;
+            let (metrics, tap) = (Arc::new(Metrics::new()), Arc::new(Tap::new(Arc::clone(host.wall()))));
+            let answer = pages(Arc::new(proxy), metrics, tap, || {}, |_, _| Page::text(404, "no log here"));
+            let asked = Asked { method: &http::Method::GET, path: "/config", query: "", words: "" };
+            let Body::Text(config) = answer(&asked).body else { panic!("it has an end") };
+            let port = app.port();
+            let want = format!("{{\"port\":{port},\"speaks\":\"HTTP\",\"peer_authentication\":{shown}}}");
+            assert!(config.contains(&want), "{config}");
+        });
+    }
 }
 
 #[test]
