@@ -10,6 +10,7 @@ mod draft;
 mod ending;
 mod exit;
 mod explain;
+mod export;
 mod fields;
 mod files;
 mod fold;

@@ -9,7 +9,7 @@ use crate::ending::Ending;
 use crate::exit::Exit;
 use crate::github::Job;
 use crate::numbers;
-use crate::results::Results;
+use crate::results::{Results, Wanted};
 use crate::screen::Screen;
 use crate::shard::Part;
 use crate::told::Told;
@@ -51,11 +51,21 @@ pub(crate) struct MergeArgs {
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
 
+    /// Write the results as Parquet, in the columns of the CSV
+    #[arg(long, value_name = "FILE")]
+    parquet: Option<PathBuf>,
+
     /// What parts do not have; refused with the reason.
     #[arg(long, value_name = "FILE", hide = true)]
     html: Option<PathBuf>,
     #[arg(long, value_name = "FILE", hide = true)]
     history: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", hide = true)]
+    hdr: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", hide = true)]
+    perfetto: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", hide = true)]
+    otlp: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &MergeArgs, screen: &mut Screen) -> Exit {
@@ -70,16 +80,21 @@ fn try_run(args: &MergeArgs, screen: &mut Screen) -> Result<Exit, Exit> {
         screen.aside(&format!("error: {why}"));
         Exit::BadInput
     };
-    for (given, name, what) in
-        [(&args.html, "html", "timelines and stories of runs"), (&args.history, "history", "records of runs")]
-    {
+    for (given, name, what) in [
+        (&args.html, "html", "timelines and stories of runs"),
+        (&args.history, "history", "records of runs"),
+        (&args.hdr, "hdr", "latencies of requests"),
+        (&args.perfetto, "perfetto", "records of runs"),
+        (&args.otlp, "otlp", "records of runs"),
+    ] {
         if given.is_some() {
             let why = format!("--{name} needs the {what}, which parts do not have: give it to `squall test --shard`");
             return Err(refuse(why, screen));
         }
     }
     let parts = read(&args.parts).map_err(|why| refuse(why, screen))?;
-    let results = Results::start(args.junit.as_deref(), args.csv.as_deref(), None);
+    let (junit, csv, parquet) = (args.junit.as_deref(), args.csv.as_deref(), args.parquet.as_deref());
+    let results = Results::start(&Wanted { junit, csv, parquet, ..Wanted::default() });
     let results = results.map_err(|why| refuse(why, screen))?;
     let Some(head) = parts.first().map(|part| part.head.clone()) else { return Ok(Exit::Pass) };
     let Some(by) = head.by() else { return Ok(Exit::Pass) };

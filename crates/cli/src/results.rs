@@ -1,13 +1,12 @@
-//! Result files: JUnit XML, CSV, JSON lines.
+//! Result files: which are written, and those about whole runs: JUnit XML and CSV.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
-use squall_sim::{Case, EngineKind, Model, Recovery, Verification};
+use squall_sim::{Case, EngineKind, Model, Recovery, Scenario, Verification};
 
+use crate::export::{Format, Stream, wanted_spans, write_parquet};
 use crate::files::Pending;
 use crate::numbers::{millis, seconds};
 use crate::told::Told;
@@ -16,7 +15,22 @@ use crate::told::Told;
 pub(crate) struct Results {
     junit: Option<Pending>,
     csv: Option<Pending>,
-    history: Option<Mutex<InOrder>>,
+    parquet: Option<Pending>,
+    streams: Vec<Stream>,
+}
+
+/// Where each result is to be written.
+#[derive(Default)]
+pub(crate) struct Wanted<'p> {
+    pub(crate) junit: Option<&'p Path>,
+    pub(crate) csv: Option<&'p Path>,
+    pub(crate) parquet: Option<&'p Path>,
+    pub(crate) history: Option<&'p Path>,
+    pub(crate) hdr: Option<&'p Path>,
+    pub(crate) perfetto: Option<&'p Path>,
+    pub(crate) otlp: Option<&'p Path>,
+    /// Written by others.
+    pub(crate) elsewhere: Vec<&'p Path>,
 }
 
 /// What made the results.
@@ -26,45 +40,40 @@ pub(crate) struct MadeBy {
     pub(crate) model: Model,
 }
 
-/// Histories wait here until those before them are written.
-struct InOrder {
-    out: Pending,
-    next: usize,
-    waiting: BTreeMap<usize, Vec<u8>>,
-    failed: Option<String>,
-}
-
 impl Results {
     /// # Errors
     /// Which file cannot be written and why.
-    pub(crate) fn start(junit: Option<&Path>, csv: Option<&Path>, history: Option<&Path>) -> Result<Self, String> {
-        let all: Vec<&Path> = [junit, csv, history].into_iter().flatten().collect();
+    pub(crate) fn start(wanted: &Wanted<'_>) -> Result<Self, String> {
+        let streams = [
+            (Format::History, wanted.history),
+            (Format::Hdr, wanted.hdr),
+            (Format::Perfetto, wanted.perfetto),
+            (Format::Otlp, wanted.otlp),
+        ];
+        let paths = streams.iter().map(|(_, path)| *path).chain([wanted.junit, wanted.csv, wanted.parquet]);
+        let all: Vec<&Path> = paths.flatten().chain(wanted.elsewhere.iter().copied()).collect();
         if let Some(twice) = all.iter().enumerate().find_map(|(n, path)| all[..n].contains(path).then_some(path)) {
             return Err(format!("{} is to be written twice; give each result a file of its own", twice.display()));
         }
         let start = |path: Option<&Path>| path.map(Pending::start).transpose();
-        let history =
-            start(history)?.map(|out| Mutex::new(InOrder { out, next: 0, waiting: BTreeMap::new(), failed: None }));
-        Ok(Self { junit: start(junit)?, csv: start(csv)?, history })
+        let mut begun = Vec::new();
+        for (format, path) in streams {
+            begun.extend(start(path)?.map(|out| Stream::new(format, out)));
+        }
+        let (junit, csv, parquet) = (start(wanted.junit)?, start(wanted.csv)?, start(wanted.parquet)?);
+        Ok(Self { junit, csv, parquet, streams: begun })
     }
 
     pub(crate) fn wants_history(&self) -> bool {
-        self.history.is_some()
+        !self.streams.is_empty()
     }
 
-    /// Takes the history out of the case and writes it when its turn comes. Called from any thread.
-    pub(crate) fn add(&self, number: usize, case: &mut Case, by: MadeBy) {
-        let Some(history) = &self.history else { return };
-        let lines = history_lines(case, by);
-        let mut file = history.lock().unwrap_or_else(PoisonError::into_inner);
-        file.waiting.insert(number, lines);
-        loop {
-            let next = file.next;
-            let Some(lines) = file.waiting.remove(&next) else { break };
-            file.next += 1;
-            if let Err(error) = file.out.write_all(&lines) {
-                file.failed.get_or_insert(format!("cannot write the history: {error}"));
-            }
+    /// Takes what is known of single requests out of the case, and writes it when its turn comes. Called from any thread.
+    pub(crate) fn add(&self, number: usize, scenario: &Scenario, case: &mut Case, by: MadeBy) {
+        let spans = wanted_spans(&self.streams, scenario, case);
+        self.streams.iter().for_each(|stream| stream.add(number, case, by, &spans));
+        if let Ok(outcome) = &mut case.result {
+            (outcome.history, outcome.requests) = (None, Vec::new());
         }
     }
 
@@ -77,18 +86,15 @@ impl Results {
             write_csv(&mut out, cases, by).map_err(|e| format!("cannot write the CSV: {e}"))?;
             out.finish()?;
         }
+        if let Some(mut out) = self.parquet {
+            write_parquet(&mut out, cases, by).map_err(|e| format!("cannot write the Parquet file: {e}"))?;
+            out.finish()?;
+        }
         if let Some(mut out) = self.junit {
             junit(cases, told, by).serialize(&mut out).map_err(|e| format!("cannot write the JUnit XML: {e}"))?;
             out.finish()?;
         }
-        if let Some(history) = self.history {
-            let file = history.into_inner().unwrap_or_else(PoisonError::into_inner);
-            if let Some(error) = file.failed {
-                return Err(error);
-            }
-            file.out.finish()?;
-        }
-        Ok(())
+        self.streams.into_iter().try_for_each(Stream::finish)
     }
 }
 
@@ -96,14 +102,15 @@ fn digest(case: &Case) -> String {
     case.result.as_ref().map_or_else(|_| String::new(), |outcome| format!("{:016x}", outcome.digest))
 }
 
-fn history_lines(case: &mut Case, by: MadeBy) -> Vec<u8> {
+/// Every record of a run, as JSON lines.
+pub(crate) fn history_lines(case: &Case, by: MadeBy) -> Vec<u8> {
     let mut head = serde_json::Map::new();
     head.insert("run".into(), case.scenario.as_str().into());
     head.insert("seed".into(), case.seed.into());
     head.insert("engine".into(), by.engine.name().into());
     head.insert("model".into(), by.model.name().into());
     let mut lines = Vec::new();
-    match &mut case.result {
+    match &case.result {
         Ok(outcome) => {
             head.insert("digest".into(), format!("{:016x}", outcome.digest).into());
             head.insert("records".into(), outcome.records.into());
@@ -114,7 +121,7 @@ fn history_lines(case: &mut Case, by: MadeBy) -> Vec<u8> {
     }
     lines.extend(serde_json::Value::Object(head).to_string().into_bytes());
     lines.push(b'\n');
-    if let Some(history) = case.result.as_mut().ok().and_then(|outcome| outcome.history.take()) {
+    if let Some(history) = case.result.as_ref().ok().and_then(|outcome| outcome.history.as_ref()) {
         history.write_json_lines(&mut lines).expect("memory takes every byte");
     }
     lines
@@ -299,10 +306,11 @@ mod tests {
     #[test]
     fn histories_are_written_in_order_whoever_ended_first() {
         let path = std::env::temp_dir().join(format!("squall-history-{}.jsonl", std::process::id()));
-        let results = Results::start(None, None, Some(&path)).expect("the temporary directory can be written");
-        let mut cases = [sample::passed(1), sample::passed(2), sample::passed(3)];
+        let wanted = Wanted { history: Some(&path), ..Wanted::default() };
+        let results = Results::start(&wanted).expect("the temporary directory can be written");
+        let cases = [sample::passed(1), sample::passed(2), sample::passed(3)];
         for number in [2, 0, 1] {
-            results.add(number, &mut cases[number], BY);
+            results.streams.iter().for_each(|stream| stream.add(number, &cases[number], BY, &[]));
         }
         assert!(!path.exists(), "half a result looks whole");
         results.finish(&cases, &[], BY).expect("the temporary directory can be written");

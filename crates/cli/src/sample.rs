@@ -55,6 +55,7 @@ pub(crate) fn passed(seed: u64) -> Case {
         start: Instant::ZERO,
         hosts: Vec::new(),
         simulated: Duration::from_secs(61),
+        requests: Vec::new(),
         history: None,
     };
     Case { scenario: outcome.scenario.clone(), seed, result: Ok(outcome), verification: None }

@@ -16,7 +16,7 @@ use crate::input::{self, Input};
 use crate::numbers;
 use crate::progress::Progress;
 use crate::report::Report;
-use crate::results::{MadeBy, Results, findings};
+use crate::results::{MadeBy, Results, Wanted, findings};
 use crate::screen::Screen;
 use crate::shard::{self, Head, Shard};
 use crate::threads;
@@ -36,23 +36,29 @@ fn try_run(args: &Test, screen: &mut Screen) -> Result<Exit, Exit> {
         return Err(Exit::BadInput);
     }
     let inputs = chosen(args, screen)?;
-    let results =
-        Results::start(args.junit.as_deref(), args.csv.as_deref(), args.history.as_deref()).map_err(|why| {
-            screen.aside(&format!("error: {why}"));
-            Exit::BadInput
-        })?;
-    if let Some(html) = args.html.as_deref()
-        && [&args.junit, &args.csv, &args.history].into_iter().any(|other| other.as_deref() == Some(html))
-    {
-        let why = "is to be written twice; give each result a file of its own";
-        screen.aside(&format!("error: {} {why}", html.display()));
-        return Err(Exit::BadInput);
-    }
+    let part_file = args.shard.map(|shard| part_file(args, shard));
+    let wanted = Wanted {
+        junit: args.junit.as_deref(),
+        csv: args.csv.as_deref(),
+        parquet: args.parquet.as_deref(),
+        history: args.history.as_deref(),
+        hdr: args.hdr.as_deref(),
+        perfetto: args.perfetto.as_deref(),
+        otlp: args.otlp.as_deref(),
+        elsewhere: args.html.iter().chain(&part_file).map(PathBuf::as_path).collect(),
+    };
+    let results = Results::start(&wanted).map_err(|why| {
+        screen.aside(&format!("error: {why}"));
+        Exit::BadInput
+    })?;
     let page = args.html.as_deref().map(Report::start).transpose().map_err(|why| {
         screen.aside(&format!("error: {why}"));
         Exit::BadInput
     })?;
-    let part = part(args, screen)?;
+    let part = part_file.as_deref().map(Pending::start).transpose().map_err(|why| {
+        screen.aside(&format!("error: {why}"));
+        Exit::BadInput
+    })?;
     let campaign = Campaign {
         scenarios: inputs.iter().map(|input| input.scenario.clone()).collect(),
         seeds: args.seeds.0.clone(),
@@ -76,9 +82,9 @@ fn try_run(args: &Test, screen: &mut Screen) -> Result<Exit, Exit> {
     let ending = Ending { questions: questions(&inputs), cases: &cases, told: &told, by };
     ending.show(screen);
     let mut written = ending.write(results, screen);
-    if let Some(part) = part {
-        let head = Head::new(&inputs, &campaign, part.1);
-        written = written.and_then(|()| shard::write(part.0, &head, &numbers, &ending));
+    if let (Some(part), Some(shard)) = (part, args.shard) {
+        let head = Head::new(&inputs, &campaign, shard);
+        written = written.and_then(|()| shard::write(part, &head, &numbers, &ending));
     }
     if let Err(why) = written {
         screen.aside(&format!("error: {why}"));
@@ -98,20 +104,10 @@ fn try_run(args: &Test, screen: &mut Screen) -> Result<Exit, Exit> {
     Ok(ending.exit())
 }
 
-/// The file that `squall merge` takes, if this is a part of a campaign.
-fn part(args: &Test, screen: &mut Screen) -> Result<Option<(Pending, Shard)>, Exit> {
-    let Some(shard) = args.shard else { return Ok(None) };
-    let default = PathBuf::from(format!("squall-shard-{}-of-{}.jsonl", shard.nth, shard.of));
-    let path = args.shard_file.clone().unwrap_or(default);
-    let others = [&args.junit, &args.csv, &args.history, &args.html];
-    let started = match others.into_iter().any(|other| other.as_ref() == Some(&path)) {
-        true => Err(format!("{} is to be written twice; give each result a file of its own", path.display())),
-        false => Pending::start(&path),
-    };
-    started.map(|file| Some((file, shard))).map_err(|why| {
-        screen.aside(&format!("error: {why}"));
-        Exit::BadInput
-    })
+/// The file that `squall merge` takes.
+fn part_file(args: &Test, shard: Shard) -> PathBuf {
+    let default = || PathBuf::from(format!("squall-shard-{}-of-{}.jsonl", shard.nth, shard.of));
+    args.shard_file.clone().unwrap_or_else(default)
 }
 
 /// What makes the results of a campaign.
@@ -156,8 +152,8 @@ fn run_all(
     let progress = Progress::new(screen, those.len());
     let state = Mutex::new(State { screen, progress, failed: BTreeSet::new() });
     let cases = campaign.run_those(those, &|count, work| threads::spread(jobs, count, work), &|at, case| {
-        results.add(at, case, made_by(campaign));
         let scenario = those[at] / campaign.seeds.len();
+        results.add(at, &campaign.scenarios[scenario], case, made_by(campaign));
         state.lock().unwrap_or_else(PoisonError::into_inner).done(scenario, case);
     });
     let State { screen, progress, .. } = state.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -31,6 +31,7 @@ pub mod search;
 mod service;
 mod shared;
 mod slots;
+pub mod spans;
 pub mod timeline;
 pub mod trace;
 pub mod tune;

@@ -10,7 +10,9 @@ use crate::engine::{EngineError, Unsupported};
 use crate::history::{History, StoryLine};
 use crate::measure::Summary;
 use crate::pulse::Pulse;
+use crate::spans::Arrival;
 use crate::validate::Found;
+use crate::world::EPOCH;
 
 /// Which world a scenario runs in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,11 +108,19 @@ pub struct Outcome {
     pub hosts: Vec<std::sync::Arc<str>>,
     /// Scenario time that passed, from the start of the load (or of the measuring) to the last answer.
     pub simulated: Duration,
+    /// The requests of the load in order of arrival, if [`RunOptions::keep_history`] asked for it; else none.
+    pub requests: Vec<Arrival>,
     /// Every record, if [`RunOptions::keep_history`] asked for it.
     pub history: Option<History>,
 }
 
 impl Outcome {
+    /// A time of the scenario by the clock of the simulated world, since 1970: worlds begin with 2026.
+    #[must_use]
+    pub fn since_1970(&self, at: Instant) -> Duration {
+        EPOCH + self.start.since(Instant::ZERO) + at.since(Instant::ZERO)
+    }
+
     /// Whether every expectation held and every fault took effect.
     #[must_use]
     pub fn passed(&self) -> bool {

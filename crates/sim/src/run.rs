@@ -16,6 +16,7 @@ use crate::note::Note;
 use crate::outcome::{Checkpoint, EngineKind, Model, Outcome, RunError, RunOptions};
 use crate::pulse::Pulse;
 use crate::scenario::{Layer, Scenario, Window};
+use crate::spans::Arrival;
 use crate::trace::{Mode, Trace, first_difference};
 use crate::window::{Measures, Span};
 use crate::world::{EPOCH, World, next_second};
@@ -270,6 +271,7 @@ pub(crate) fn run_looked_at(
         start,
         hosts: names,
         simulated: ended.since(start),
+        requests: if options.keep_history { Arrival::all(&measures, start) } else { Vec::new() },
         history: told.history,
     };
     Ok((outcome, trace))

@@ -211,6 +211,7 @@ impl Done {
             start: Instant::ZERO,
             hosts: Vec::new(),
             simulated: Duration::from_nanos(self.simulated_ns),
+            requests: Vec::new(),
             history: None,
         })
     }
