@@ -125,6 +125,7 @@ async fn edge(host: Host, keys: Arc<Keys>) {
         certificates: keys.certificates.clone(),
         interception: None,
         detect_timeout: Duration::from_secs(10),
+        handshakes: 1_000,
         source: Source::Static(Box::new(mesh)),
         identity: IdentitySource::None,
         key_algorithm: KeyAlgorithm::Ed25519,

@@ -172,6 +172,7 @@ async fn run(host: Host, pace: Pace) -> String {
         certificates: Default::default(),
         interception: None,
         detect_timeout: Duration::from_secs(10),
+        handshakes: 1_000,
         source: Source::Control(ControlSource {
             address: control_at,
             identity: CONTROL_ID.into(),

@@ -119,6 +119,7 @@ async fn story(
         certificates: Default::default(),
         interception: None,
         detect_timeout: Duration::from_secs(10),
+        handshakes: 1_000,
         source: Source::Static(Box::new(mesh(app))),
         identity: IdentitySource::None,
         key_algorithm: KeyAlgorithm::P256,

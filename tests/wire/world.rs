@@ -142,6 +142,7 @@ fn config(mesh: Mesh, limits: ServeLimits) -> ProxyConfig {
         certificates: Default::default(),
         interception: None,
         detect_timeout: Duration::from_secs(10),
+        handshakes: 1_000,
         source: Source::Static(Box::new(mesh)),
         identity: IdentitySource::None,
         key_algorithm: KeyAlgorithm::P256,

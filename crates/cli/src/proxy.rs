@@ -121,7 +121,7 @@ async fn serve(
     let host = if settings.workers > 1 { Tcp::sharing_host() } else { Tcp::host() };
     let tap = Arc::new(Tap::new(Arc::clone(host.wall())));
     let mut recorders: Vec<Arc<dyn Recorder>> =
-        vec![Arc::clone(&metrics) as _, Arc::new(Lifecycle), Arc::clone(&tap) as _];
+        vec![Arc::clone(&metrics) as _, Arc::new(Lifecycle::default()), Arc::clone(&tap) as _];
     if let Some(format) = settings.access_log {
         let sink = lines.sink();
         let sink = Box::new(move |line| sink.send(line));
@@ -129,7 +129,7 @@ async fn serve(
     }
     let node = node(settings);
     let traces = settings.traces.as_ref().map(|(collector, _)| {
-        let told = Several::new(vec![Arc::clone(&metrics) as _, Arc::new(Lifecycle)]);
+        let told = Several::new(vec![Arc::clone(&metrics) as _, Arc::new(Lifecycle::default())]);
         Exporter::start(&host, collector.clone(), &node, Arc::new(told))
     });
     recorders.extend(traces.as_ref().map(|traces| traces.spans() as Arc<dyn Recorder>));
@@ -148,6 +148,7 @@ async fn serve(
             certificates,
             interception: settings.interception.clone(),
             detect_timeout: settings.detect_timeout,
+            handshakes: settings.handshakes,
             source,
             identity,
             key_algorithm: KeyAlgorithm::P256,

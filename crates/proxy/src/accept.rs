@@ -11,7 +11,7 @@ use bytes::Bytes;
 use squall_net::detect::Spoken;
 use squall_net::edge::EdgeAcceptor;
 use squall_net::http::{Interim, ServeLimits, Version};
-use squall_net::tls::Secured;
+use squall_net::tls::{Secured, TlsError};
 use squall_net::{Accepted, BoxFuture, Conn, Listener, prefixed, timeout};
 use squall_policy::{BackendName, PeerMode, Speaks, StreamPolicy};
 
@@ -24,7 +24,7 @@ use crate::reach::{Fallback, Strangers};
 use crate::serve::{self, Door, Site};
 use crate::snapshot::View;
 use crate::stream::{self, Incoming};
-use crate::{Record, Side, outside};
+use crate::{Record, Refusal, Side, outside};
 
 /// One side of the proxy: its listeners, and everything they accepted.
 pub(crate) struct Gate {
@@ -150,9 +150,7 @@ async fn connection(gate: &Arc<Gate>, accepted: Accepted, purpose: Purpose) {
             let Accepted { conn, peer, dialed } = &accepted;
             if is_its_own(*dialed, conn.local()) {
                 // Taken on, it would come back here without end.
-                let why = "it was not redirected here, so that no application is meant";
-                gate.core.record(gate.core.host.now(), &Record::PeerRefused { peer: *peer, why });
-                return;
+                return refused(gate, *peer, Refusal::NotRedirected);
             }
             let port = dialed.port();
             inbound(gate, accepted, port, secure).await;
@@ -177,8 +175,7 @@ async fn inbound(gate: &Arc<Gate>, accepted: Accepted, port: u16, is_secure: boo
         None => {}
         Some(PeerMode::Strict) if gate.core.own.is_none() => {
             conn.abort();
-            let why = "its port takes mutual TLS only, for which this proxy has no identity";
-            return gate.core.record(gate.core.host.now(), &Record::PeerRefused { peer, why });
+            return refused(gate, peer, Refusal::NoIdentity);
         }
         Some(PeerMode::Strict) => is_secure = true,
         Some(PeerMode::Permissive | PeerMode::Disable) => {
@@ -207,8 +204,7 @@ async fn inbound(gate: &Arc<Gate>, accepted: Accepted, port: u16, is_secure: boo
                 if speaks == Some(Speaks::Http) {
                     // What is said of requests there would not hold.
                     conn.abort();
-                    let why = "it brings bytes to a port that speaks HTTP";
-                    return gate.core.record(gate.core.host.now(), &Record::PeerRefused { peer, why });
+                    return refused(gate, peer, Refusal::NotHttp);
                 }
                 is_bytes = true;
             }
@@ -236,8 +232,7 @@ async fn inbound(gate: &Arc<Gate>, accepted: Accepted, port: u16, is_secure: boo
     let known = mesh.as_ref().and_then(|mesh| Some((mesh.inbound(port)?, mesh.access(port).map(Arc::clone))));
     let Some((cell, access)) = known else {
         conn.abort();
-        let why = "no application is known at its port";
-        return gate.core.record(gate.core.host.now(), &Record::PeerRefused { peer, why });
+        return refused(gate, peer, Refusal::UnknownPort);
     };
     let dialed = port.to_string();
     let incoming = Incoming { conn, already, side: Side::Inbound, dialed, peer: identity, access };
@@ -302,14 +297,36 @@ fn secured(gate: &Arc<Gate>, door: &Door) -> Option<BoxFuture<'static, ()>> {
 
 /// Lets the peer prove who it is.
 async fn secure(gate: &Gate, conn: Conn, peer: SocketAddr) -> Option<Secured> {
-    let host = &gate.core.host;
     let secrets = gate.keyring.wait().await;
+    handshake(gate, peer, secrets.acceptor.accept(conn)).await
+}
+
+/// A handshake with a peer, if it ends well and in time. Its time counts from here, the wait for its turn included.
+pub(crate) async fn handshake<T>(
+    gate: &Gate,
+    peer: SocketAddr,
+    work: impl Future<Output = Result<T, TlsError>>,
+) -> Option<T> {
+    let host = &gate.core.host;
     let until = host.now() + gate.limits.head_timeout;
-    let why = match timeout(host.clock().as_ref(), until, secrets.acceptor.accept(conn)).await {
-        Some(Ok(secured)) => return Some(secured),
-        Some(Err(error)) => error.to_string(),
-        None => "the TLS handshake took too long".to_owned(),
+    let turn = timeout(host.clock().as_ref(), until, gate.core.handshakes.acquire()).await;
+    // A turn that comes at the end of its time is none. It is given back when this returns.
+    let Some(Ok(_turn)) = turn.filter(|_| host.now() < until) else {
+        refused(gate, peer, Refusal::HandshakeLimit);
+        return None;
     };
-    gate.core.record(host.now(), &Record::PeerRefused { peer, why: &why });
+    match timeout(host.clock().as_ref(), until, work).await {
+        Some(Ok(done)) => return Some(done),
+        Some(Err(error)) => {
+            let record = Record::PeerRefused { peer, refusal: Refusal::Tls, why: &error.to_string() };
+            gate.core.record(host.now(), &record);
+        }
+        None => refused(gate, peer, Refusal::HandshakeTimeout),
+    }
     None
+}
+
+/// Tells that a connection was refused.
+pub(crate) fn refused(gate: &Gate, peer: SocketAddr, refusal: Refusal) {
+    gate.core.record(gate.core.host.now(), &Record::PeerRefused { peer, refusal, why: "" });
 }

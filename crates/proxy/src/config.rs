@@ -33,6 +33,9 @@ pub struct ProxyConfig {
     /// How long a connection may take to tell what it speaks where nobody declared it; then it is carried as bytes. Default 10 s
     /// (Linkerd's).
     pub detect_timeout: Duration,
+    /// How many TLS handshakes of those who come in may be under way at once, 1 or more. More wait for as long as one may take
+    /// ([`ServeLimits::head_timeout`]), and then are refused. One takes some 20 KiB. Default 1,000.
+    pub handshakes: u32,
     /// Where the mesh comes from.
     pub source: Source,
     /// Where its own certificate comes from.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::header::HeaderValue;
 use squall_net::Host;
 use squall_policy::{Here, Instant, Rng};
+use tokio::sync::Semaphore;
 
 use crate::identity::Keyring;
 use crate::pool::Pool;
@@ -21,6 +22,8 @@ pub(crate) struct Core {
     /// The SPIFFE id of its workload; `None`: it is to have none.
     pub(crate) own: Option<Arc<str>>,
     pub(crate) tracing: Option<Sampling>,
+    /// Handshakes of those who come in take one each.
+    pub(crate) handshakes: Semaphore,
     recorder: Arc<dyn Recorder>,
     requests: AtomicU64,
     /// For ids and weighted backends; the dice of decisions belong to their backends.
@@ -37,6 +40,7 @@ impl Core {
         keyring: &Arc<Keyring>,
         secure: bool,
         tracing: Option<Sampling>,
+        handshakes: u32,
     ) -> Self {
         Self {
             keyring: Arc::clone(keyring),
@@ -44,6 +48,7 @@ impl Core {
             own: secure.then(|| node.spiffe_id().into()),
             pool: Arc::default(),
             tracing,
+            handshakes: Semaphore::new(handshakes as usize),
             recorder,
             requests: AtomicU64::new(0),
             dice: Mutex::new(host.rng("proxy")),

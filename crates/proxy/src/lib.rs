@@ -59,7 +59,7 @@ pub use metrics::Metrics;
 
 pub use proxy::{Proxy, StartError};
 pub use reach::Strangers;
-pub use record::{HowEnded, Ignore, Record, Recorder, RequestNumber, Several, Side};
+pub use record::{HowEnded, Ignore, Record, Recorder, Refusal, RequestNumber, Several, Side};
 pub use snapshot::application_policy;
 pub use spans::Spans;
 pub use tap::Tap;

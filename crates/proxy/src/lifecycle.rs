@@ -1,12 +1,48 @@
 //! The log of a proxy's life: meshes, certificates, the control plane, breakers and ejections. Requests are the access log's.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use squall_policy::{BackendEvent, Instant};
 
-use crate::{Record, Recorder};
+use crate::{Record, Recorder, Refusal};
+
+/// Of refusals for the same reason one is said in so much time, so that who scans ports does not fill the log. Metrics count them all.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// Writes what happens to the proxy as a whole through `tracing`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Lifecycle;
+#[derive(Debug, Default)]
+pub struct Lifecycle {
+    /// When a refusal for this reason was said last, and how many were not since.
+    refusals: Mutex<BTreeMap<Refusal, (Instant, u64)>>,
+}
+
+impl Lifecycle {
+    fn refused(&self, at: Instant, peer: SocketAddr, refusal: Refusal, why: &str) {
+        let Some(left_out) = self.may_say(at, refusal) else { return };
+        let why = if why.is_empty() { refusal.words() } else { why };
+        let reason = refusal.word();
+        if left_out == 0 {
+            tracing::warn!(%peer, reason, why, "a peer was refused");
+        } else {
+            tracing::warn!(%peer, reason, why, left_out, "a peer was refused, as others were since this was last said");
+        }
+    }
+
+    /// How many were not said since the last, if this one may be.
+    fn may_say(&self, at: Instant, refusal: Refusal) -> Option<u64> {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((said, left_out)) = refusals.get_mut(&refusal)
+            && at.since(*said) < QUIET
+        {
+            *left_out += 1;
+            return None;
+        }
+        Some(refusals.insert(refusal, (at, 0)).map_or(0, |(_, left_out)| left_out))
+    }
+}
 
 impl Recorder for Lifecycle {
     fn record(&self, at: Instant, record: &Record<'_>) {
@@ -22,7 +58,7 @@ impl Recorder for Lifecycle {
                 let renew_in_s = renew_at.since(at).as_secs();
                 tracing::info!(identity, not_after_s, renew_in_s, "a certificate was issued");
             }
-            Record::PeerRefused { peer, why } => tracing::warn!(%peer, why, "a peer was refused"),
+            Record::PeerRefused { peer, refusal, why } => self.refused(at, *peer, *refusal, why),
             Record::Backend { backend, event } => match event {
                 BackendEvent::BreakerOpened { endpoint, until, why } => {
                     let for_ms = millis(until.since(at));
@@ -102,6 +138,22 @@ impl Recorder for Lifecycle {
     }
 }
 
-fn millis(span: std::time::Duration) -> u64 {
+fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_refusals_for_one_reason_one_is_said_in_ten_seconds() {
+        let log = Lifecycle::default();
+        let said = |seconds, refusal| log.may_say(Instant::ZERO + Duration::from_secs(seconds), refusal);
+        assert_eq!(said(0, Refusal::Tls), Some(0));
+        assert_eq!((said(1, Refusal::Tls), said(9, Refusal::Tls)), (None, None));
+        assert_eq!(said(9, Refusal::HandshakeTimeout), Some(0));
+        assert_eq!(said(10, Refusal::Tls), Some(2));
+        assert_eq!((said(19, Refusal::Tls), said(40, Refusal::Tls)), (None, Some(1)));
+    }
 }

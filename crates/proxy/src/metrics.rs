@@ -15,7 +15,7 @@ use squall_net::exposition::{Exposition, Kind};
 use squall_policy::{BackendEvent, BackendName, Failure, Instant, RetryNote};
 
 use crate::line::{how_word, side as side_word};
-use crate::{HowEnded, Record, Recorder, RequestNumber, Side};
+use crate::{HowEnded, Record, Recorder, Refusal, RequestNumber, Side};
 use family::{Family, Histogram, Name, Names};
 
 /// The most names of one kind (routes, backends, endpoints, identities).
@@ -68,7 +68,7 @@ struct State {
     control_lost: u64,
     certificates: u64,
     certificate_ends_s: u64,
-    peers_refused: u64,
+    peers_refused: BTreeMap<Refusal, u64>,
     shortages: u64,
     upgrades: Family<(Side, &'static str), u64>,
     tunnels: [u64; 2],
@@ -235,7 +235,7 @@ impl State {
                 self.certificates += 1;
                 self.certificate_ends_s = not_after_s;
             }
-            Record::PeerRefused { .. } => self.peers_refused += 1,
+            Record::PeerRefused { refusal, .. } => *self.peers_refused.entry(refusal).or_default() += 1,
             Record::Shortage { .. } => self.shortages += 1,
             Record::SpansExported { spans } => *self.spans.entry("exported").or_default() += spans,
             Record::SpansDropped { spans, why } => *self.spans.entry(why).or_default() += spans,
@@ -481,12 +481,11 @@ impl State {
             "When the certificate ends, since 1970; 0: none.",
             ends,
         );
-        page.single(
-            "squall_peers_refused_total",
-            Counter,
-            "Connections whose peer proved nothing good.",
-            self.peers_refused,
-        );
+        page.family("squall_peers_refused_total", Counter, "Connections that came in and were refused, by the reason.");
+        for refusal in Refusal::ALL {
+            let refused = self.peers_refused.get(&refusal).copied().unwrap_or_default();
+            page.sample("squall_peers_refused_total", &[("reason", refusal.word())], refused);
+        }
         page.single(
             "squall_accept_shortages_total",
             Counter,

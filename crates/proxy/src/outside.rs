@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::header::{CONNECTION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE};
 use http::request::Parts;
+use squall_net::Accepted;
 use squall_net::edge::{Certificates, EdgeAcceptor, ServerCertificate};
 use squall_net::http::Version;
-use squall_net::{Accepted, timeout};
 use squall_policy::{Astray, LocalReply, Reason, Route};
 
-use crate::Record;
+use crate::Refusal;
 use crate::accept::{self, Gate};
 use crate::deadline::GRPC_TIMEOUT;
 use crate::headers::REQUEST_ID;
@@ -85,29 +85,20 @@ pub(crate) async fn enter(gate: &Arc<Gate>, accepted: Accepted, port: u16, accep
     let mesh = gate.view.current();
     let Some(is_secure) = mesh.and_then(|mesh| Some(mesh.gateway.port(port)?.is_secure())) else {
         conn.abort();
-        let why = "the gateway has no listener at its port any more";
-        return gate.core.record(gate.core.host.now(), &Record::PeerRefused { peer, why });
+        return accept::refused(gate, peer, Refusal::UnknownPort);
     };
     let mut outside = Outside { port, is_secure, server_name: None, client };
     if !is_secure {
         return accept::http(gate, conn, None, Door::Gateway(outside), None).await;
     }
-    let host = &gate.core.host;
-    let until = host.now() + gate.limits.head_timeout;
-    let why = match timeout(host.clock().as_ref(), until, acceptor.accept(conn)).await {
-        Some(Ok(secured)) => {
-            outside.server_name = secured.server_name;
-            let version = match secured.alpn.as_deref() {
-                Some(alpn) if alpn == H2 => Some(Version::Http2),
-                Some(_) => Some(Version::Http1),
-                None => None,
-            };
-            return accept::http(gate, secured.conn, version, Door::Gateway(outside), None).await;
-        }
-        Some(Err(error)) => error.to_string(),
-        None => "the TLS handshake took too long".to_owned(),
+    let Some(secured) = accept::handshake(gate, peer, acceptor.accept(conn)).await else { return };
+    outside.server_name = secured.server_name;
+    let version = match secured.alpn.as_deref() {
+        Some(alpn) if alpn == H2 => Some(Version::Http2),
+        Some(_) => Some(Version::Http1),
+        None => None,
     };
-    gate.core.record(host.now(), &Record::PeerRefused { peer, why: &why });
+    accept::http(gate, secured.conn, version, Door::Gateway(outside), None).await;
 }
 
 impl Outside {

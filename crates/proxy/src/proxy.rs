@@ -79,7 +79,8 @@ impl Proxy {
             },
         };
         let recorder = Arc::clone(&config.recorder);
-        let core = Arc::new(Core::new(host, recorder, &config.node, &keyring, secure, config.tracing));
+        let core = Core::new(host, recorder, &config.node, &keyring, secure, config.tracing, config.handshakes);
+        let core = Arc::new(core);
         let intercepted = config.interception.as_ref();
         let mut outgoing = Vec::new();
         if let Some(address) = config.outbound {

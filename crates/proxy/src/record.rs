@@ -36,6 +36,66 @@ pub enum HowEnded {
     CallerGone,
 }
 
+/// Why a connection that came in was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Refusal {
+    /// The peer could not prove who it is, or did not speak TLS.
+    Tls,
+    /// Its handshake took too long.
+    HandshakeTimeout,
+    /// As many handshakes as may be at once were under way, for as long as one may take.
+    HandshakeLimit,
+    /// Its port takes mutual TLS only, for which this proxy has no identity.
+    NoIdentity,
+    /// It brings bytes to a port that speaks HTTP.
+    NotHttp,
+    /// No application is known at its port, or no listener of the gateway.
+    UnknownPort,
+    /// It was not redirected to where redirected connections come in, so that no application is meant.
+    NotRedirected,
+}
+
+impl Refusal {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Tls,
+        Self::HandshakeTimeout,
+        Self::HandshakeLimit,
+        Self::NoIdentity,
+        Self::NotHttp,
+        Self::UnknownPort,
+        Self::NotRedirected,
+    ];
+
+    /// One word, for metrics and logs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::HandshakeTimeout => "handshake-timeout",
+            Self::HandshakeLimit => "handshake-limit",
+            Self::NoIdentity => "no-identity",
+            Self::NotHttp => "not-http",
+            Self::UnknownPort => "unknown-port",
+            Self::NotRedirected => "not-redirected",
+        }
+    }
+
+    /// A sentence.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Tls => "it proved nothing good",
+            Self::HandshakeTimeout => "the TLS handshake took too long",
+            Self::HandshakeLimit => "too many handshakes were under way for too long",
+            Self::NoIdentity => "its port takes mutual TLS only, for which this proxy has no identity",
+            Self::NotHttp => "it brings bytes to a port that speaks HTTP",
+            Self::UnknownPort => "nothing is known at its port",
+            Self::NotRedirected => "it was not redirected here, so that no application is meant",
+        }
+    }
+}
+
 /// Is told what a proxy does. Called in the middle of requests: it must be quick, and must not call back into the proxy.
 pub trait Recorder: Send + Sync + 'static {
     /// One event at `at`, the proxy's clock.
@@ -297,11 +357,13 @@ pub enum Record<'a> {
         /// When it is renewed.
         renew_at: Instant,
     },
-    /// A peer could not prove who it is, or did not speak TLS.
+    /// A connection that came in was refused before it could ask for anything.
     PeerRefused {
         /// Where it came from.
         peer: SocketAddr,
         /// Why.
+        refusal: Refusal,
+        /// More of it: what TLS says, or nothing.
         why: &'a str,
     },
     /// A connection could not be accepted, and waits, because the machine has nothing left to have it with.

@@ -25,6 +25,7 @@ use crate::workload::Generator;
 const OUTBOUND_PORT: u16 = 15001;
 /// How long a connection may take to tell what it speaks: the default in production.
 const DETECT_TIMEOUT: Duration = Duration::from_secs(10);
+const HANDSHAKES: u32 = 1_000;
 /// Where the control plane listens.
 const CONTROL_PORT: u16 = 15010;
 /// How long certificates of a scenario last. Sidecars renew at half of it.
@@ -182,6 +183,7 @@ impl SidecarPlan {
             certificates: BTreeMap::new(),
             interception: None,
             detect_timeout: DETECT_TIMEOUT,
+            handshakes: HANDSHAKES,
             source: self.control.source(&self.node.pod).await,
             identity: IdentitySource::FromControl,
             key_algorithm: KeyAlgorithm::Ed25519,

@@ -160,8 +160,8 @@ impl Listener {
             Record::MeshRefused { why } => {
                 self.shared.breaks(format!("a sidecar refused a mesh: {why}"));
             }
-            Record::PeerRefused { why, .. } => {
-                self.shared.tell_once(at, format!("sidecars refuse a peer: {why}"));
+            Record::PeerRefused { refusal, .. } => {
+                self.shared.tell_once(at, format!("sidecars refuse a peer: {}", refusal.words()));
             }
             Record::Started { .. }
             | Record::Routed { .. }

@@ -160,7 +160,8 @@ fn text(at: Instant, record: &Record<'_>) -> String {
             format!("control plane lost ({why}), tries again in {}", Span(*retry_in))
         }
         Record::CertificateIssued { identity, .. } => format!("has a certificate for {identity}"),
-        Record::PeerRefused { peer, why } => format!("refuses {peer}: {why}"),
+        Record::PeerRefused { peer, refusal, why: "" } => format!("refuses {peer}: {}", refusal.words()),
+        Record::PeerRefused { peer, why, .. } => format!("refuses {peer}: {why}"),
         Record::Shortage { listens, why } => format!("cannot accept at {listens}: {why}"),
         Record::Traced { trace, span, .. } => format!("is sampled: trace {trace:032x}, span {span:016x}"),
         Record::SpansExported { spans } => format!("{spans} spans exported"),
@@ -264,7 +265,9 @@ fn fields(at: Instant, record: &Record<'_>) -> Vec<(&'static str, Field)> {
         Record::CertificateIssued { identity, not_after_s, .. } => {
             vec![("identity", text(identity)), ("not_after_s", number(*not_after_s))]
         }
-        Record::PeerRefused { peer, .. } => vec![("peer_address", text(&peer.to_string()))],
+        Record::PeerRefused { peer, refusal, .. } => {
+            vec![("peer_address", text(&peer.to_string())), ("reason", text(refusal.word()))]
+        }
         Record::Shortage { listens, .. } => vec![("address", text(&listens.to_string()))],
         Record::Traced { request, trace, span, .. } => vec![
             ("exchange", number(request.0)),

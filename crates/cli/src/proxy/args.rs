@@ -132,6 +132,11 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "TIME", env = "SQUALL_DETECT_TIMEOUT", value_parser = units::duration)]
     pub(super) detect_timeout: Option<Duration>,
 
+    /// How many TLS handshakes of those who come in may be under way at once, some 20 KiB each; more wait for up to 10 s and are then
+    /// refused [default: 1000]
+    #[arg(long, value_name = "N", env = "SQUALL_HANDSHAKES", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) handshakes: Option<u32>,
+
     /// Where the application's connections to one Service port come in, to be carried as bytes; may be given several times
     #[arg(long, value_name = "LISTEN=NS/NAME:PORT", env = "SQUALL_OUTBOUND_TCP", value_delimiter = ' ', value_parser = super::outbound_tcp)]
     pub(super) outbound_tcp: Vec<(SocketAddr, BackendName)>,
@@ -226,6 +231,7 @@ impl ProxyArgs {
             intercept_inbound: self.intercept_inbound.or(file.intercept_inbound),
             strangers: self.strangers.or(file.strangers),
             detect_timeout: self.detect_timeout.or(file.detect_timeout),
+            handshakes: self.handshakes.or(file.handshakes),
             outbound_tcp: if self.outbound_tcp.is_empty() { file.outbound_tcp } else { self.outbound_tcp },
             admin: self.admin.or(file.admin),
             probes: self.probes.or(file.probes),

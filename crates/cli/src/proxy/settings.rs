@@ -24,6 +24,7 @@ const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15000
 const DRAIN_TIME: Duration = Duration::from_secs(30);
 /// As Linkerd has it.
 const DETECT_TIMEOUT: Duration = Duration::from_secs(10);
+const HANDSHAKES: u32 = 1_000;
 
 /// All that a proxy process needs to know.
 pub(super) struct Settings {
@@ -40,6 +41,7 @@ pub(super) struct Settings {
     /// It is a gateway.
     pub(super) outside: Option<Outside>,
     pub(super) detect_timeout: Duration,
+    pub(super) handshakes: u32,
     pub(super) admin: SocketAddr,
     pub(super) probes: Option<SocketAddr>,
     pub(super) workers: u16,
@@ -138,6 +140,7 @@ pub(super) fn settle(args: ProxyArgs, outside: Option<Outside>) -> Result<Settin
         interception,
         outside,
         detect_timeout: args.detect_timeout.unwrap_or(DETECT_TIMEOUT),
+        handshakes: args.handshakes.unwrap_or(HANDSHAKES),
         admin,
         probes: args.probes,
         workers: args.workers.unwrap_or(1),

@@ -427,6 +427,6 @@ fn intercepted_callers_reach_the_port_that_they_meant_and_prove_themselves() {
         // Whoever was not redirected means no application.
         *meant.lock().expect("no panic while locked") = None;
         let _ = say(connect(&host, in_at).await, b"hello").await;
-        assert_eq!(in_story.count("it was not redirected here"), 1, "{:?}", in_story.lines("PeerRefused"));
+        assert_eq!(in_story.count("NotRedirected"), 1, "{:?}", in_story.lines("PeerRefused"));
     });
 }

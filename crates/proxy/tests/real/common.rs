@@ -265,6 +265,7 @@ pub(crate) fn config(story: &Arc<Story>, mesh: Mesh) -> ProxyConfig {
         certificates: BTreeMap::new(),
         interception: None,
         detect_timeout: Duration::from_secs(10),
+        handshakes: 1_000,
         source: Source::Static(Box::new(mesh)),
         identity: IdentitySource::None,
         key_algorithm: KeyAlgorithm::P256,

@@ -218,7 +218,7 @@ fn certificates_and_listeners_change_while_connections_live() {
         edge.proxy.update(&mesh);
         assert_eq!(status(&mut client, Version::Http2, "a.b").await.0, 404);
         assert!(edge.dial(&host, 0, "a.b").await.is_err());
-        edge.story.saw(&host, "no listener at its port").await;
+        edge.story.saw(&host, "UnknownPort").await;
     });
 }
 

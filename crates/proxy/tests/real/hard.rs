@@ -75,8 +75,49 @@ fn who_never_ends_a_handshake_is_cut_off_in_time_and_the_others_are_served() {
             // The end or a reset, which depends on what it has left unread.
             assert_eq!(conn.read_u8().await.ok(), None);
         }
-        until(&host, || story.count("the TLS handshake took too long") == 61).await;
-        assert!(metrics.render().contains("\nsquall_peers_refused_total 61\n"));
+        until(&host, || story.count("HandshakeTimeout") == 61).await;
+        assert!(metrics.render().contains("\nsquall_peers_refused_total{reason=\"handshake-timeout\"} 61\n"));
+    });
+}
+
+#[test]
+fn of_too_many_handshakes_some_wait_for_their_turn_and_are_refused_if_it_does_not_come() {
+    run(|host| async move {
+        let authority = Authority::new();
+        let app = origin(&host, echo).await;
+        let (story, metrics) = (Arc::<Story>::default(), Arc::new(Metrics::new()));
+        let both = Several::new(vec![Arc::clone(&story) as Arc<dyn Recorder>, Arc::clone(&metrics) as _]);
+        let config = ProxyConfig {
+            inbound: vec![InboundListener { listen: ANY, mutual_tls: true, app }],
+            identity: IdentitySource::Static(authority.identity(CART)),
+            limits: ServeLimits { head_timeout: Duration::from_millis(500), ..ServeLimits::default() },
+            handshakes: 2,
+            recorder: Arc::new(both),
+            ..config(&story, inbound_mesh(app.port(), Protocol::Http1))
+        };
+        let proxy = Proxy::start(&host, config).await.expect("starts");
+        proxy.ready().await;
+        let at = proxy.inbound()[0];
+        let mut slow: Vec<Conn> = Vec::new();
+        for _ in 0..20 {
+            slow.push(dial(&host, at).await);
+        }
+        until(&host, || story.count("PeerRefused") == 20).await;
+        // Those who come a little later may have their turn when the first are cut off, and are cut off in it.
+        let refused = story.count("HandshakeLimit");
+        assert!((1..=18).contains(&refused), "{:?}", story.lines("PeerRefused"));
+        assert_eq!(refused + story.count("HandshakeTimeout"), 20);
+        let counted = format!("\nsquall_peers_refused_total{{reason=\"handshake-limit\"}} {refused}\n");
+        assert!(metrics.render().contains(&counted));
+
+        // Every turn was given back: one after the other, more than there are.
+        let connector = Connector::new(&host, &authority.identity(WEB), &[b"http/1.1"]).expect("an identity");
+        let mut good = Vec::new();
+        for _ in 0..5 {
+            let secured = connector.connect(dial(&host, at).await, &CART.into()).await.expect("a handshake");
+            good.push(secured);
+        }
+        assert_eq!(story.count("PeerRefused"), 20);
     });
 }
 

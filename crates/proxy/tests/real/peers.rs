@@ -136,7 +136,7 @@ fn a_sidecar_without_an_identity_refuses_everybody_where_mutual_tls_is_a_must() 
             let mesh = inbound_of(app, Protocol::Http1, Some(mode));
             let (_proxy, at, story) = sidecar(&host, app, mesh, IdentitySource::None, false).await;
             assert_eq!(asks(&host, &authority, at, false).await, status, "{mode:?}");
-            assert_eq!(story.count("for which this proxy has no identity") > 0, status == 503);
+            assert_eq!(story.count("NoIdentity") > 0, status == 503);
         }
     });
 }
