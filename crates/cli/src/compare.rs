@@ -6,9 +6,10 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
+use squall_control::units;
 use squall_sim::Model;
 use squall_sim::scenario::{Disk, Refusal};
-use squall_sim::tune::{Better, Compared, Comparison, Rival, manifests};
+use squall_sim::tune::{Better, Compared, Comparison, Objective, Rival, manifests};
 
 use crate::args::{self, Isotope};
 use crate::exit::Exit;
@@ -26,7 +27,8 @@ const CURRENT: &str = "current";
 /// Compare policies pair by pair
 ///
 /// Runs every scenario under every policy on the same seeds, and says for each pair on which scenarios one is better: in success rate,
-/// 99th percentile, amplification or recovery with 99 % confidence, paired by seed, and worse in none of them.
+/// 99th percentile, amplification or recovery with 99 % confidence, paired by seed, and worse in none of them. The smallest difference
+/// counts, if it is sure; --margin says otherwise.
 ///
 /// A policy is a file or a directory of manifests. They stand in place of the scenarios' own of the same kind that have the same
 /// name, or are for the same Service. `current` is what the scenarios have themselves.
@@ -36,6 +38,7 @@ Examples:
   squall compare current reports/tune/recommended.yaml -s scenarios/boutique/zone-lost.yaml
   squall compare old=v1/policies new=v2/policies -s scenarios/ --seeds 1..20
   squall compare current envoy.yaml linkerd.yaml -s scenarios/ --model fast --csv compared.csv
+  squall compare current new.yaml -s scenarios/ --margin amplification=0.05 --margin p99=5ms
 
   --csv FILE    one row per scenario, policy (or pair of them) and measure:
     scenario, policy, than (the other one of a pair, or nothing), measure, unit
@@ -67,6 +70,11 @@ pub(crate) struct CompareArgs {
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
 
+    /// How large a difference must be to count, with 99 % confidence: successRate, p99, amplification or recovery, and how much of it;
+    /// may be given several times [default: any]
+    #[arg(long, value_name = "MEASURE=AMOUNT", value_parser = margin)]
+    margin: Vec<Margin>,
+
     /// Write the results as CSV
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
@@ -74,6 +82,31 @@ pub(crate) struct CompareArgs {
     /// Write the results as a Markdown page
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
+}
+
+/// What a difference in one measure must be more than to count.
+#[derive(Clone)]
+struct Margin {
+    /// Its place among the measures that are compared.
+    measure: usize,
+    /// In the measure's unit.
+    amount: f64,
+    /// As it was written.
+    text: String,
+}
+
+fn margin(text: &str) -> Result<Margin, String> {
+    let measures = Objective::compared();
+    let names: Vec<&str> = measures.iter().map(|measure| measure.that.as_str()).collect();
+    let hint = format!("say one of {}, and how much of it, such as amplification=0.05 or p99=5ms", names.join(", "));
+    let (name, amount) = text.split_once('=').ok_or_else(|| hint.clone())?;
+    let measure =
+        names.iter().position(|known| *known == name).ok_or_else(|| format!("no measure `{name}`: {hint}"))?;
+    let amount = match measures[measure].is_span {
+        true => units::duration(amount)?.as_secs_f64(),
+        false => amount.parse().ok().filter(|amount: &f64| amount.is_finite() && *amount >= 0.0).ok_or(hint)?,
+    };
+    Ok(Margin { measure, amount, text: text.to_owned() })
 }
 
 pub(crate) fn run(args: &CompareArgs, screen: &mut Screen) -> Exit {
@@ -101,6 +134,10 @@ fn try_run(args: &CompareArgs, screen: &mut Screen) -> Result<Exit, Exit> {
         policies,
         seeds: args.seeds.0.clone(),
         model: args.model.into(),
+        margins: args.margin.iter().fold(vec![0.0; Objective::compared().len()], |mut margins, said| {
+            margins[said.measure] = said.amount;
+            margins
+        }),
     };
     let jobs = args.jobs.map_or_else(threads::cores, usize::from);
     let runs = comparison.scenarios.len() * comparison.policies.len() * comparison.seeds.len();
@@ -151,6 +188,7 @@ fn again(args: &CompareArgs) -> String {
     if matches!(args.model, args::Model::Fast) {
         command.push_str(" --model fast");
     }
+    args.margin.iter().for_each(|said| command.push_str(&format!(" --margin {}", quoted(&said.text))));
     if let Some(table) = &args.table {
         command.push_str(&format!(" --table {}", quoted(&table.to_string_lossy())));
     }

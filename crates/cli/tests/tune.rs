@@ -183,6 +183,13 @@ fn policies_are_compared_pair_by_pair() {
     assert!(csv.lines().any(|line| line.starts_with("failing,current,twin,p99,s,0,0,0,,4,")), "{csv}");
     assert_eq!(csv.lines().count(), 1 + 4 * (3 + 3));
 
+    // What costs more may, up to a point: then success alone counts.
+    let margins = ["--margin", "p99=1h", "--margin", "amplification=100", "--table", "margin.md"];
+    let (code, out, err) = compare(&[&["current", "one.yaml"], &over[..], &margins].concat());
+    assert_eq!(code, Some(0), "{out}\n{err}");
+    assert!(out.ends_with("  better on 1, worse on 0, neither on 0\n  + failing\n      better successRate\n"), "{out}");
+    assert!(read(at.join("margin.md")).contains(" --model fast --margin p99=1h --margin amplification=100 --table"));
+
     let (code, out, err) = compare(&[&["current", "bad.yaml"], &over[..]].concat());
     assert!(code == Some(2) && out.contains("  bad                  refused\n"), "{out}");
     assert!(err.contains("bad on failing: bad.yaml:7:15: expected a whole number from 1 to 1000"), "{err}");
@@ -190,6 +197,9 @@ fn policies_are_compared_pair_by_pair() {
         (&["current", "nowhere.yaml"][..], "cannot read it"),
         (&["current", "current"], "two policies are called `current`"),
         (&["current", "tuning.yaml", "--seeds", "1"], "one seed says nothing"),
+        (&["current", "one.yaml", "--margin", "p98=1"], "no measure `p98`"),
+        (&["current", "one.yaml", "--margin", "p99=1"], "`1` has no unit"),
+        (&["current", "one.yaml", "--margin", "amplification=-1"], "such as amplification=0.05"),
         (&["current"], "POLICY"),
     ] {
         let (code, _, err) = compare(&[args, if args.contains(&"--seeds") { &over[..2] } else { &over[..] }].concat());

@@ -19,7 +19,8 @@ pub(super) fn write(
     writeln!(
         out,
         "Means over {seeds} seeds, ± the half-width of their 99 % interval. In pairs, one is better where it is by the 99 % interval \
-         of the difference, paired by seed; it dominates a scenario if it is better in something and worse in nothing.\n"
+         of the difference, paired by seed (and by more than a `--margin`, where the command has one); it dominates a scenario if it is \
+         better in something and worse in nothing.\n"
     )?;
     for (at, scenario) in comparison.scenarios.iter().enumerate() {
         writeln!(out, "## {}\n", scenario.name.value)?;

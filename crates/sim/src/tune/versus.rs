@@ -20,6 +20,8 @@ pub struct Comparison {
     pub seeds: Vec<u64>,
     /// How much is simulated.
     pub model: Model,
+    /// What a difference must be more than to count, by the measures of [`Objective::compared`], in their units (durations: seconds).
+    pub margins: Vec<f64>,
 }
 
 /// What a comparison measured.
@@ -27,6 +29,8 @@ pub struct Comparison {
 pub struct Compared {
     /// The measures.
     pub measures: Vec<Objective>,
+    /// What a difference in each must be more than to count.
+    pub margins: Vec<f64>,
     /// By policy and scenario, the values by seed and measure; or why there are none.
     pub values: Vec<Vec<Result<Vec<Vec<f64>>, String>>>,
 }
@@ -77,7 +81,8 @@ impl Comparison {
         let samples: Vec<Sample> = slots.into_iter().map(|slot| slot.expect("the map runs every run")).collect();
         let of_scenario = |samples: &[Sample]| samples.iter().cloned().collect::<Result<Vec<_>, _>>();
         let of_policy = |samples: &[Sample]| samples.chunks(seeds).map(of_scenario).collect();
-        Compared { measures, values: samples.chunks(self.scenarios.len() * seeds).map(of_policy).collect() }
+        let values = samples.chunks(self.scenarios.len() * seeds).map(of_policy).collect();
+        Compared { measures, margins: self.margins.clone(), values }
     }
 }
 
@@ -100,7 +105,7 @@ impl Compared {
         Some(contrast(&first, &second, Across::Mean, false))
     }
 
-    /// Who is better in a measure. One that could not be run is worse.
+    /// Who is better in a measure: by more than its margin, with 99 % confidence. One that could not be run is worse.
     #[must_use]
     pub fn better(&self, pair: (usize, usize), scenario: usize, measure: usize) -> Better {
         let runs = |policy: usize| self.values[policy][scenario].is_ok();
@@ -111,7 +116,7 @@ impl Compared {
                 (_, _) => Better::Neither,
             };
         };
-        if found.mean.abs() <= found.half_width_99 {
+        if found.mean.abs() <= found.half_width_99 + self.margins[measure] {
             return Better::Neither;
         }
         if self.measures[measure].cost(found.mean) < 0.0 { Better::First } else { Better::Second }
@@ -135,7 +140,21 @@ mod tests {
 
     fn compared(first: &[[f64; 4]], second: &[[f64; 4]]) -> Compared {
         let rows = |rows: &[[f64; 4]]| vec![Ok(rows.iter().map(|row| row.to_vec()).collect())];
-        Compared { measures: Objective::compared(), values: vec![rows(first), rows(second)] }
+        Compared { measures: Objective::compared(), margins: vec![0.0; 4], values: vec![rows(first), rows(second)] }
+    }
+
+    #[test]
+    fn a_difference_within_the_margin_does_not_count() {
+        let first = [[0.99, 0.20, 1.00, 1.0], [0.99, 0.21, 1.00, 1.0], [0.99, 0.20, 1.00, 1.0]];
+        let second =
+            first.map(|[success, p99, amplification, recovery]| [success, p99 * 2.0, amplification - 0.01, recovery]);
+        let mut compared = compared(&first, &second);
+        assert_eq!(compared.dominates((0, 1), 0), Better::Neither);
+        compared.margins[2] = 0.02;
+        assert_eq!(compared.better((0, 1), 0, 2), Better::Neither);
+        assert_eq!(compared.dominates((0, 1), 0), Better::First);
+        compared.margins[1] = 1.0;
+        assert_eq!(compared.dominates((0, 1), 0), Better::Neither);
     }
 
     #[test]

@@ -45,7 +45,8 @@ impl Objective {
     }
 
     /// What policies are compared by.
-    pub(super) fn compared() -> Vec<Self> {
+    #[must_use]
+    pub fn compared() -> Vec<Self> {
         let mut measures = Self::usual();
         measures.push(Self::new("recovery", false, true));
         measures
