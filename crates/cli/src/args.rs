@@ -37,6 +37,7 @@ pub(crate) struct Args {
 const EXAMPLES: &str = "\
 Examples:
   squall new                                         a first scenario of your own
+  squall import traces spans.json --out shop         one from traces, manifests or access logs
   squall test scenarios/                             every scenario there, one seed each
   squall test scenarios/ --seeds 1..100              a hundred seeds each, on all cores
   squall replay shop.yaml --seed 7                   what happened on seed 7
@@ -67,6 +68,7 @@ pub(crate) enum Command {
     Check(Check),
     Explain(crate::fields::ExplainArgs),
     New(crate::new::NewArgs),
+    Import(crate::import::ImportArgs),
     Validate(Validate),
     Tune(crate::tune::TuneArgs),
     Compare(crate::compare::CompareArgs),

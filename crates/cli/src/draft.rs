@@ -27,6 +27,8 @@ pub(crate) struct Draft {
     pub(crate) namespace: String,
     /// As YAML has it.
     pub(crate) duration: String,
+    /// Lines of `network`, if there is something to say.
+    pub(crate) network: Vec<String>,
     pub(crate) services: Vec<Service>,
     pub(crate) loads: Vec<Load>,
     /// Each with its comment.
@@ -59,11 +61,20 @@ pub(crate) struct Service {
     pub(crate) retries: bool,
 }
 
+impl Service {
+    /// A field, without a comment.
+    pub(crate) fn say(&mut self, field: impl Into<String>) {
+        self.fields.push((field.into(), String::new()));
+    }
+}
+
 /// What a service does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// A call, and more fields of it (`repeat: 2`).
     Call(String, String),
+    /// A wait.
+    Sleep(String),
     /// Branches at once.
     Parallel(Vec<Vec<Step>>),
 }
@@ -83,6 +94,7 @@ impl Step {
     fn called<'s>(&'s self, into: &mut Vec<&'s str>) {
         match self {
             Self::Call(name, _) => into.push(name),
+            Self::Sleep(_) => {}
             Self::Parallel(branches) => branches.iter().flatten().for_each(|step| step.called(into)),
         }
     }
@@ -91,6 +103,7 @@ impl Step {
         match self {
             Self::Call(name, more) if more.is_empty() => format!("{{call: {name}}}"),
             Self::Call(name, more) => format!("{{call: {name}, {more}}}"),
+            Self::Sleep(time) => format!("{{sleep: {time}}}"),
             Self::Parallel(branches) => {
                 let branch = |steps: &Vec<Self>| match steps.as_slice() {
                     [one] => one.flow(),
@@ -177,10 +190,14 @@ impl Draft {
         let _ = write!(
             text,
             "apiVersion: squall.dev/v1alpha1\nkind: Scenario\nmetadata: {{name: {}}}\nspec:\n  # The manifests that would be deployed; they are \
-             used as they are.\n  mesh: [{MESH}]\n  # How long load arrives, in the world's time.\n  duration: {}\n\n  # The applications: what they \
-             do with a request. `squall explain services`\n  services:\n",
+             used as they are.\n  mesh: [{MESH}]\n  # How long load arrives, in the world's time.\n  duration: {}\n",
             self.name, self.duration
         );
+        if !self.network.is_empty() {
+            text.push_str("  network:\n");
+            self.network.iter().for_each(|line| text.push_str(&format!("    {line}\n")));
+        }
+        text.push_str("\n  # The applications: what they do with a request. `squall explain services`\n  services:\n");
         for service in &self.services {
             service.write(&mut text);
         }
@@ -320,7 +337,7 @@ impl Load {
             let _ = writeln!(text, "    # {}", self.note);
         }
         let _ = writeln!(text, "    - to: {}", self.to);
-        if named {
+        if named && !self.arrivals.starts_with("name:") {
             let _ = writeln!(text, "      name: load-{}", self.to);
         }
         let _ = writeln!(text, "      {}", self.arrivals);

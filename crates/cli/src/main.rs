@@ -16,6 +16,7 @@ mod files;
 mod fold;
 mod github;
 mod grid;
+mod import;
 mod input;
 mod logs;
 mod merge;
@@ -76,6 +77,7 @@ fn main() -> std::process::ExitCode {
         | Command::Explain(_)
         | Command::New(_)
         | Command::Merge(_)
+        | Command::Import(_)
         | Command::Validate(_)
         | Command::Tune(_)
         | Command::Compare(_)
@@ -89,6 +91,7 @@ fn main() -> std::process::ExitCode {
         Command::Replay(replay) => replay::run(&replay, &mut screen),
         Command::Check(check) => check::run(&check, &mut screen),
         Command::New(new) => new::run(&new, &mut screen),
+        Command::Import(import) => import::run(&import, &mut screen),
         Command::Explain(explain) => fields::run(&explain, &mut screen),
         Command::Merge(merge) => merge::run(&merge, &mut screen),
         Command::Validate(validate) => validate::run(&validate, &mut screen),

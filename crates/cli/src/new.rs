@@ -344,6 +344,7 @@ impl Weight {
                     let called = Self::of(name, services);
                     Self { mean_ms: called.mean_ms + ON_THE_WAY_MS, ..called }
                 }
+                Step::Sleep(_) => Self { mean_ms: 0, p99_ms: 0 },
                 Step::Parallel(branches) => {
                     let all: Vec<Self> = branches.iter().map(|branch| Self::steps(branch, services)).collect();
                     let most = |of: fn(&Self) -> u64| all.iter().map(of).max().unwrap_or(0);
@@ -363,6 +364,7 @@ fn visits(from: &str, name: &str, services: &[Service]) -> u64 {
             .iter()
             .map(|step| match step {
                 Step::Call(called, _) => visits(called, name, services),
+                Step::Sleep(_) => 0,
                 Step::Parallel(branches) => branches.iter().map(|branch| count(branch, name, services)).sum(),
             })
             .sum()
