@@ -133,6 +133,11 @@ async function main() {
     assert.ok(await page.locator("svg.timeline").last().isVisible());
     assert.ok(await page.locator("svg.graph").last().isVisible());
     claim("without script the pictures are there");
+    await page.emulateMedia({ media: "print" });
+    const hidden = await page.locator("details.scenario h3, details.printed pre, details.printed table").evaluateAll(
+      (all) => all.filter((one) => one.getBoundingClientRect().height === 0).length);
+    assert.equal(hidden, 0, "not on paper");
+    claim("on paper every scenario is open, with its story and the numbers of its calls, without script too");
     await page.pdf({ path: file("printed.pdf") });
   });
   await browser.close();

@@ -186,6 +186,10 @@
     const label = make("output");
     const sum = (values) => values.reduce((one, other) => one + other, 0);
     const most = (bin) => Math.max(1, ...d.edges.map((edge) => (bin < 0 ? sum(edge.requests) : edge.requests[bin])));
+    const proof = (edge, of) => {
+      const proven = of(edge.proven), all = proven + of(edge.unproven);
+      return !all ? "nothing came through" : !proven ? "no mTLS" : `mTLS ${(Math.floor((10000 * proven) / all) / 100).toFixed(2)} %`;
+    };
     const update = () => {
       const bin = Number(range.value);
       const of = (values) => (bin < 0 ? sum(values) : values[bin]);
@@ -197,13 +201,15 @@
         const requests = of(edge.requests), failed = of(edge.failed);
         path.setAttribute("class", "edge " + (!requests ? "idle" : !failed ? "good" : failed * 100 < requests ? "fair" : "bad"));
         path.setAttribute("stroke-width", (1 + 5 * Math.sqrt(requests / peak)).toFixed(1));
-        path.querySelector("title").textContent = `${edge.from} → ${edge.to}: ${requests} requests, ${failed} failed, ${of(edge.attempts)} attempts`;
+        path.querySelector("title").textContent = `${edge.from} → ${edge.to}: ${requests} requests, ${failed} failed, ${of(edge.attempts)} attempts, ${proof(edge, of)}`;
+        const unproven = of(edge.unproven) > 0;
+        svg.querySelector(`[data-proof="${number}"]`).textContent = unproven ? proof(edge, of) : "";
       });
       for (const service of d.services) {
         const node = [...svg.querySelectorAll("[data-node]")].find((node) => node.dataset.node === service.name);
         if (!node) continue;
         const proven = of(service.proven), all = proven + of(service.unproven);
-        node.querySelector(".proof").textContent = all ? `mTLS ${((100 * proven) / all).toFixed(2)} %` : "no requests";
+        node.querySelector(".proof").textContent = all ? `mTLS ${(Math.floor((10000 * proven) / all) / 100).toFixed(2)} %` : "no requests";
       }
     };
     range.addEventListener("input", update);
@@ -249,12 +255,14 @@
     wait = setTimeout(again, 150);
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
-  addEventListener("beforeprint", () => document.querySelectorAll("details.scenario").forEach((chapter) => {
-    chapter.dataset.was = chapter.open;
-    chapter.open = true;
+  // Browsers that cannot open them for paper by style alone.
+  const onPaper = () => document.querySelectorAll("details.scenario, details.printed");
+  addEventListener("beforeprint", () => onPaper().forEach((one) => {
+    one.dataset.was = one.open;
+    one.open = true;
   }));
-  addEventListener("afterprint", () => document.querySelectorAll("details.scenario").forEach((chapter) => {
-    chapter.open = chapter.dataset.was === "true";
+  addEventListener("afterprint", () => onPaper().forEach((one) => {
+    one.open = one.dataset.was === "true";
   }));
 
   for (const command of document.querySelectorAll("pre.command")) {

@@ -123,25 +123,26 @@ Result files appear only when all runs are done, so that half a result never loo
     recovery      no-fault, recovered (after recovery_s) or never
     failed        the checks that failed, with their values
 
-  --parquet FILE  the same table in the same columns; what is empty in the CSV is null. seed, records,
-                  requests, succeeded and unanswered are whole numbers, what ends with _s, _ms, _ratio
-                  or _per_s a number with fractions, the rest text
+  --parquet FILE  the same table in the same columns; what is empty in the CSV is null. seed,
+    records, requests, succeeded and unanswered are whole numbers, what ends with _s, _ms, _ratio or
+    _per_s a number with fractions, the rest text
 
-  --hdr FILE      a log of HdrHistogram (1.3, V2): latencies in ns of the requests that arrived in a
-                  second of the scenario, to three digits; the Tag is scenario/seed. One that failed
-                  counts what it took, one without answer its time-out, as in the CSV
+  --hdr FILE      a log of HdrHistogram (1.3, V2): latencies in ns of the requests that arrived in
+    a second of the scenario, to three digits; the Tag is scenario/seed. One that failed counts what
+    it took, one without answer its time-out, as in the CSV
 
   --perfetto FILE JSON for ui.perfetto.dev: a process per host of each run; slices (category request,
-                  call, wait, attempt, serve, work) with request, span, parent, good, status and end;
-                  instants for breakers, ejections and the story; counters. Times are the scenario's
+    call, wait, attempt, serve, work) with request, span, parent, good, status and end; instants for
+    breakers, ejections and the story; counters. Times are the scenario's
 
   --otlp FILE     a line per request: a trace with a span for each of those slices, with
-                  squall.scenario, squall.seed, squall.request and squall.kind. Times are the clock
-                  of the simulated world, which begins with 2026
+    squall.scenario, squall.seed, squall.request and squall.kind. Times are the clock of the
+    simulated world, which begins with 2026
 
   --html FILE     one page of at most 5 MB that asks no network: verdicts, then for each scenario
     one seed in detail (the first that failed, else the one with the lowest success rate), which
-    runs once more to be looked at. Times in it are the scenario's; not with --real
+    runs once more to be looked at. Times in it are the scenario's; not with --real. What finds no
+    room is said there: seeds that are like others, then details of what passed
 
   --history FILE  one JSON object per line. A run begins with its head, which has run (the
     scenario), seed, engine, model, digest and records; then come its records, each with at_ns,

@@ -113,20 +113,66 @@ fn see(scenario: &Arc<Scenario>, case: &Case, by: MadeBy, detail: Detail) -> Opt
     (seen.outcome.digest == first.digest).then_some(seen)
 }
 
-/// The page; if it is too large, without the details of some scenarios: of the last that passed first.
+/// How much of what is known is on the page.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Seeds of each scenario, those that failed first.
+    seeds_max: usize,
+    /// Scenarios, those that failed first.
+    chapters_max: usize,
+}
+
+/// About so many runs are listed on a page that would be too large otherwise.
+const RUNS_LISTED: usize = 2000;
+
+/// The page; if it is too large, it loses what teaches least, and says so: seeds that are like others, then the details of scenarios, of
+/// the last that passed first, then more seeds, then scenarios that passed.
 fn fitting(chapters: &mut [Chapter<'_>], campaign: &Campaign, by: MadeBy) -> String {
+    let mut limits = Limits { seeds_max: usize::MAX, chapters_max: usize::MAX };
     loop {
-        let text = page::render(chapters, campaign, by);
+        let text = page::render(chapters, campaign, by, limits);
         if text.len() <= SIZE_MAX {
             return text;
         }
+        let seeds = (RUNS_LISTED / chapters.len().max(1)).max(10);
         let passed = |chapter: &Chapter<'_>| !chapter.cases.iter().any(explain::failed);
         let shown = |chapter: &Chapter<'_>| chapter.observed.is_some();
         let last = chapters.iter().rposition(|chapter| shown(chapter) && passed(chapter));
-        let Some(last) = last.or_else(|| chapters.iter().rposition(shown)) else { return text };
-        // Ten at a time, so that a page of hundreds is not made hundreds of times.
-        let all_passed = passed(&chapters[last]);
-        let many = chapters[..=last].iter_mut().rev().filter(|chapter| shown(chapter) && passed(chapter) == all_passed);
-        many.take(1 + (text.len() - SIZE_MAX) / 200_000).for_each(|chapter| chapter.observed = None);
+        if limits.seeds_max > seeds && chapters.iter().any(|chapter| chapter.cases.len() > seeds) {
+            limits.seeds_max = seeds;
+        } else if let Some(last) = last.or_else(|| chapters.iter().rposition(shown)) {
+            // Some at a time, so that a page of hundreds is not made hundreds of times.
+            let all_passed = passed(&chapters[last]);
+            let ours = chapters[..=last].iter_mut().rev();
+            let ours = ours.filter(|chapter| shown(chapter) && passed(chapter) == all_passed);
+            ours.take(1 + (text.len() - SIZE_MAX) / 200_000).for_each(|chapter| chapter.observed = None);
+        } else if limits.seeds_max > 1 {
+            limits.seeds_max = limits.seeds_max.min(seeds) / 2;
+        } else if limits.chapters_max > 1 {
+            limits.chapters_max = limits.chapters_max.min(chapters.len()) / 2;
+        } else {
+            return text;
+        }
     }
 }
+
+impl Chapter<'_> {
+    /// At most so many of its cases, in their order: the one that is shown, those that failed, those with the lowest success.
+    fn listed(&self, most: usize) -> Vec<&Case> {
+        let mut cases: Vec<(usize, &Case)> = self.cases.iter().enumerate().collect();
+        if cases.len() > most {
+            let shown = self.observed.as_ref().map(|seen| seen.outcome.seed);
+            let success = |case: &Case| case.result.as_ref().map_or(0.0, |outcome| outcome.summary.success_rate());
+            cases.sort_by(|(_, one), (_, other)| {
+                let rank = |case: &Case| (shown != Some(case.seed), !explain::failed(case));
+                rank(one).cmp(&rank(other)).then(success(one).total_cmp(&success(other)))
+            });
+            cases.truncate(most);
+            cases.sort_by_key(|(number, _)| *number);
+        }
+        cases.into_iter().map(|(_, case)| case).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -98,6 +98,30 @@ fn the_fast_model_has_a_page_too() {
     check_numbers("report-fast", &["--model", "fast"]);
 }
 
+/// In this mesh one service of three proves nothing.
+#[test]
+fn the_graph_says_of_each_edge_who_proved_who_they_are() {
+    let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scenarios/policies/peer-authentication.yaml");
+    let (page, _) = page("report-edges", scenario, &[]);
+    let detail = &data(&page)["details"][0];
+    let edges = detail["edges"].as_array().expect("a list");
+    assert_eq!(edges.len(), 4, "{edges:?}");
+    for edge in edges {
+        let (proven, unproven, requests) = (sum(&edge["proven"]), sum(&edge["unproven"]), sum(&edge["requests"]));
+        let wanted = if edge["to"] == "printer" { (0, requests) } else { (requests, 0) };
+        assert_eq!((proven, unproven), wanted, "{} to {}", edge["from"], edge["to"]);
+    }
+    for service in detail["services"].as_array().expect("a list") {
+        for which in ["proven", "unproven"] {
+            let of_edges: u64 =
+                edges.iter().filter(|edge| edge["to"] == service["name"]).map(|edge| sum(&edge[which])).sum();
+            assert_eq!(of_edges, sum(&service[which]), "{which} of {}", service["name"]);
+        }
+    }
+    assert_eq!(page.matches(">no mTLS</text>").count(), 1, "it stands at one edge of the picture");
+    assert_eq!(page.matches("<td>no mTLS</td>").count(), 1, "and in one row of the table");
+}
+
 #[test]
 fn the_same_runs_give_the_same_bytes_and_nothing_in_a_file_becomes_markup() {
     let file = directory("report-hostile").join("hostile.yaml");

@@ -113,6 +113,10 @@ pub struct EdgeLine {
     pub failed: Vec<u64>,
     /// Attempts sent, by bin.
     pub attempts: Vec<u64>,
+    /// Requests and connections that came to the called service's pods from this caller, who proved who it is (mutual TLS), by bin.
+    pub proven: Vec<u64>,
+    /// Those without proof.
+    pub unproven: Vec<u64>,
 }
 
 /// Runs a scenario on one seed and folds what happened. Equal to [`run`](crate::run) in all that both give.
@@ -211,6 +215,8 @@ fn fold(scenario: &Scenario, measures: &Measures, history: &History, frame: &Fra
                 requests: vec![0; frame.count],
                 failed: vec![0; frame.count],
                 attempts: vec![0; frame.count],
+                proven: vec![0; frame.count],
+                unproven: vec![0; frame.count],
             });
             line.requests[number] += 1;
             line.failed[number] += u64::from(!call.success);
@@ -218,7 +224,7 @@ fn fold(scenario: &Scenario, measures: &Measures, history: &History, frame: &Fra
         }
     }
     timeline.edges = edges.into_values().collect();
-    prove(scenario, history, frame, &mut timeline.services);
+    prove(scenario, history, frame, &mut timeline);
     timeline
 }
 
@@ -277,15 +283,37 @@ fn buckets(nanos: Vec<u64>) -> Vec<u64> {
     bounds.drain(first..=last).collect()
 }
 
-/// Counts whose callers proved who they are.
-fn prove(scenario: &Scenario, history: &History, frame: &Frame, lines: &mut [ServiceLine]) {
+/// Counts whose callers proved who they are, by called service and by edge.
+fn prove(scenario: &Scenario, history: &History, frame: &Frame, timeline: &mut Timeline) {
     let pods = scenario.pods();
     let service_of: BTreeMap<&str, usize> = pods.iter().map(|pod| (&*pod.name, pod.service)).collect();
-    for entry in history.entries().iter().filter(|entry| matches!(entry.kind, "in-started" | "in-opened")) {
+    let mut party_of: BTreeMap<String, &str> =
+        pods.iter().map(|pod| (pod.name.to_string(), scenario.services[pod.service].name.value.as_str())).collect();
+    for load in &scenario.load {
+        party_of.extend((0..load.hosts).map(|nth| (format!("{}-{nth}", load.name), &*load.name)));
+    }
+    let edge_of: BTreeMap<(String, String), usize> =
+        timeline.edges.iter().enumerate().map(|(nth, edge)| ((edge.from.clone(), edge.to.clone()), nth)).collect();
+    // Who tried which pod last for a request: that is who comes there.
+    let mut tried: BTreeMap<(Option<u64>, &str), &str> = BTreeMap::new();
+    for entry in history.entries() {
+        if entry.kind == "picked" {
+            tried.insert((entry.request, text(entry, "endpoint")), &entry.host);
+        }
+        if !matches!(entry.kind, "in-started" | "in-opened") {
+            continue;
+        }
         let (Some(number), Some(service)) = (frame.of(entry), service_of.get(&*entry.host)) else { continue };
-        let line = &mut lines[*service];
-        let counts = if text(entry, "peer").is_empty() { &mut line.unproven } else { &mut line.proven };
+        let proven = !text(entry, "peer").is_empty();
+        let line = &mut timeline.services[*service];
+        let counts = if proven { &mut line.proven } else { &mut line.unproven };
         counts[number] += 1;
+        let caller = tried.get(&(entry.request, &*entry.host)).and_then(|host| party_of.get(*host));
+        let edge = caller.and_then(|caller| edge_of.get(&((*caller).to_owned(), line.name.clone())));
+        if let Some(edge) = edge.and_then(|edge| timeline.edges.get_mut(*edge)) {
+            let counts = if proven { &mut edge.proven } else { &mut edge.unproven };
+            counts[number] += 1;
+        }
     }
 }
 

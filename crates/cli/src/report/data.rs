@@ -33,7 +33,7 @@ pub(super) fn detail(observed: &Observed, duration_s: f64) -> Value {
     });
     let edges = line.edges.iter().map(|edge| {
         json!({ "from": edge.from, "to": edge.to, "requests": edge.requests, "failed": edge.failed,
-                "attempts": edge.attempts })
+                "attempts": edge.attempts, "proven": edge.proven, "unproven": edge.unproven })
     });
     let lanes = line.lanes.iter().take(super::svg::LANES_MAX).map(|lane| {
         json!({ "name": lane.name, "states": lane.states.iter().map(|state| letter(*state)).collect::<String>() })

@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use squall_sim::timeline::Observed;
+use squall_sim::timeline::{Observed, Timeline};
 use squall_sim::{Campaign, Case, EngineKind, Model, Outcome, rows};
 
 use super::html::escape;
-use super::{Chapter, data, svg, waterfall};
+use super::{Chapter, Limits, data, svg, waterfall};
 use crate::explain;
 use crate::numbers;
 use crate::results::{MadeBy, verdict};
@@ -19,7 +19,7 @@ const CHARTS_CSS: &str = include_str!("../../assets/uPlot.min.css");
 const CHARTS_LICENSE: &str = include_str!("../../assets/uPlot-LICENSE.txt");
 
 /// All of it.
-pub(super) fn render(chapters: &[Chapter<'_>], campaign: &Campaign, by: MadeBy) -> String {
+pub(super) fn render(chapters: &[Chapter<'_>], campaign: &Campaign, by: MadeBy, limits: Limits) -> String {
     let failed = chapters.iter().filter(|chapter| failed(chapter)).count();
     let title = match failed {
         0 => format!("{} passed", numbers::count(chapters.len(), "scenario")),
@@ -45,15 +45,19 @@ pub(super) fn render(chapters: &[Chapter<'_>], campaign: &Campaign, by: MadeBy) 
         numbers::count(campaign.seeds.len(), "seed"),
         env!("CARGO_PKG_VERSION"),
     );
-    page.push_str(&overview(chapters));
     // What failed is what people came for.
     let mut order: Vec<usize> = (0..chapters.len()).collect();
     order.sort_by_key(|number| (!self::failed(&chapters[*number]), *number));
+    order.truncate(limits.chapters_max);
+    page.push_str(&overview(chapters, &order));
     for number in &order {
-        page.push_str(&chapter(*number, &chapters[*number], chapters.len() == 1));
+        page.push_str(&chapter(*number, &chapters[*number], chapters.len() == 1, limits.seeds_max));
     }
+    let listed = |number: usize| chapters[number].listed(limits.seeds_max);
+    let mut numbers = order.clone();
+    numbers.sort_unstable();
     let all: Value = json!({
-        "runs": chapters.iter().flat_map(|chapter| chapter.cases).map(|case| data::run(case, by)).collect::<Vec<_>>(),
+        "runs": numbers.into_iter().flat_map(listed).map(|case| data::run(case, by)).collect::<Vec<_>>(),
         "details": chapters.iter().map(|chapter| {
             chapter.observed.as_ref().map(|seen| data::detail(seen, chapter.scenario.duration.as_secs_f64()))
         }).collect::<Vec<_>>(),
@@ -77,16 +81,14 @@ fn badge(failed: bool) -> &'static str {
 }
 
 /// A row for each scenario, with the worst of its seeds.
-fn overview(chapters: &[Chapter<'_>]) -> String {
+fn overview(chapters: &[Chapter<'_>], order: &[usize]) -> String {
     let mut html = "<section aria-labelledby=\"all\"><h2 id=\"all\">Verdicts</h2><div class=\"wide\"><table class=\"overview\">\
         <thead><tr><th scope=\"col\">Verdict</th><th scope=\"col\">Scenario</th><th scope=\"col\" class=\"num\">Seeds passed</th>\
         <th scope=\"col\" class=\"num\">Success</th><th scope=\"col\" class=\"num\">p99</th><th scope=\"col\" class=\"num\">Amplification</th>\
         <th scope=\"col\">Recovery</th></tr></thead><tbody>"
         .to_owned();
-    let mut order: Vec<usize> = (0..chapters.len()).collect();
-    order.sort_by_key(|number| (!failed(&chapters[*number]), *number));
     for number in order {
-        let chapter = &chapters[number];
+        let chapter = &chapters[*number];
         let name = escape(&chapter.scenario.name.value);
         let bad = failed(chapter);
         let _ = write!(html, "<tr><td>{}</td><th scope=\"row\"><a href=\"#s{number}\">{name}</a></th>", badge(bad));
@@ -107,13 +109,17 @@ fn overview(chapters: &[Chapter<'_>]) -> String {
         }
         html.push_str("</tr>");
     }
-    html.push_str(
-        "</tbody></table></div><p class=\"faint\">Of several seeds the worst value of each column.</p></section>\n",
-    );
+    html.push_str("</tbody></table></div><p class=\"faint\">Of several seeds the worst value of each column.");
+    let left = chapters.len() - order.len();
+    if left > 0 {
+        let _ =
+            write!(html, " {} more: the page would be too large. The CSV has all.", numbers::count(left, "scenario"));
+    }
+    html.push_str("</p></section>\n");
     html
 }
 
-fn chapter(number: usize, chapter: &Chapter<'_>, alone: bool) -> String {
+fn chapter(number: usize, chapter: &Chapter<'_>, alone: bool, seeds_max: usize) -> String {
     let bad = failed(chapter);
     let name = escape(&chapter.scenario.name.value);
     let mut html = format!(
@@ -133,7 +139,7 @@ fn chapter(number: usize, chapter: &Chapter<'_>, alone: bool) -> String {
         html.push_str(&checks(outcome));
     }
     let _ = write!(html, "<pre class=\"command\"><code>{}</code></pre>", escape(&chapter.replay));
-    html.push_str(&seeds(chapter));
+    html.push_str(&seeds(chapter, seeds_max));
     match &chapter.observed {
         Some(seen) => html.push_str(&detail(number, chapter, seen)),
         None => html.push_str(
@@ -168,14 +174,15 @@ fn checks(outcome: &Outcome) -> String {
     html
 }
 
-fn seeds(chapter: &Chapter<'_>) -> String {
+fn seeds(chapter: &Chapter<'_>, most: usize) -> String {
     let mut html = "<div class=\"wide\"><table class=\"seeds\"><caption>Seeds</caption><thead><tr><th scope=\"col\" class=\"num\">Seed</th><th \
         scope=\"col\">Verdict</th><th scope=\"col\" class=\"num\">Requests</th><th scope=\"col\" class=\"num\">Success</th><th scope=\"col\" \
         class=\"num\">p50</th><th scope=\"col\" class=\"num\">p99</th><th scope=\"col\" class=\"num\">Amplification</th><th scope=\"col\">\
         Recovery</th><th scope=\"col\">Digest</th></tr></thead><tbody>"
         .to_owned();
     let shown = chapter.observed.as_ref().map(|seen| seen.outcome.seed);
-    for case in chapter.cases {
+    let listed = chapter.listed(most);
+    for case in &listed {
         let mark = if shown == Some(case.seed) { " class=\"shown\"" } else { "" };
         let _ = write!(html, "<tr{mark}><th scope=\"row\" class=\"num\">{}</th><td>{}</td>", case.seed, word(case));
         if let Ok(outcome) = &case.result {
@@ -198,6 +205,16 @@ fn seeds(chapter: &Chapter<'_>) -> String {
         html.push_str("</tr>");
     }
     html.push_str("</tbody></table></div>");
+    let left = chapter.cases.len() - listed.len();
+    if left > 0 {
+        let bad = |cases: &mut dyn Iterator<Item = &Case>| cases.filter(|case| explain::failed(case)).count();
+        let failed = bad(&mut chapter.cases.iter()) - bad(&mut listed.into_iter());
+        let _ = write!(
+            html,
+            "<p class=\"faint\">{} more, of which {failed} failed: the page would be too large. The CSV has all.</p>",
+            numbers::count(left, "seed")
+        );
+    }
     html
 }
 
@@ -243,15 +260,18 @@ fn detail(number: usize, chapter: &Chapter<'_>, seen: &Observed) -> String {
     }
     let story = explain::story(outcome, 40);
     if !story.is_empty() {
-        let _ =
-            write!(html, "<details><summary>What happened</summary><pre>{}</pre></details>", escape(&story.join("\n")));
+        let _ = write!(
+            html,
+            "<details class=\"printed\"><summary>What happened</summary><pre>{}</pre></details>",
+            escape(&story.join("\n"))
+        );
     }
     let _ = write!(
         html,
         "</section><section aria-label=\"Service graph\"><h3>Who called whom</h3><div class=\"over-time\" data-graph=\"{number}\" \
          hidden></div><div class=\"wide\">{}</div>{}</section>",
         svg::graph(&seen.timeline),
-        edges(outcome)
+        edges(outcome, &seen.timeline)
     );
     if !seen.stories.is_empty() {
         html.push_str("<section aria-label=\"Worst requests\"><h3>The worst requests</h3>");
@@ -263,17 +283,18 @@ fn detail(number: usize, chapter: &Chapter<'_>, seen: &Observed) -> String {
     html
 }
 
-fn edges(outcome: &Outcome) -> String {
-    let mut html = "<details><summary>Calls in numbers</summary><div class=\"wide\"><table><thead><tr><th scope=\"col\">From</th><th \
+fn edges(outcome: &Outcome, timeline: &Timeline) -> String {
+    let mut html = "<details class=\"printed\"><summary>Calls in numbers</summary><div class=\"wide\"><table><thead><tr><th scope=\"col\">From</th><th \
         scope=\"col\">To</th><th scope=\"col\" class=\"num\">Requests</th><th scope=\"col\" class=\"num\">Success</th><th scope=\"col\" \
         class=\"num\">Attempts</th><th scope=\"col\" class=\"num\">p50</th><th scope=\"col\" class=\"num\">p99</th><th scope=\"col\" \
-        class=\"num\">Refused</th><th scope=\"col\" class=\"num\">Over budget</th></tr></thead><tbody>"
+        class=\"num\">Refused</th><th scope=\"col\" class=\"num\">Over budget</th><th scope=\"col\">Mutual TLS</th></tr></thead><tbody>"
         .to_owned();
     for edge in &outcome.summary.edges {
+        let line = timeline.edges.iter().find(|line| line.from == edge.from && line.to == edge.to);
         let _ = write!(
             html,
             "<tr><th scope=\"row\">{}</th><td>{}</td><td class=\"num\">{}</td><td class=\"num\">{}</td><td class=\"num\">{}</td><td \
-             class=\"num\">{}</td><td class=\"num\">{}</td><td class=\"num\">{}</td><td class=\"num\">{}</td></tr>",
+             class=\"num\">{}</td><td class=\"num\">{}</td><td class=\"num\">{}</td><td class=\"num\">{}</td><td>{}</td></tr>",
             escape(&edge.from),
             escape(&edge.to),
             edge.requests,
@@ -282,7 +303,8 @@ fn edges(outcome: &Outcome) -> String {
             numbers::span(edge.latency.p50),
             numbers::span(edge.latency.p99),
             edge.refused,
-            edge.over_budget
+            edge.over_budget,
+            line.map(svg::proof).unwrap_or_default()
         );
     }
     html.push_str("</tbody></table></div></details>");

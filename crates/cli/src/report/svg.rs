@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use squall_sim::Outcome;
-use squall_sim::timeline::{Bin, LaneState, Timeline};
+use squall_sim::timeline::{Bin, EdgeLine, LaneState, Timeline};
 
 use super::html::escape;
 
@@ -347,11 +347,18 @@ pub(super) fn graph(timeline: &Timeline) -> String {
         let _ = write!(
             svg,
             "<path class=\"edge {class}\" data-edge=\"{number}\" stroke-width=\"{stroke:.1}\" d=\"M{x0:.1} {y0:.1}C{:.1} {y0:.1} {:.1} \
-             {y1:.1} {x1:.1} {y1:.1}\"><title>{} → {}: {requests} requests, {failed} failed</title></path>",
+             {y1:.1} {x1:.1} {y1:.1}\"><title>{} → {}: {requests} requests, {failed} failed, {}</title></path>\
+             <text class=\"proof unproven\" data-proof=\"{number}\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
             x0 + bend,
             x1 - bend,
             escape(&edge.from),
-            escape(&edge.to)
+            escape(&edge.to),
+            proof(edge),
+            // Beyond the fork, where it is this edge's alone.
+            x0 + 0.72 * (x1 - x0),
+            y0 + 0.84 * (y1 - y0) - 6.0,
+            // What is as it should be needs no words in the picture.
+            if edge.unproven.iter().any(|count| *count > 0) { proof(edge) } else { String::new() }
         );
     }
     for (node, name) in names.iter().enumerate() {
@@ -384,6 +391,16 @@ pub(super) fn graph(timeline: &Timeline) -> String {
         names.len(),
         edges.len()
     )
+}
+
+/// How many of an edge's callers proved who they are.
+pub(super) fn proof(edge: &EdgeLine) -> String {
+    let (proven, not): (u64, u64) = (edge.proven.iter().sum(), edge.unproven.iter().sum());
+    match (proven, not) {
+        (0, 0) => "nothing came through".to_owned(),
+        (0, _) => "no mTLS".to_owned(),
+        (proven, not) => format!("mTLS {}", crate::numbers::percent(proven, proven + not)),
+    }
 }
 
 /// How an edge with so many failures looks.

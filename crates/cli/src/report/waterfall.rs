@@ -69,7 +69,10 @@ fn row(bar: &Bar, whole: Duration) -> String {
     };
     let x = |at: Duration| WIDTH * (at.as_secs_f64() / whole.as_secs_f64().max(1e-9)).clamp(0.0, 1.0);
     let (from, to) = (x(bar.from), x(bar.to.unwrap_or(whole)));
-    let took = bar.to.map_or_else(|| "not ended".to_owned(), |to| numbers::span(to.saturating_sub(bar.from)));
+    let took = match bar.to {
+        Some(to) => format!(" for {}", numbers::span(to.saturating_sub(bar.from))),
+        None => ", no end".to_owned(),
+    };
     let class = match (bar.to, bar.good) {
         (None, _) => "open-end",
         (Some(_), true) => "good",
@@ -86,7 +89,7 @@ fn row(bar: &Bar, whole: Duration) -> String {
     format!(
         "<tr><td>{}</td><td>{word} <b>{}</b>{why}{end}</td><td><svg class=\"bar\" viewBox=\"0 0 {WIDTH} 14\" \
          preserveAspectRatio=\"none\" aria-hidden=\"true\"><rect class=\"{kind} {class}\" x=\"{from:.1}\" y=\"1\" width=\"{:.1}\" \
-         height=\"12\"/></svg><span class=\"num\">+{} for {took}</span></td></tr>",
+         height=\"12\"/></svg><span class=\"num\">+{}{took}</span></td></tr>",
         escape(&bar.host),
         escape(&bar.what),
         (to - from).max(2.0),
