@@ -1,8 +1,6 @@
 //! `squall import`, by sample files and by a round trip: what a known scenario leaves behind (spans, an access log) becomes a scenario
 //! again, which must be the one it came from.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -227,8 +225,8 @@ spec:
   expect: [{overall: successRate == 1.0}]
 ";
 
-/// The records of the known scenario's run, one after the other.
-fn history(dir: &Path) -> Vec<Value> {
+/// Runs the known scenario; the file of its spans.
+fn spans_of_known(dir: &Path) -> PathBuf {
     let services = ["gate", "ads", "catalog", "cart", "audit", "db"];
     let manifest = |name: &&str| {
         format!(
@@ -237,113 +235,38 @@ fn history(dir: &Path) -> Vec<Value> {
     };
     write(&dir.join("mesh.yaml"), &services.iter().map(manifest).collect::<Vec<_>>().join("---\n"));
     write(&dir.join("known.yaml"), KNOWN);
-    let (code, out, err) = squall(dir, &["test", "known.yaml", "--history", "h.jsonl"]);
+    let (code, out, err) = squall(dir, &["test", "known.yaml", "--model", "fast", "--otlp", "spans.jsonl"]);
     assert_eq!(code, Some(0), "{out}{err}");
-    let text = fs::read_to_string(dir.join("h.jsonl")).expect("it was written");
-    text.lines().map(|line| serde_json::from_str(line).expect("a JSON object per line")).collect()
+    dir.join("spans.jsonl")
 }
 
-fn text<'v>(record: &'v Value, name: &str) -> &'v str {
-    record[name].as_str().unwrap_or_default()
-}
-
-/// A sidecar's work for one request.
-struct Work {
-    id: usize,
-    parent: Option<usize>,
-    host: String,
-    request: u64,
-    inbound: bool,
-    start: u64,
-    end: Option<u64>,
-    status: u64,
-    path: String,
-    authority: String,
-}
-
-/// What the sidecars did, each with what it was done for, as trace headers would have said it.
-fn works(history: &[Value]) -> Vec<Work> {
-    let mut works: Vec<Work> = Vec::new();
-    let mut by_exchange: BTreeMap<(String, u64), usize> = BTreeMap::new();
-    // Tries on their way to an endpoint: they arrive in the order in which they were sent.
-    let mut picked: BTreeMap<(u64, String), VecDeque<usize>> = BTreeMap::new();
-    for record in history {
-        let (Some(request), Some(exchange)) = (record["request"].as_u64(), record["exchange"].as_u64()) else {
-            continue;
-        };
-        let (host, at) = (text(record, "host").to_owned(), record["at_ns"].as_u64().expect("every record has a time"));
-        match text(record, "kind") {
-            kind @ ("out-started" | "in-started") => {
-                let inbound = kind == "in-started";
-                let open =
-                    |work: &&Work| work.request == request && work.end.is_none() && work.host == host && work.inbound;
-                let parent = if inbound {
-                    picked.get_mut(&(request, host.clone())).and_then(VecDeque::pop_front)
-                } else {
-                    works.iter().rev().take(2000).find(open).map(|work| work.id)
-                };
-                by_exchange.insert((host.clone(), exchange), works.len());
-                works.push(Work {
-                    id: works.len(),
-                    parent,
-                    host,
-                    request,
-                    inbound,
-                    start: at,
-                    end: None,
-                    status: 0,
-                    path: text(record, "path").to_owned(),
-                    authority: text(record, "authority").to_owned(),
-                });
-            }
-            "picked" => {
-                if let Some(work) = by_exchange.get(&(host, exchange)).filter(|work| !works[**work].inbound) {
-                    picked.entry((request, text(record, "endpoint").to_owned())).or_default().push_back(*work);
+/// What a sidecar served: the service, when (nanoseconds since 1970), how long, with which status.
+fn served(spans: &Path) -> Vec<(String, u64, u64, u16)> {
+    let text = fs::read_to_string(spans).expect("it was written");
+    let mut found = Vec::new();
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line).expect("a JSON object per line");
+        for resource in line["resourceSpans"].as_array().expect("OTLP") {
+            let service = attribute(&resource["resource"], "service.name");
+            for span in resource["scopeSpans"][0]["spans"].as_array().expect("OTLP") {
+                if attribute(span, "squall.kind") == "serve" {
+                    let nanos =
+                        |name: &str| span[name].as_str().and_then(|text| text.parse::<u64>().ok()).expect("a time");
+                    let (start, end) = (nanos("startTimeUnixNano"), nanos("endTimeUnixNano"));
+                    let status = attribute(span, "http.response.status_code").parse().expect("a status");
+                    found.push((service.clone(), start, end, status));
                 }
             }
-            "out-ended" | "in-ended" => {
-                let work = &mut works[by_exchange[&(host, exchange)]];
-                (work.end, work.status) = (Some(at), record["status"].as_u64().unwrap_or(0));
-            }
-            _ => {}
         }
     }
-    works.retain(|work| work.end.is_some());
-    works
+    found
 }
 
-fn service(host: &str) -> &str {
-    host.rsplit_once('-').map_or(host, |(name, _)| name)
-}
-
-/// A line of OTLP's JSON per batch of a host's spans.
-fn otlp(works: &[Work]) -> String {
-    let mut by_host: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for work in works {
-        let parent = work.parent.map_or(String::new(), |parent| format!("\"parentSpanId\":\"{parent:016x}\","));
-        let status = if work.status >= 500 { ",\"status\":{\"code\":2}" } else { "" };
-        by_host.entry(&work.host).or_default().push(format!(
-            "{{\"traceId\":\"{:032x}\",\"spanId\":\"{:016x}\",{parent}\"kind\":{},\"startTimeUnixNano\":\"{}\",\"endTimeUnixNano\":\"{}\"{status}}}",
-            work.request,
-            work.id,
-            if work.inbound { 2 } else { 3 },
-            work.start + 1_000_000_000,
-            work.end.unwrap_or(work.start) + 1_000_000_000,
-        ));
-    }
-    let mut lines = String::new();
-    for (host, spans) in by_host {
-        for batch in spans.chunks(256) {
-            let _ = writeln!(
-                lines,
-                "{{\"resourceSpans\":[{{\"resource\":{{\"attributes\":[{{\"key\":\"service.name\",\"value\":{{\"stringValue\":\"{}\"}}}},{{\"key\":\"\
-                 service.instance.id\",\"value\":{{\"stringValue\":\"{host}\"}}}}]}},\"scopeSpans\":[{{\"spans\":[{}]}}]}}]}}",
-                service(host),
-                batch.join(",")
-            );
-        }
-    }
-    lines
+fn attribute(of: &Value, key: &str) -> String {
+    let list = of["attributes"].as_array().expect("it has attributes");
+    let found = list.iter().find(|attribute| attribute["key"] == key).map(|attribute| &attribute["value"]);
+    let typed = found.and_then(|value| value.as_object()?.values().next()).unwrap_or(&Value::Null);
+    typed.as_str().map_or_else(|| typed.to_string(), str::to_owned)
 }
 
 fn quantiles(time: &Distribution) -> (f64, f64) {
@@ -363,12 +286,10 @@ const TAIL: f64 = 0.2;
 #[test]
 fn the_spans_of_a_known_scenario_become_that_scenario_again() {
     let dir = directory("import-round");
-    let works = works(&history(&dir));
-    write(&dir.join("spans.jsonl"), &otlp(&works));
-    let spans = dir.join("spans.jsonl");
+    let spans = spans_of_known(&dir);
     let (said, found) = imported("import-round-made", &["traces", spans.to_str().expect("UTF-8")]);
     let known = scenario(&dir.join("known.yaml"));
-    assert!(said.contains(&format!("read {} spans", works.len())) && !said.contains("could not be read"), "{said}");
+    assert!(said.contains(" of 2") && !said.contains("could not be read"), "{said}");
     let of = |scenario: &Scenario, name: &str| {
         let mut all = calls(scenario, name);
         all.sort();
@@ -422,7 +343,7 @@ impl Wall for At {
 #[test]
 fn the_access_log_of_a_known_scenario_gives_its_arrivals_and_times_again() {
     let dir = directory("import-log");
-    let works = works(&history(&dir));
+    let served = served(&spans_of_known(&dir));
     let (now, lines) = (Arc::new(Mutex::new(Duration::ZERO)), Arc::new(Mutex::new(String::new())));
     let kept = Arc::clone(&lines);
     let sink = move |line: String| {
@@ -432,29 +353,27 @@ fn the_access_log_of_a_known_scenario_gives_its_arrivals_and_times_again() {
     };
     // As the sidecars of the services write it, with production's own recorder.
     let log = AccessLog::new(AccessLogFormat::Json, Arc::new(At(Arc::clone(&now))), Box::new(sink));
-    for work in works.iter().filter(|work| work.inbound) {
-        let request = RequestNumber(work.id as u64 + 1);
-        let end = work.end.expect("only those that ended");
-        let (method, authority, path) = ("GET", work.authority.as_str(), work.path.as_str());
+    for (nth, (service, start, end, status)) in served.iter().enumerate() {
+        let (request, authority) = (RequestNumber(nth as u64 + 1), service.as_str());
+        let (side, method, path) = (Side::Inbound, "GET", "/");
         log.record(
             Instant::ZERO,
-            &Record::Started { request, side: Side::Inbound, method, authority, path, request_id: "r", peer: None },
+            &Record::Started { request, side, method, authority, path, request_id: "r", peer: None },
         );
-        *now.lock().expect("no panic while locked") = Duration::from_secs(1_767_225_600) + Duration::from_nanos(end);
-        log.record(
-            Instant::ZERO,
-            &Record::Ended {
-                request,
-                side: Side::Inbound,
-                status: u16::try_from(work.status).expect("a status"),
-                grpc: None,
-                attempts: 1,
-                total: Duration::from_nanos(end - work.start),
-                bytes_up: 0,
-                bytes_down: 128,
-                how: HowEnded::Complete,
-            },
-        );
+        *now.lock().expect("no panic while locked") = Duration::from_nanos(*end);
+        let (total, how) = (Duration::from_nanos(end - start), HowEnded::Complete);
+        let ended = Record::Ended {
+            request,
+            side,
+            status: *status,
+            grpc: None,
+            attempts: 1,
+            total,
+            bytes_up: 0,
+            bytes_down: 128,
+            how,
+        };
+        log.record(Instant::ZERO, &ended);
     }
     let file = dir.join("access.jsonl");
     write(&file, &lines.lock().expect("no panic while locked"));

@@ -123,8 +123,10 @@ impl Gather {
 }
 
 /// A call that a request made.
-struct Call {
+struct Call<'s> {
     to: String,
+    /// The span that it is part of.
+    under: &'s str,
     start: u64,
     end: u64,
     failed: bool,
@@ -165,7 +167,7 @@ impl Graph {
     fn arrive(&mut self, span: &Span, children: &BTreeMap<&str, Vec<&Span>>) {
         let mut arrived = Vec::new();
         if span.side == Side::Client {
-            for call in self.calls(span, children) {
+            for call in self.calls(span, children).0 {
                 arrived.push((call.to, call.start, call.end, call.failed));
             }
         } else {
@@ -191,9 +193,8 @@ impl Graph {
 
     /// A service serves a request: `span` is the first of its spans.
     fn serve(&mut self, span: &Span, children: &BTreeMap<&str, Vec<&Span>>) {
-        let mut calls = self.calls(span, children);
-        calls.sort_by(|one, other| (one.start, &one.to).cmp(&(other.start, &other.to)));
-        let own = (span.end - span.start).saturating_sub(covered(&calls, span.start, span.end));
+        let (calls, waits) = self.calls(span, children);
+        let own = (span.end - span.start).saturating_sub(covered(&waits, span.start, span.end));
         let Some(known) = self.known(&span.service) else { return };
         known.served += 1;
         known.failed += u64::from(span.failed && calls.iter().all(|call| !call.failed));
@@ -205,14 +206,23 @@ impl Graph {
         known.tell(&calls, span.failed);
     }
 
-    /// The calls to other services that a span and the work below it made, a call each whatever its tries.
-    fn calls(&mut self, span: &Span, children: &BTreeMap<&str, Vec<&Span>>) -> Vec<Call> {
-        let mut found = Vec::new();
-        let mut todo: Vec<&Span> = vec![span];
+    /// The calls to other services that a span and the work below it made, a call each whatever its tries; and when it waited for any
+    /// answer, ascending.
+    fn calls<'s>(
+        &mut self,
+        span: &'s Span,
+        children: &BTreeMap<&str, Vec<&'s Span>>,
+    ) -> (Vec<Call<'s>>, Vec<(u64, u64)>) {
+        let mut found: Vec<Call<'s>> = Vec::new();
+        let mut waits = Vec::new();
+        let mut todo: Vec<&'s Span> = vec![span];
         let mut seen: BTreeSet<&str> = BTreeSet::new();
         while let Some(at) = todo.pop() {
             if !seen.insert(&at.id) {
                 continue;
+            }
+            if at.side == Side::Client && at.id != span.id {
+                waits.push((at.start, at.end));
             }
             let below = children.get(at.id.as_str()).map_or(&[][..], Vec::as_slice);
             let served: Vec<&&Span> = below.iter().filter(|child| child.service != at.service).collect();
@@ -226,14 +236,32 @@ impl Graph {
             }
             match served.first() {
                 Some(child) => {
-                    // Seen from the caller, if it has a span of the call; a second server below it is another try.
+                    // Seen from the caller, if it has a span of the call.
                     let whole = at.side == Side::Client && (at.id != span.id || span.parent.is_empty());
                     if whole {
                         let there_and_back = (at.end - at.start).saturating_sub(child.end - child.start);
                         self.on_the_way.add(Duration::from_nanos(there_and_back));
-                        self.retries += served.len() as u64 - 1;
+                        // Of servers that follow each other the later are for further tries; at the same time they are other calls, whose
+                        // spans were taken for this one.
+                        let mut until = child.end;
+                        for other in &served[1..] {
+                            if other.start >= until {
+                                self.retries += 1;
+                                until = other.end;
+                            } else {
+                                let (start, end) = (other.start, other.end);
+                                found.push(Call {
+                                    to: other.service.clone(),
+                                    under: &at.id,
+                                    start,
+                                    end,
+                                    failed: other.failed,
+                                });
+                            }
+                        }
                         found.push(Call {
                             to: child.service.clone(),
+                            under: &at.parent,
                             start: at.start,
                             end: at.end,
                             failed: at.failed || child.failed,
@@ -242,6 +270,7 @@ impl Graph {
                         for child in served {
                             found.push(Call {
                                 to: child.service.clone(),
+                                under: &at.id,
                                 start: child.start,
                                 end: child.end,
                                 failed: child.failed,
@@ -253,12 +282,39 @@ impl Graph {
                     let leaf = at.side == Side::Client && at.id != span.id && below.is_empty();
                     if leaf && !at.peer.is_empty() && at.peer != at.service {
                         self.silent(at);
-                        found.push(Call { to: at.peer.clone(), start: at.start, end: at.end, failed: at.failed });
+                        found.push(Call {
+                            to: at.peer.clone(),
+                            under: &at.parent,
+                            start: at.start,
+                            end: at.end,
+                            failed: at.failed,
+                        });
                     }
                 }
             }
         }
-        found
+        found.sort_by(|one, other| (one.start, &one.to).cmp(&(other.start, &other.to)));
+        waits.extend(found.iter().map(|call| (call.start, call.end)));
+        waits.sort_unstable();
+        (self.without_retries(found), waits)
+    }
+
+    /// What was called again after a failure, by the same span, is the same call.
+    fn without_retries<'s>(&mut self, calls: Vec<Call<'s>>) -> Vec<Call<'s>> {
+        let mut kept: Vec<Call<'s>> = Vec::new();
+        for call in calls {
+            let same = |before: &&mut Call<'_>| {
+                before.to == call.to && before.under == call.under && before.failed && before.end <= call.start
+            };
+            match kept.iter_mut().rev().find(same) {
+                Some(before) => {
+                    (before.end, before.failed) = (call.end, call.failed);
+                    self.retries += 1;
+                }
+                None => kept.push(call),
+            }
+        }
+        kept
     }
 
     /// A call to somebody who tells nothing: what it took is that service's own.
@@ -276,7 +332,7 @@ impl Graph {
 
 impl Known {
     /// The calls of one request, by their beginnings.
-    fn tell(&mut self, calls: &[Call], failed: bool) {
+    fn tell(&mut self, calls: &[Call<'_>], failed: bool) {
         let mut first: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
         let most = calls.len().max(1) as u64;
         for (nth, call) in calls.iter().enumerate() {
@@ -321,11 +377,11 @@ impl Known {
     }
 }
 
-/// How much of a span its calls take, each moment counted once.
-fn covered(calls: &[Call], start: u64, end: u64) -> u64 {
+/// How much of a span its calls take, in the order of their beginnings, each moment counted once.
+fn covered(calls: &[(u64, u64)], start: u64, end: u64) -> u64 {
     let (mut sum, mut until) = (0, start);
-    for call in calls {
-        let (from, to) = (call.start.clamp(until, end), call.end.clamp(until, end));
+    for (from, to) in calls {
+        let (from, to) = ((*from).clamp(until, end), (*to).clamp(until, end));
         sum += to - from;
         until = until.max(to);
     }
