@@ -121,7 +121,9 @@ async fn edge(host: Host, keys: Arc<Keys>) {
         outbound: None,
         inbound: Vec::new(),
         streams: Vec::new(),
-        entrances: vec![Entrance { listen: HTTP, port: 80 }, Entrance { listen: HTTPS, port: 443 }],
+        entrances: [(HTTP, 80), (HTTPS, 443)]
+            .map(|(listen, port)| Entrance { listen, port, proxy_protocol: false })
+            .to_vec(),
         certificates: keys.certificates.clone(),
         interception: None,
         detect_timeout: Duration::from_secs(10),

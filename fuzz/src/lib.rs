@@ -2,5 +2,6 @@
 
 pub mod detect;
 pub mod mesh;
+pub mod proxy_protocol;
 pub mod scenario;
 pub mod xds;

@@ -27,6 +27,11 @@ fn first_bytes_get_an_answer_that_holds() {
 }
 
 #[test]
+fn headers_of_the_proxy_protocol_are_read_or_refused() {
+    replay("corpus/proxy_protocol", squall_fuzz::proxy_protocol::run);
+}
+
+#[test]
 fn requests_each_end_once() {
     replay("corpus/exchange", squall_policy::harness::run);
 }

@@ -4,6 +4,7 @@
 #[expect(dead_code, reason = "the tests of deployments use the rest")]
 mod stage;
 
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -206,6 +207,47 @@ fn a_gateway_of_files_takes_what_comes_from_outside_and_follows_them() {
     gateway.terminate();
     assert_eq!(gateway.ends(), Some(0));
     assert!(!gateway.seen.join("\n").contains(secret) && !gateway.seen.join("\n").contains("PRIVATE KEY"));
+}
+
+/// What is answered to these bytes, until the end.
+#[expect(clippy::disallowed_types, reason = "a load balancer is no program of ours")]
+fn say(at: &str, bytes: &[u8]) -> String {
+    let mut conn = std::net::TcpStream::connect(at).expect("it listens");
+    conn.write_all(bytes).expect("the kernel has room");
+    let mut answer = Vec::new();
+    // A reset is no answer either.
+    let _ = conn.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn a_gateway_behind_a_load_balancer_takes_the_balancers_word_for_who_the_client_is() {
+    let dir = directory("gateway-balanced");
+    let (app, file) = (App::start(), dir.join("gateway.yaml"));
+    let text = mesh(app.address);
+    let (before, _) = text.split_once("    - name: shop").expect("the listeners with TLS come last");
+    write(&dir.join("mesh/mesh.yaml"), before);
+    write(&dir.join("mesh/route.yaml"), &route("pay.example.com"));
+    write(&file, "proxyProtocol: true\nserviceAccount: shop/edge\nadmin: 127.0.0.1:0\nplaintext: true\n");
+    let (mesh, file) = (dir.join("mesh"), file.to_str().expect("UTF-8").to_owned());
+    let args = ["--config", &file, "--mesh", mesh.to_str().expect("UTF-8"), "--listen", "127.0.0.1:0=80"];
+    let mut gateway = Process::start("gateway", &args);
+    let listens = gateway.line("the gateway listens");
+    let (at, admin) = (listens.text("entrances"), listens.text("admin"));
+    gateway.line("the proxy is ready");
+    let request = "GET /items HTTP/1.1\r\nhost: shop.example.com\r\nconnection: close\r\n\r\n";
+    let line = "PROXY TCP4 198.51.100.8 203.0.113.1 56324 80\r\n";
+    let answer = say(&at, format!("{line}{request}").as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("x-forwarded-for: 198.51.100.8\n"), "{answer}");
+    let binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc6\x33\x64\x07\xcb\0\x71\x01\xdc\x04\x01\xbb";
+    let answer = say(&at, &[&binary[..], request.as_bytes()].concat());
+    assert!(answer.contains("x-forwarded-for: 198.51.100.7\n"), "{answer}");
+    assert_eq!(say(&at, request.as_bytes()), "", "nobody said who it is");
+    gateway.line("it does not begin with a header of the PROXY protocol");
+    let page = get(&admin, "x", "/metrics").body;
+    assert!(page.contains("squall_peers_refused_total{reason=\"proxy-protocol\"} 1\n"), "{page}");
+    gateway.terminate();
+    assert_eq!(gateway.ends(), Some(0));
 }
 
 /// What a gateway says that does not start.

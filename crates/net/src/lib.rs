@@ -17,6 +17,7 @@ pub mod page;
 pub mod pem;
 mod prefixed;
 pub mod process;
+pub mod proxy_protocol;
 mod relay;
 mod splice;
 pub mod tcp;

@@ -24,7 +24,7 @@ use crate::reach::{Fallback, Strangers};
 use crate::serve::{self, Door, Site};
 use crate::snapshot::View;
 use crate::stream::{self, Incoming};
-use crate::{Record, Refusal, Side, outside};
+use crate::{Entrance, Record, Refusal, Side, outside};
 
 /// One side of the proxy: its listeners, and everything they accepted.
 pub(crate) struct Gate {
@@ -50,10 +50,10 @@ pub(crate) enum Purpose {
     Intercepted(Strangers),
     /// The own application's connections to this backend, as bytes.
     Stream(BackendName),
-    /// Requests from outside, at this port of the gateway.
+    /// Requests from outside.
     Gateway {
-        /// The Gateway's port.
-        port: u16,
+        /// Where, at which port of the Gateway.
+        entrance: Entrance,
         /// For the listeners that have TLS.
         acceptor: EdgeAcceptor,
     },
@@ -92,8 +92,8 @@ pub(crate) async fn accept(gate: Arc<Gate>, mut listener: Box<dyn Listener>, pur
         if let Purpose::Inbound { port, .. } = purpose {
             gate.view.wait_inbound(port).await;
         }
-        if let Purpose::Gateway { port, .. } = purpose {
-            gate.view.wait_gateway(port).await;
+        if let Purpose::Gateway { entrance, .. } = purpose {
+            gate.view.wait_gateway(entrance.port).await;
         }
         if let Purpose::Inbound { secure: true, .. } | Purpose::InterceptedInbound { secure: true } = purpose {
             gate.keyring.wait().await;
@@ -144,7 +144,7 @@ async fn connection(gate: &Arc<Gate>, accepted: Accepted, purpose: Purpose) {
         Purpose::Outbound => http(gate, accepted.conn, None, Door::Outbound, None).await,
         Purpose::Intercepted(strangers) => Box::pin(intercept::outbound(gate, accepted, strangers)).await,
         Purpose::Stream(backend) => Box::pin(outbound_stream(gate, accepted, &backend)).await,
-        Purpose::Gateway { port, acceptor } => outside::enter(gate, accepted, port, &acceptor).await,
+        Purpose::Gateway { entrance, acceptor } => outside::enter(gate, accepted, entrance, &acceptor).await,
         Purpose::Inbound { port, secure } => inbound(gate, accepted, port, secure).await,
         Purpose::InterceptedInbound { secure } => {
             let Accepted { conn, peer, dialed } = &accepted;

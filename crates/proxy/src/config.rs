@@ -114,6 +114,9 @@ pub struct Entrance {
     /// Which port of the Gateway that is. It takes connections as soon as the mesh has a listener of this port, which says whether they
     /// are TLS.
     pub port: u16,
+    /// Each connection must begin with a header of the PROXY protocol, version 1 or 2: the client is who it names. False: none is
+    /// looked for, and the client is who connects. To be true only where nobody but a load balancer can connect, for a header proves nothing.
+    pub proxy_protocol: bool,
 }
 
 /// Where the mesh comes from.

@@ -14,6 +14,7 @@ mod alarm;
 mod attempt;
 mod b3;
 mod backoff;
+mod balancer;
 mod body;
 mod config;
 mod connect;

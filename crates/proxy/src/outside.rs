@@ -16,7 +16,6 @@ use squall_net::edge::{Certificates, EdgeAcceptor, ServerCertificate};
 use squall_net::http::Version;
 use squall_policy::{Astray, LocalReply, Reason, Route};
 
-use crate::Refusal;
 use crate::accept::{self, Gate};
 use crate::deadline::GRPC_TIMEOUT;
 use crate::headers::REQUEST_ID;
@@ -25,6 +24,7 @@ use crate::respond::Reply;
 use crate::route;
 use crate::serve::Door;
 use crate::snapshot::{Snapshot, View};
+use crate::{Entrance, Refusal, balancer};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -44,7 +44,7 @@ pub(crate) struct Outside {
     pub(crate) is_secure: bool,
     /// The name that the client asked for in its handshake.
     pub(crate) server_name: Option<Arc<str>>,
-    /// Who connected: the client, or whatever stands before the gateway.
+    /// Who connected: the client, or whatever stands before the gateway and does not say for whom.
     pub(crate) client: IpAddr,
 }
 
@@ -79,8 +79,13 @@ impl Certificates for OfPort {
 }
 
 /// Serves one connection from outside to its end.
-pub(crate) async fn enter(gate: &Arc<Gate>, accepted: Accepted, port: u16, acceptor: &EdgeAcceptor) {
-    let Accepted { mut conn, peer, dialed: _ } = accepted;
+pub(crate) async fn enter(gate: &Arc<Gate>, accepted: Accepted, entrance: Entrance, acceptor: &EdgeAcceptor) {
+    let Accepted { mut conn, mut peer, dialed: _ } = accepted;
+    let port = entrance.port;
+    if entrance.proxy_protocol {
+        let Some(found) = Box::pin(balancer::read_header(gate, conn, peer)).await else { return };
+        (conn, peer) = found;
+    }
     let client = peer.ip().to_canonical();
     let mesh = gate.view.current();
     let Some(is_secure) = mesh.and_then(|mesh| Some(mesh.gateway.port(port)?.is_secure())) else {

@@ -97,7 +97,7 @@ impl Proxy {
         }
         let mut entrances = Vec::with_capacity(config.entrances.len());
         for entrance in &config.entrances {
-            entrances.push((listen(host, entrance.listen).await?, entrance.port));
+            entrances.push((listen(host, entrance.listen).await?, *entrance));
         }
         let mut listeners = config.inbound.clone();
         for (listener, (bound, _)) in listeners.iter_mut().zip(&incoming) {
@@ -119,10 +119,11 @@ impl Proxy {
         let view = Arc::new(View::new(&core, listeners, local, &config.node.pod));
         let vault = Arc::<Vault>::default();
         vault.put(config.certificates);
-        for (listener, port) in entrances {
+        for (listener, entrance) in entrances {
+            let port = entrance.port;
             let certificates = Arc::new(OfPort { view: Arc::clone(&view), vault: Arc::clone(&vault), port });
             let acceptor = EdgeAcceptor::new(host, config.key_algorithm, certificates, &[H2, H1])?;
-            incoming.push((listener, Purpose::Gateway { port, acceptor }));
+            incoming.push((listener, Purpose::Gateway { entrance, acceptor }));
         }
         let gate = || {
             Arc::new(Gate {

@@ -53,11 +53,13 @@ pub enum Refusal {
     UnknownPort,
     /// It was not redirected to where redirected connections come in, so that no application is meant.
     NotRedirected,
+    /// It should begin with a header of the PROXY protocol, and did not.
+    ProxyProtocol,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Tls,
         Self::HandshakeTimeout,
         Self::HandshakeLimit,
@@ -65,6 +67,7 @@ impl Refusal {
         Self::NotHttp,
         Self::UnknownPort,
         Self::NotRedirected,
+        Self::ProxyProtocol,
     ];
 
     /// One word, for metrics and logs.
@@ -78,6 +81,7 @@ impl Refusal {
             Self::NotHttp => "not-http",
             Self::UnknownPort => "unknown-port",
             Self::NotRedirected => "not-redirected",
+            Self::ProxyProtocol => "proxy-protocol",
         }
     }
 
@@ -92,6 +96,7 @@ impl Refusal {
             Self::NotHttp => "it brings bytes to a port that speaks HTTP",
             Self::UnknownPort => "nothing is known at its port",
             Self::NotRedirected => "it was not redirected here, so that no application is meant",
+            Self::ProxyProtocol => "it does not begin with a header of the PROXY protocol",
         }
     }
 }

@@ -42,6 +42,7 @@ Examples:
   squall gateway --mesh mesh/ --plaintext --service-account shop/edge --listen 0.0.0.0:8080=80
   squall gateway --mesh mesh/ --cert edge.pem --key edge.key --trust root.pem --service-account shop/edge \\
     --listen 0.0.0.0:8080=80 --listen 0.0.0.0:8443=443 --certificate shop/web-tls=web.pem,web.key
+  squall gateway --mesh mesh/ --plaintext --service-account shop/edge --listen 0.0.0.0:8080=80 --proxy-protocol
   squall gateway --control control.squall:15010 --trust root.pem --token-file token --service-account shop/edge \\
     --listen 0.0.0.0:8443=443 --certificate web-tls=/certs/tls.crt,/certs/tls.key
 
@@ -87,6 +88,11 @@ pub(crate) struct GatewayArgs {
     #[arg(long, value_name = "[NS/]NAME=CERT,KEY", env = "SQUALL_CERTIFICATE", value_delimiter = ' ', value_parser = certificate)]
     certificate: Vec<CertificateFiles>,
 
+    /// Every connection must begin with a header of the PROXY protocol, version 1 or 2, as load balancers send it: the client is who it
+    /// names. One that does not is reset and counted. Nothing proves what stands there: let nobody but the balancer connect
+    #[arg(long, env = "SQUALL_PROXY_PROTOCOL")]
+    proxy_protocol: bool,
+
     #[command(flatten)]
     base: ProxyArgs,
 }
@@ -112,7 +118,11 @@ fn entrance(text: &str) -> Result<Entrance, String> {
     let listen: SocketAddr = listen.parse().map_err(|_| format!("`{listen}` is not ADDRESS:PORT; {said}"))?;
     let port =
         port.map_or(Ok(listen.port()), |port| port.parse().map_err(|_| format!("`{port}` is not a port; {said}")))?;
-    if port == 0 { Err(format!("no Gateway has port 0; {said}")) } else { Ok(Entrance { listen, port }) }
+    if port == 0 {
+        Err(format!("no Gateway has port 0; {said}"))
+    } else {
+        Ok(Entrance { listen, port, proxy_protocol: false })
+    }
 }
 
 /// A certificate in files, as it is written: `NAME=CERT,KEY`.
@@ -133,6 +143,7 @@ impl GatewayArgs {
         Self {
             listen: if self.listen.is_empty() { file.listen } else { self.listen },
             certificate: if self.certificate.is_empty() { file.certificate } else { self.certificate },
+            proxy_protocol: self.proxy_protocol || file.proxy_protocol,
             base: self.base.or(file.base),
         }
     }
@@ -144,7 +155,8 @@ pub(super) fn of(args: GatewayArgs) -> Result<Settings, Wrong> {
         Some(path) => args.or(settings::read(&path, "gateway")?),
         None => args,
     };
-    let GatewayArgs { listen, mut certificate, base } = args;
+    let GatewayArgs { mut listen, mut certificate, proxy_protocol, base } = args;
+    listen.iter_mut().for_each(|entrance| entrance.proxy_protocol = proxy_protocol);
     let of_sidecars = [
         (base.outbound.is_some(), "--outbound"),
         (!base.inbound.is_empty(), "--inbound"),
@@ -370,7 +382,10 @@ mod tests {
 
     #[test]
     fn an_entrance_is_an_address_and_perhaps_another_port() {
-        let at = |text: &str, port| Entrance { listen: text.parse().expect("an address"), port };
+        let at = |text: &str, port| {
+            let listen = text.parse().expect("an address");
+            Entrance { listen, port, proxy_protocol: false }
+        };
         assert_eq!(entrance("0.0.0.0:8443=443"), Ok(at("0.0.0.0:8443", 443)));
         assert_eq!(entrance("[::]:80"), Ok(at("[::]:80", 80)));
         for wrong in ["80", "0.0.0.0", "0.0.0.0:0", "0.0.0.0:1=x", "0.0.0.0:1=0", "0.0.0.0:1=70000"] {

@@ -12,6 +12,7 @@ use squall_net::pem;
 use squall_net::tls::{KeyAlgorithm, TlsError};
 use squall_policy::{GatewayListener, Mesh, Protocol, Redirect, RetryOn, Route, VirtualHost};
 use squall_proxy::{Entrance, IdentitySource, Proxy, ProxyConfig};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::ca::Authority;
 use crate::common::*;
@@ -43,10 +44,22 @@ struct Edge {
 impl Edge {
     /// A gateway with an entrance for each of these ports.
     async fn start(host: &Host, mesh: Mesh, ports: &[u16], names: &[&str], identity: IdentitySource) -> Self {
+        Self::start_behind(host, mesh, ports, names, identity, false).await
+    }
+
+    /// Behind a load balancer that says where clients come from, or not.
+    async fn start_behind(
+        host: &Host,
+        mesh: Mesh,
+        ports: &[u16],
+        names: &[&str],
+        identity: IdentitySource,
+        proxy_protocol: bool,
+    ) -> Self {
         let (story, authority) = (Arc::<Story>::default(), Authority::new());
         let certificates = names.iter().map(|name| (format!("shop/{name}"), certificate(&authority, name)));
         let config = ProxyConfig {
-            entrances: ports.iter().map(|port| Entrance { listen: ANY, port: *port }).collect(),
+            entrances: ports.iter().map(|port| Entrance { listen: ANY, port: *port, proxy_protocol }).collect(),
             certificates: certificates.collect(),
             identity,
             ..config(&story, mesh)
@@ -189,6 +202,73 @@ fn tls_ends_at_the_gateway_which_goes_on_as_itself() {
         }
         assert!(edge.dial(&host, 0, "elsewhere.org").await.is_err(), "there is no certificate for it");
         edge.story.saw(&host, "PeerRefused").await;
+    });
+}
+
+#[test]
+fn a_client_is_who_the_balancer_says_and_without_its_word_nobody_comes_in() {
+    const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+    run(|host| async move {
+        let app = origin(&host, echo).await;
+        let mut mesh = mesh(Protocol::Http1, &[app]);
+        mesh.gateway =
+            vec![listener(&mesh, 80, "", None, &["a.b"]), listener(&mesh, 443, "", Some("shop/a.b"), &["a.b"])];
+        let edge = Edge::start_behind(&host, mesh, &[80, 443], &["a.b"], IdentitySource::None, true).await;
+        let v2 = |command: u8, family: u8, block: &[u8]| {
+            [V2, &[0x20 | command, family], &(block.len() as u16).to_be_bytes(), block].concat()
+        };
+        let v4 = [198, 51, 100, 7, 203, 0, 113, 1, 0xdc, 0x04, 0x01, 0xbb];
+        let v6 = [&[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7][..], &[1; 16], &[0, 80, 1, 187]].concat();
+        let mapped = b"PROXY TCP6 ::ffff:198.51.100.9 ::1 1 2\r\n";
+        for (header, client) in [
+            (b"PROXY TCP4 198.51.100.8 203.0.113.1 56324 443\r\n".to_vec(), "198.51.100.8"),
+            (mapped.to_vec(), "198.51.100.9"),
+            (b"PROXY UNKNOWN\r\n".to_vec(), "127.0.0.1"),
+            (v2(1, 0x11, &v4), "198.51.100.7"),
+            (v2(1, 0x21, &v6), "2001:db8::7"),
+            (v2(1, 0x11, &[&v4[..], &[4; 2000]].concat()), "198.51.100.7"),
+            (v2(0, 0x11, &v4), "127.0.0.1"),
+            (v2(1, 0x31, &[0; 216]), "127.0.0.1"),
+        ] {
+            // In one piece with the request, and byte by byte.
+            for size in [header.len() + 1000, 1] {
+                let request = b"GET /a HTTP/1.1\r\nhost: a.b\r\nx-forwarded-for: 1.2.3.4\r\nconnection: close\r\n\r\n";
+                let wire = [&header[..], request].concat();
+                let mut conn = host.net().connect(edge.at(0)).await.expect("somebody listens");
+                let (at_once, rest) = wire.split_at(size.min(wire.len()));
+                conn.write_all(at_once).await.expect("room");
+                for byte in rest {
+                    conn.write_all(&[*byte]).await.expect("room");
+                    conn.flush().await.expect("room");
+                }
+                let mut answer = String::new();
+                conn.read_to_string(&mut answer).await.expect("an answer");
+                assert!(answer.starts_with("HTTP/1.1 200 "), "{header:?}: {answer}");
+                assert!(answer.contains(&format!("saw-x-forwarded-for: {client}\r\n")), "{header:?}: {answer}");
+            }
+            // TLS comes behind it.
+            let mut conn = host.net().connect(edge.at(1)).await.expect("somebody listens");
+            conn.write_all(&header).await.expect("room");
+            let roots = [edge.authority.root.clone()];
+            let connector = EdgeConnector::new(&host, KeyAlgorithm::P256, &roots, &[b"h2"]).expect("a good root");
+            let secured = connector.connect(conn, "a.b").await.expect("a handshake");
+            let mut sender = squall_net::http::connect(&host, secured.conn, Version::Http2).await.expect("HTTP/2");
+            let answer: Response<_> = sender.send(asking(Version::Http2, "a.b", &[])).await.expect("an answer");
+            assert_eq!(crate::common::header(&answer, "saw-x-forwarded-for"), client, "{header:?}");
+        }
+        assert_eq!(edge.story.count("PeerRefused"), 0);
+        // Who only looks whether anybody listens is not refused; who brings no header is.
+        drop(host.net().connect(edge.at(0)).await.expect("somebody listens"));
+        let wrong = [&b"GET / HTTP/1.1\r\nhost: a.b\r\n\r\n"[..], b"PROXY TCP4 x\r\n", V2, &v2(1, 0x11, &v4[..11])];
+        for (number, wire) in wrong.into_iter().enumerate() {
+            let mut conn = host.net().connect(edge.at(0)).await.expect("somebody listens");
+            conn.write_all(wire).await.expect("room");
+            conn.shutdown().await.expect("it is open");
+            let mut answer = Vec::new();
+            assert!(conn.read_to_end(&mut answer).await.is_err() || answer.is_empty(), "{wire:?}: {answer:?}");
+            until(&host, || edge.story.count("PROXY protocol") == number + 1).await;
+        }
+        assert_eq!(edge.story.count("PeerRefused"), 4);
     });
 }
 
