@@ -1,6 +1,6 @@
 //! Connections that come in: accepted, secured on the inbound side, served until they end or the proxy drains.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -298,24 +298,32 @@ fn secured(gate: &Arc<Gate>, door: &Door) -> Option<BoxFuture<'static, ()>> {
 /// Lets the peer prove who it is.
 async fn secure(gate: &Gate, conn: Conn, peer: SocketAddr) -> Option<Secured> {
     let secrets = gate.keyring.wait().await;
-    handshake(gate, peer, secrets.acceptor.accept(conn)).await
+    handshake(gate, conn, peer, |conn| secrets.acceptor.accept(conn)).await
 }
 
-/// A handshake with a peer, if it ends well and in time. Its time counts from here, the wait for its turn included.
-pub(crate) async fn handshake<T>(
+/// A handshake with a peer, if it ends well and in time. Its time counts from here, the wait for its turn included. Who says nothing waits
+/// for no turn and has none: otherwise a few silent connections would keep everybody out.
+pub(crate) async fn handshake<T, F: Future<Output = Result<T, TlsError>>>(
     gate: &Gate,
+    mut conn: Conn,
     peer: SocketAddr,
-    work: impl Future<Output = Result<T, TlsError>>,
+    work: impl FnOnce(Conn) -> F,
 ) -> Option<T> {
     let host = &gate.core.host;
     let until = host.now() + gate.limits.head_timeout;
+    let begins = timeout(host.clock().as_ref(), until, poll_fn(|cx| conn.poll_readable(cx)));
+    // What is wrong with the connection, its handshake finds too.
+    if begins.await.is_none() {
+        refused(gate, peer, Refusal::HandshakeTimeout);
+        return None;
+    }
     let turn = timeout(host.clock().as_ref(), until, gate.core.handshakes.acquire()).await;
     // A turn that comes at the end of its time is none. It is given back when this returns.
     let Some(Ok(_turn)) = turn.filter(|_| host.now() < until) else {
         refused(gate, peer, Refusal::HandshakeLimit);
         return None;
     };
-    match timeout(host.clock().as_ref(), until, work).await {
+    match timeout(host.clock().as_ref(), until, work(conn)).await {
         Some(Ok(done)) => return Some(done),
         Some(Err(error)) => {
             let record = Record::PeerRefused { peer, refusal: Refusal::Tls, why: &error.to_string() };

@@ -96,7 +96,7 @@ pub(crate) async fn enter(gate: &Arc<Gate>, accepted: Accepted, entrance: Entran
     if !is_secure {
         return accept::http(gate, conn, None, Door::Gateway(outside), None).await;
     }
-    let Some(secured) = accept::handshake(gate, peer, acceptor.accept(conn)).await else { return };
+    let Some(secured) = accept::handshake(gate, conn, peer, |conn| acceptor.accept(conn)).await else { return };
     outside.server_name = secured.server_name;
     let version = match secured.alpn.as_deref() {
         Some(alpn) if alpn == H2 => Some(Version::Http2),

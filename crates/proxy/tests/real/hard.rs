@@ -98,26 +98,39 @@ fn of_too_many_handshakes_some_wait_for_their_turn_and_are_refused_if_it_does_no
         let proxy = Proxy::start(&host, config).await.expect("starts");
         proxy.ready().await;
         let at = proxy.inbound()[0];
+        // Who says nothing has no turn: the others are served all the same.
+        let mut silent: Vec<Conn> = Vec::new();
+        for _ in 0..20 {
+            silent.push(dial(&host, at).await);
+        }
+        let connector = Connector::new(&host, &authority.identity(WEB), &[b"http/1.1"]).expect("an identity");
+        drop(connector.connect(dial(&host, at).await, &CART.into()).await.expect("a handshake"));
+        assert_eq!(story.count("HandshakeLimit"), 0);
+        drop(silent);
+        until(&host, || story.count("PeerRefused") == 20).await;
+
+        let (told, late) = (story.count("PeerRefused"), story.count("HandshakeTimeout"));
         let mut slow: Vec<Conn> = Vec::new();
         for _ in 0..20 {
-            slow.push(dial(&host, at).await);
+            let mut conn = dial(&host, at).await;
+            conn.write_all(&HELLO).await.expect("room");
+            slow.push(conn);
         }
-        until(&host, || story.count("PeerRefused") == 20).await;
+        until(&host, || story.count("PeerRefused") == told + 20).await;
         // Those who come a little later may have their turn when the first are cut off, and are cut off in it.
         let refused = story.count("HandshakeLimit");
         assert!((1..=18).contains(&refused), "{:?}", story.lines("PeerRefused"));
-        assert_eq!(refused + story.count("HandshakeTimeout"), 20);
+        assert_eq!(refused + story.count("HandshakeTimeout"), late + 20);
         let counted = format!("\nsquall_peers_refused_total{{reason=\"handshake-limit\"}} {refused}\n");
         assert!(metrics.render().contains(&counted));
 
         // Every turn was given back: one after the other, more than there are.
-        let connector = Connector::new(&host, &authority.identity(WEB), &[b"http/1.1"]).expect("an identity");
         let mut good = Vec::new();
         for _ in 0..5 {
             let secured = connector.connect(dial(&host, at).await, &CART.into()).await.expect("a handshake");
             good.push(secured);
         }
-        assert_eq!(story.count("PeerRefused"), 20);
+        assert_eq!(story.count("PeerRefused"), told + 20);
     });
 }
 
