@@ -47,6 +47,8 @@ Examples:
   squall explain retries.budget                      what a field means, its range, its default
   squall tune scenarios/boutique/tuning.yaml         which values should the policies have?
   squall compare current new.yaml -s scenarios/shop  two policies, pair by pair
+  squall map outage.yaml --x load=0.5..2 --y fault.for=1s..20s
+                                                     where does it not come back?
   squall validate                                    is the simulator right where the answer is known?
   squall control --from mesh/ --tokens tokens        the control plane, as a process
   squall proxy --config proxy.yaml                   a sidecar, as a process
@@ -72,6 +74,7 @@ pub(crate) enum Command {
     Validate(Validate),
     Tune(crate::tune::TuneArgs),
     Compare(crate::compare::CompareArgs),
+    Map(crate::map::MapArgs),
     Proxy(Box<crate::proxy::ProxyArgs>),
     Gateway(Box<crate::proxy::GatewayArgs>),
     ProxyInit(crate::proxy_init::ProxyInit),

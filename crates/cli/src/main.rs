@@ -19,6 +19,7 @@ mod grid;
 mod import;
 mod input;
 mod logs;
+mod map;
 mod merge;
 mod mistakes;
 mod new;
@@ -81,6 +82,7 @@ fn main() -> std::process::ExitCode {
         | Command::Validate(_)
         | Command::Tune(_)
         | Command::Compare(_)
+        | Command::Map(_)
         | Command::Tap(_)
         | Command::Version => {
             log_if_asked();
@@ -96,6 +98,7 @@ fn main() -> std::process::ExitCode {
         Command::Merge(merge) => merge::run(&merge, &mut screen),
         Command::Validate(validate) => validate::run(&validate, &mut screen),
         Command::Compare(compare) => compare::run(&compare, &mut screen),
+        Command::Map(map) => map::run(&map, &mut screen),
         Command::Tune(tune) => tune::run(&tune, &mut screen),
         Command::Proxy(args) => proxy::run(*args, screen),
         Command::Gateway(args) => proxy::run_gateway(*args, screen),

@@ -84,7 +84,7 @@ fn of_hosts(history: &History, hosts: &BTreeSet<String>, screen: &mut Screen) {
 }
 
 /// The story of the run, what went between whom, and the verdict.
-fn whole(question: &str, outcome: &Outcome, screen: &mut Screen) {
+pub(crate) fn whole(question: &str, outcome: &Outcome, screen: &mut Screen) {
     for line in explain::wrap(question, screen.width) {
         screen.say(&screen.paint(Paint::Faint, &line));
     }

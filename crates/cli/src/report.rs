@@ -5,6 +5,7 @@
 
 mod data;
 mod html;
+pub(crate) use html::escape;
 mod page;
 mod svg;
 mod waterfall;

@@ -16,6 +16,7 @@ mod journal;
 mod knobs;
 mod ledger;
 mod links;
+pub mod map;
 mod measure;
 mod note;
 mod outcome;

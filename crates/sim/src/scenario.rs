@@ -119,6 +119,28 @@ impl Scenario {
         scenario
     }
 
+    /// The same scenario, going on to `duration`, which is not shorter: loads that last to its end go on at their last rate.
+    #[must_use]
+    pub fn going_on(&self, duration: Duration) -> Self {
+        let mut scenario = self.clone();
+        scenario.duration = duration;
+        for load in scenario.load.iter_mut().filter(|load| load.until == self.duration) {
+            load.until = duration;
+            if let Arrivals::Open { phases, .. } = &mut load.arrivals
+                && let Some(last) = phases.last_mut()
+            {
+                match last.first == last.last {
+                    true => last.until = duration,
+                    false => {
+                        let (from, rate) = (last.until, last.last);
+                        phases.push(Phase { from, until: duration, first: rate, last: rate });
+                    }
+                }
+            }
+        }
+        scenario
+    }
+
     /// The same scenario over other manifests.
     ///
     /// # Errors

@@ -46,6 +46,28 @@ pub fn manifests(path: &FilePath, files: &dyn Files) -> Result<Vec<MeshFile>, Re
     read::manifests(path, files)
 }
 
+/// Manifests in which the TrafficPolicies of this name have this value in a field of their `spec`.
+///
+/// # Errors
+/// There is none, or it has no such field.
+pub(crate) fn set_field(mesh: &[MeshFile], policy: &str, path: &Path, value: &str) -> Result<Vec<MeshFile>, String> {
+    let found = mesh.iter().flat_map(variant::resources).map(|standing| standing.resource);
+    let resources: Vec<Resource> =
+        found.filter(|resource| resource.kind == "TrafficPolicy" && resource.name == policy).collect();
+    if resources.is_empty() {
+        return Err(format!("there is no TrafficPolicy `{policy}` in the scenario's mesh"));
+    }
+    let place = squall_control::Place::whole("");
+    let (name, levels) = (policy.to_owned(), Vec::new());
+    let knob = Knob { name, resources, path: path.clone(), levels, ordered: true, place };
+    let changed = variant::set(mesh, std::slice::from_ref(&knob), &[Some(value)]);
+    let is_there = |resource: &Resource| variant::current(&changed, resource, path).is_some_and(|now| now == value);
+    match knob.resources.iter().all(is_there) {
+        true => Ok(changed),
+        false => Err(format!("the TrafficPolicy `{policy}` has no place for {path}")),
+    }
+}
+
 /// What to tune, checked.
 #[derive(Clone, Debug)]
 pub struct Tuning {

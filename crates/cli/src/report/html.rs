@@ -1,7 +1,7 @@
 //! Text that is safe in a page.
 
 /// `text` for any place in a page but a script or a style: between tags, and in quoted attributes.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -23,6 +23,17 @@ pub struct Fault {
     pub kind: FaultKind,
 }
 
+impl Fault {
+    /// When it is over, since the start; `None`: it is not known, or it never is.
+    #[must_use]
+    pub fn over_at(&self) -> Option<Duration> {
+        match self.start {
+            Start::At(at) => Some(at + self.lasts?),
+            Start::AfterRequest(_) => None,
+        }
+    }
+}
+
 /// When a fault begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
