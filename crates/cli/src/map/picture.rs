@@ -175,7 +175,7 @@ pub(super) fn page(plan: &Plan, found: &Found, svg: &str, again: &str) -> String
     }
     let _ = write!(
         page,
-        "</tbody></table><h2>The same again</h2><pre><code>{}</code></pre></main></body></html>\n",
+        "</tbody></table><h2>The same again</h2><pre><code>{}</code></pre></main></body></html>",
         escape(again)
     );
     page

@@ -99,7 +99,10 @@ impl Town {
 
     /// Lets the mesh know who serves, and waits until `front` has heard it.
     pub(crate) fn publish(&mut self, pods: &[Pod]) {
-        write(&self.dir.join("mesh/slices.yaml"), &slices(pods));
+        // Whole at once: of a file that is half written for longer than a look takes, the control plane would take the half.
+        write(&self.dir.join("slices.yaml"), &slices(pods));
+        std::fs::rename(self.dir.join("slices.yaml"), self.dir.join("mesh/slices.yaml"))
+            .expect("in one directory tree");
         self.front.line("a mesh is in force");
     }
 
@@ -107,7 +110,9 @@ impl Town {
     pub(crate) fn repeat(&mut self, attempts: u32) {
         let mesh = MESH.replace("{attempts: 2}", &format!("{{attempts: {attempts}}}"));
         assert!(attempts == 2 || mesh != MESH);
-        write(&self.dir.join("mesh/services.yaml"), &mesh);
+        write(&self.dir.join("services.yaml"), &mesh);
+        std::fs::rename(self.dir.join("services.yaml"), self.dir.join("mesh/services.yaml"))
+            .expect("in one directory tree");
         self.front.line("a mesh is in force");
     }
 
