@@ -72,7 +72,9 @@ fn the_verdicts_agree_check_by_check() {
             full.requests
         );
         let (a, b) = (fast.success_rate(), full.success_rate());
-        assert!((a - b).abs() <= 0.01, "{name}: {a} succeeded, in the full world {b}");
+        // Where many fail, two runs differ by chance alone: 99 % of all differences of two such shares.
+        let chance = 2.58 * (2.0 * b * (1.0 - b) / full.requests as f64).sqrt();
+        assert!((a - b).abs() <= chance.max(0.01), "{name}: {a} succeeded, in the full world {b}");
         let (a, b) = (fast.latency.p50.as_secs_f64(), full.latency.p50.as_secs_f64());
         assert!(a == b || (a / b - 1.0).abs() <= 0.05, "{name}: p50 {a} s, in the full world {b} s");
         let (a, b) = (fast.amplification, full.amplification);
