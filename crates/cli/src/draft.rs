@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use squall_sim::scenario::{IsotopeLoad, Memory, load_file};
 
+use crate::exit::Exit;
 use crate::files::Pending;
 use crate::mistakes;
 use crate::screen::Screen;
@@ -235,34 +236,61 @@ impl Draft {
     /// there.
     ///
     /// # Errors
-    /// What is in the way, or the mistakes in what would be written, which were shown.
-    pub(crate) fn write(&self, directory: &Path, force: bool, screen: &mut Screen) -> Result<Vec<PathBuf>, String> {
+    /// What is in the way, or the mistakes in what would be written, which were shown; or what the machine says.
+    pub(crate) fn write(&self, directory: &Path, force: bool, screen: &mut Screen) -> Result<Vec<PathBuf>, NotWritten> {
         let (scenario, mesh) = (self.scenario(), self.mesh());
         let mut texts = vec![(SCENARIO.to_owned(), scenario), (MESH.to_owned(), mesh)];
         texts.extend(self.beside.iter().cloned());
         let files = Memory::new(texts.iter().map(|(name, text)| (name.as_str(), text.as_str())));
         if let Err(refusal) = load_file(Path::new(SCENARIO), &files, &IsotopeLoad::default()) {
             mistakes::show(screen, &refusal);
-            return Err("nothing was written: the scenario would be refused".to_owned());
+            return Err("nothing was written: scenario.yaml and mesh.yaml, as they would be, have these mistakes"
+                .to_owned()
+                .into());
         }
         let paths: Vec<PathBuf> = texts.iter().map(|(name, _)| directory.join(name)).collect();
         if let Some(there) = paths.iter().find(|path| path.exists()).filter(|_| !force) {
-            return Err(format!(
-                "{} is there already: give another --out, or --force to write over it",
-                there.display()
-            ));
+            let why = format!("{} is there already: give another --out, or --force to write over it", there.display());
+            return Err(why.into());
         }
-        std::fs::create_dir_all(directory).map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
-        let mut pending = Vec::new();
-        for (path, (_, text)) in paths.iter().zip(&texts) {
-            let mut file = Pending::start(path)?;
-            file.write_all(text.as_bytes()).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-            pending.push(file);
+        match put(directory, &paths, &texts) {
+            Ok(()) => Ok(paths),
+            Err(why) => Err(NotWritten { why, exit: Exit::Infrastructure }),
         }
-        for file in pending {
-            file.finish()?;
-        }
-        Ok(paths)
+    }
+}
+
+/// Writes each file whole, and none unless all can be.
+fn put(directory: &Path, paths: &[PathBuf], texts: &[(String, String)]) -> Result<(), String> {
+    std::fs::create_dir_all(directory).map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+    let mut pending = Vec::new();
+    for (path, (_, text)) in paths.iter().zip(texts) {
+        let mut file = Pending::start(path)?;
+        file.write_all(text.as_bytes()).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        pending.push(file);
+    }
+    pending.into_iter().try_for_each(Pending::finish)
+}
+
+/// Why there are no files.
+#[derive(Debug)]
+pub(crate) struct NotWritten {
+    why: String,
+    exit: Exit,
+}
+
+impl NotWritten {
+    /// Says it; how the process ends.
+    pub(crate) fn told(&self, screen: &mut Screen) -> Exit {
+        screen.aside(&format!("error: {}", self.why));
+        self.exit
+    }
+}
+
+/// The arguments or the files are wrong.
+impl From<String> for NotWritten {
+    fn from(why: String) -> Self {
+        Self { why, exit: Exit::BadInput }
     }
 }
 

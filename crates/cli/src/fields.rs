@@ -128,7 +128,7 @@ fn unknown(words: &str, screen: &mut Screen) -> Exit {
         .collect();
     let near = closest(&path, &names).map(str::to_owned);
     let near = KINDS.iter().find_map(|kind| kind.nearest(&path)).map(str::to_owned).or(near);
-    screen.aside(&format!("there is no field `{words}`"));
+    screen.aside(&format!("error: there is no field `{words}`"));
     screen.aside(&match near {
         Some(near) => format!("help: did you mean `{near}`?"),
         None => "help: `squall explain` shows what there is".to_owned(),

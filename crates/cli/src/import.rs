@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use crate::draft::{Draft, Load, label};
+use crate::draft::{Draft, Load, NotWritten, label};
 use crate::exit::Exit;
 use crate::screen::Screen;
 
@@ -32,7 +32,8 @@ Examples:
 
 Exit codes:
   0  both files are written
-  2  nothing could be made of the files, or files are in the way")]
+  2  nothing could be made of the files, or files are in the way
+  4  nothing can be written there (a full disk, say)")]
 pub(crate) struct ImportArgs {
     #[command(subcommand)]
     what: What,
@@ -119,12 +120,11 @@ pub(crate) fn run(args: &ImportArgs, screen: &mut Screen) -> Exit {
     };
     let name = out.name.clone().unwrap_or_else(|| name_of(first.map(PathBuf::as_path)));
     let directory = out.out.clone().unwrap_or_else(|| PathBuf::from(&name));
-    let written = imported.and_then(|mut imported| {
+    let written = imported.map_err(NotWritten::from).and_then(|mut imported| {
         if label(&name) != name {
-            return Err(format!(
-                "`{name}` cannot be a name: lower-case letters, digits and `-`, such as `{}`",
-                label(&name)
-            ));
+            let near = label(&name);
+            let why = format!("`{name}` cannot be a name: lower-case letters, digits and `-`, such as `{near}`");
+            return Err(why.into());
         }
         imported.draft.name.clone_from(&name);
         if imported.draft.namespace.is_empty() {
@@ -145,10 +145,7 @@ pub(crate) fn run(args: &ImportArgs, screen: &mut Screen) -> Exit {
             screen.say_whole(&format!("\nNext: read it, then squall test {scenario}"));
             Exit::Pass
         }
-        Err(why) => {
-            screen.aside(&format!("error: {why}"));
-            Exit::BadInput
-        }
+        Err(why) => why.told(screen),
     }
 }
 

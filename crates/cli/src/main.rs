@@ -100,14 +100,14 @@ fn main() -> std::process::ExitCode {
         Command::Compare(compare) => compare::run(&compare, &mut screen),
         Command::Map(map) => map::run(&map, &mut screen),
         Command::Tune(tune) => tune::run(&tune, &mut screen),
-        Command::Proxy(args) => proxy::run(*args, screen),
-        Command::Gateway(args) => proxy::run_gateway(*args, screen),
+        Command::Proxy(args) => return proxy::run(*args, screen).into(),
+        Command::Gateway(args) => return proxy::run_gateway(*args, screen).into(),
         Command::ProxyInit(args) => proxy_init::run(&args, &mut screen),
         Command::Tap(args) => tap::run(&args, &mut screen),
-        Command::Control(args) => control::run(&args, screen),
+        Command::Control(args) => return control::run(&args, screen).into(),
         Command::Version => version(&mut screen),
     };
-    exit.into()
+    screen.ended(exit).into()
 }
 
 fn version(screen: &mut Screen) -> Exit {

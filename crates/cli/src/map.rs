@@ -29,7 +29,8 @@ use crate::{numbers, replay, threads};
 /// it. Where it does not hold even without the faults it is overloaded.
 ///
 /// The quantities: `load` (every rate and number of clients, times this), `fault` (`by` of slow faults, per cent of `errors`), `fault.for`
-/// (how long faults last), and policy/NAME/FIELD, a number or duration of a TrafficPolicy.
+/// (how long faults last), and policy/NAME/FIELD, a number or duration of a TrafficPolicy: whole numbers if both ends are, else to
+/// thousandths. A fault that touches nothing at some place fails the map, as it fails a run.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -45,12 +46,12 @@ What it writes into --out:
                  end, mean over seeds), success_without_faults, stuck (seeds on which it does not
                  hold), seeds
   boundary.csv   for each y the x at which it still holds and the one at which it does not, no more
-                 than 2 % apart (empty: the row has none), the state beyond, and whether it holds
-                 again further right
+                 than 2 % apart or neighbours of whole numbers (empty: the row has none), the state
+                 beyond, and whether it holds again further right
 
 Exit codes:
   0  the map is drawn, whatever it shows
-  1  a run broke
+  1  a run broke, or a fault touched nothing somewhere
   2  the arguments or the file are wrong
   4  the machine failed (a full disk, say)
 
@@ -76,7 +77,7 @@ pub(crate) struct MapArgs {
     #[arg(long)]
     log_y: bool,
 
-    /// Columns and rows, 2 to 200 each
+    /// Columns and rows, 2 to 200 each, and at most as many as an axis has values
     #[arg(long, value_name = "NxM", default_value = "20x20", value_parser = cells)]
     cells: (u32, u32),
 
@@ -152,13 +153,11 @@ fn try_run(args: &MapArgs, screen: &mut Screen) -> Result<Exit, Exit> {
         Exit::Infrastructure
     })?;
     let jobs = args.jobs.map_or_else(threads::cores, usize::from);
-    let places = plan.x.steps as usize * (plan.y.steps as usize + 1) + plan.y.steps as usize;
+    let (columns, rows) = (plan.x.values().len(), plan.y.values().len());
+    let places = columns * (rows + 1) + rows;
     let model = if plan.model == Model::Fast { "fast model" } else { "full model" };
     let seeds = numbers::count(plan.seeds.len(), "seed");
-    screen.say(&format!(
-        "{}, {} × {} cells, {seeds} each, {model}",
-        plan.scenario.name.value, plan.x.steps, plan.y.steps
-    ));
+    screen.say(&format!("{}, {columns} × {rows} cells, {seeds} each, {model}", plan.scenario.name.value));
     let progress = Mutex::new((Progress::new(screen, places), &mut *screen));
     let found = plan.run(&|count, work| threads::spread(jobs, count, work), &|| {
         let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
@@ -279,15 +278,16 @@ fn again(args: &MapArgs) -> String {
 
 /// The picture in characters, and the boundary.
 fn show(plan: &Plan, found: &Found, screen: &mut Screen) {
+    let columns = plan.x.values().len();
     screen.say("");
     screen.say(&plan.y.name());
     for row in found.cells.iter().rev() {
         let marks: String = row.iter().map(|cell| mark(cell.state)).collect();
         screen.say_whole(&format!("{:>8} |{marks}", short(row[0].at[1])));
     }
-    screen.say_whole(&format!("{:>8} +{}", "", "-".repeat(plan.x.steps as usize)));
+    screen.say_whole(&format!("{:>8} +{}", "", "-".repeat(columns)));
     let (from, to) = (short(plan.x.from), short(plan.x.to));
-    let gap = (plan.x.steps as usize).saturating_sub(from.len()).max(to.len() + 1);
+    let gap = columns.saturating_sub(from.len()).max(to.len() + 1);
     screen.say_whole(&format!("{:>8}  {from}{to:>gap$}  {}", "", plan.x.name()));
     screen.say(". holds  ? on some seeds  # metastable: holds without the faults  x overloaded");
     screen.say("");

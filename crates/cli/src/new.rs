@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use squall_control::{closest, units};
 
-use crate::draft::{Draft, Load, Service, Step, label};
+use crate::draft::{Draft, Load, NotWritten, Service, Step, label};
 use crate::exit::Exit;
+use crate::numbers;
 use crate::screen::Screen;
 
 /// Write a first scenario with its manifests: a commented question that passes at once
@@ -27,7 +28,8 @@ Examples:
 
 Exit codes:
   0  both files are written
-  2  the arguments are wrong, or files are in the way")]
+  2  the arguments are wrong, or files are in the way
+  4  nothing can be written there (a full disk, say)")]
 pub(crate) struct NewArgs {
     /// A service. Without any: those that --call names
     #[arg(long = "service", short = 's', value_name = "NAME")]
@@ -77,7 +79,8 @@ pub(crate) fn run(args: &NewArgs, screen: &mut Screen) -> Exit {
     } else {
         wanted(&args.services, &args.calls, args.rate.unwrap_or(100_000), args.replicas.unwrap_or(2))
     };
-    let written = told.and_then(|wanted| draft(&args.name, &wanted)).and_then(|draft| {
+    let drafted = told.and_then(|wanted| draft(&args.name, &wanted)).map_err(NotWritten::from);
+    let written = drafted.and_then(|draft| {
         let paths = draft.write(&directory, args.force, screen)?;
         Ok((draft, paths))
     });
@@ -87,16 +90,13 @@ pub(crate) fn run(args: &NewArgs, screen: &mut Screen) -> Exit {
                 screen.say(&format!("wrote {}", path.display()));
             }
             let scenario = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
-            screen.say(&format!("\n{} services. Next:\n", draft.services.len()));
+            screen.say(&format!("\n{}. Next:\n", numbers::count(draft.services.len(), "service")));
             screen.say_whole(&format!("  squall test {scenario} --seeds 1..20"));
             screen.say_whole(&format!("  squall tune {scenario} --auto"));
             screen.say("  squall explain services");
             Exit::Pass
         }
-        Err(why) => {
-            screen.aside(&format!("error: {why}"));
-            Exit::BadInput
-        }
+        Err(why) => why.told(screen),
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::ColorChoice;
 
+use crate::exit::Exit;
 use crate::fold::{self, fold, fold_command};
 
 /// Lines grow with a terminal up to this width.
@@ -27,6 +28,8 @@ pub(crate) struct Screen {
     pub(crate) quiet: bool,
     /// Mistakes are annotations of this job too.
     pub(crate) github: Option<crate::github::Job>,
+    /// Why a part of the result is lost: stdout is on a disk that is full, say.
+    lost: Option<io::Error>,
 }
 
 /// How a word is drawn.
@@ -58,6 +61,7 @@ impl Screen {
             unicode: speaks_utf8(),
             quiet,
             github: None,
+            lost: None,
         }
     }
 
@@ -72,6 +76,7 @@ impl Screen {
             unicode: true,
             quiet: false,
             github: None,
+            lost: None,
         }
     }
 
@@ -87,13 +92,27 @@ impl Screen {
 
     /// A line of the result for a machine, as it is.
     pub(crate) fn say_whole(&mut self, line: &str) {
-        // A reader that went away (`squall test | head`) is not a failure of the run.
-        let _ = writeln!(io::stdout(), "{line}");
+        self.say_if_read(line);
     }
 
     /// A line of a result without end. False: nobody reads it any more.
     pub(crate) fn say_if_read(&mut self, line: &str) -> bool {
-        writeln!(io::stdout(), "{line}").is_ok()
+        match writeln!(io::stdout(), "{line}") {
+            Ok(()) => true,
+            // A reader that went away (`squall test | head`) is not a failure of the run.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => false,
+            Err(error) => {
+                self.lost = Some(error);
+                false
+            }
+        }
+    }
+
+    /// How the process ends if all else came to `exit`: a result that could not be written is none.
+    pub(crate) fn ended(&mut self, exit: Exit) -> Exit {
+        let Some(error) = self.lost.take() else { return exit };
+        self.aside(&format!("error: cannot write the result to stdout: {error}"));
+        exit.max(Exit::Infrastructure)
     }
 
     /// A line beside the result: progress, time taken, what is wrong with the input.

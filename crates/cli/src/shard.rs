@@ -6,7 +6,8 @@
 mod run;
 
 use std::fmt::Debug;
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -23,6 +24,8 @@ use run::Run;
 
 /// The format of parts; another number is another format.
 const FORMAT: u32 = 1;
+/// The longest line that is read: a run with its story has some 10 KiB.
+const LINE_BYTES: u64 = 64 << 20;
 /// More parts than this are a mistake.
 const OF_MAX: usize = 10_000;
 
@@ -35,8 +38,13 @@ pub(crate) struct Shard {
 
 impl Shard {
     /// The numbers of its cases. Cases are dealt out in turn.
-    pub(crate) fn numbers(self, cases: usize) -> Vec<usize> {
-        (self.nth - 1..cases).step_by(self.of).collect()
+    pub(crate) fn numbers(self, cases: usize) -> impl Iterator<Item = usize> {
+        (self.nth - 1..cases).step_by(self.of)
+    }
+
+    /// `None`: there is no such part.
+    fn new(nth: usize, of: usize) -> Option<Self> {
+        ((1..=of).contains(&nth) && of <= OF_MAX).then_some(Self { nth, of })
     }
 }
 
@@ -45,10 +53,8 @@ impl FromStr for Shard {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parts = text.split_once('/').and_then(|(nth, of)| Some((nth.parse().ok()?, of.parse().ok()?)));
-        match parts {
-            Some((nth, of)) if (1..=of).contains(&nth) && of <= OF_MAX => Ok(Self { nth, of }),
-            _ => Err(format!("the I-th of N parts is I/N, from 1/N to N/N, with N up to {OF_MAX}: 2/5")),
-        }
+        let shard = parts.and_then(|(nth, of)| Self::new(nth, of));
+        shard.ok_or_else(|| format!("the I-th of N parts is I/N, from 1/N to N/N, with N up to {OF_MAX}: 2/5"))
     }
 }
 
@@ -102,14 +108,9 @@ impl Head {
         }
     }
 
-    /// The runs of the whole campaign.
+    /// The runs of the whole campaign, as far as they can be counted: a file may say anything.
     pub(crate) fn runs(&self) -> usize {
-        self.scenarios.len() * self.seeds
-    }
-
-    /// Its own.
-    pub(crate) fn numbers(&self) -> Vec<usize> {
-        Shard { nth: self.shard, of: self.of }.numbers(self.runs())
+        self.scenarios.len().saturating_mul(self.seeds)
     }
 
     pub(crate) fn by(&self) -> Option<MadeBy> {
@@ -197,9 +198,10 @@ impl Part {
     /// Why the file is no part, with its name.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let name = path.display();
-        let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {name}: {error}"))?;
-        let mut lines = text.lines().enumerate();
-        let (_, first) = lines.next().ok_or_else(|| format!("{name} is empty"))?;
+        let cannot = |error: std::io::Error| format!("cannot read {name}: {error}");
+        let mut lines = Lines { file: BufReader::new(File::open(path).map_err(cannot)?), line: String::new() };
+        let first = lines.next().map_err(cannot)?.ok_or_else(|| format!("{name} is empty"))?.to_owned();
+        let first = first.as_str();
         let value: serde_json::Value = serde_json::from_str(first).unwrap_or_default();
         match value.get("squall_shard").and_then(serde_json::Value::as_u64) {
             Some(format) if format == u64::from(FORMAT) => {}
@@ -208,27 +210,35 @@ impl Part {
                     "{name} is of format {format}, and this squall reads {FORMAT}: merge with the squall that wrote it"
                 ));
             }
-            None => return Err(format!("{name} was not written by `squall test --shard`")),
+            None => {
+                return Err(format!(
+                    "{name} was not written by `squall test --shard`, which writes squall-shard-*.jsonl"
+                ));
+            }
         }
         let wrong = |nth: usize, why: &dyn std::fmt::Display| format!("{name}:{}: {why}", nth + 1);
         let head: Head = serde_json::from_str(first).map_err(|why| wrong(0, &why))?;
         let by = head.by().ok_or_else(|| wrong(0, &"no such engine or model"))?;
+        let (nth, of) = (head.shard, head.of);
+        let shard = Shard::new(nth, of).ok_or_else(|| wrong(0, &format!("there is no shard {nth} of {of}")))?;
         let mut runs = Vec::new();
         let cut_off = || format!("{name} was cut off: its last line is not the end");
+        let mut nth = 0;
         let end = loop {
-            let (nth, line) = lines.next().ok_or_else(cut_off)?;
+            nth += 1;
+            let line = lines.next().map_err(cannot)?.ok_or_else(cut_off)?;
             if let Ok(End { end }) = serde_json::from_str(line) {
                 break end;
             }
             // What is cut in the middle is the last line.
-            let run: Run = serde_json::from_str(line).map_err(|why| match text.ends_with('\n') {
+            let run: Run = serde_json::from_str(line).map_err(|why| match line.ends_with('\n') {
                 true => wrong(nth, &why),
                 false => cut_off(),
             })?;
             runs.push(run.case(by).ok_or_else(|| wrong(nth, &"this is no run"))?);
         };
-        let numbers: Vec<usize> = runs.iter().map(|(number, _, _)| *number).collect();
-        if end != runs.len() || numbers != head.numbers() {
+        let numbers = runs.iter().map(|(number, _, _)| *number);
+        if end != runs.len() || !numbers.eq(shard.numbers(head.runs())) {
             return Err(format!("{name} has not the runs of shard {} of {}", head.shard, head.of));
         }
         let belongs = |(number, case, _): &(usize, Case, Told)| {
@@ -238,6 +248,25 @@ impl Part {
             return Err(format!("{name}: run {number} is not of the scenario {}", case.scenario));
         }
         Ok(Self { head, runs })
+    }
+}
+
+/// The lines of a file, each with its end, in memory one at a time.
+struct Lines {
+    file: BufReader<File>,
+    line: String,
+}
+
+impl Lines {
+    /// `None`: there are no more.
+    fn next(&mut self) -> std::io::Result<Option<&str>> {
+        self.line.clear();
+        let length = self.file.by_ref().take(LINE_BYTES).read_line(&mut self.line)?;
+        if length as u64 == LINE_BYTES {
+            let why = format!("a line of more than {} MiB", LINE_BYTES >> 20);
+            return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, why));
+        }
+        Ok((length > 0).then_some(self.line.as_str()))
     }
 }
 
@@ -254,7 +283,7 @@ mod tests {
     #[test]
     fn every_case_is_in_one_part_and_parts_are_of_a_size() {
         for (of, cases) in [(1, 7), (3, 12), (5, 12), (8, 3), (4, 0)] {
-            let parts: Vec<Vec<usize>> = (1..=of).map(|nth| Shard { nth, of }.numbers(cases)).collect();
+            let parts: Vec<Vec<usize>> = (1..=of).map(|nth| Shard { nth, of }.numbers(cases).collect()).collect();
             let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
             assert!(sizes.iter().max().zip(sizes.iter().min()).is_some_and(|(most, least)| most - least <= 1));
             let mut all = parts.concat();

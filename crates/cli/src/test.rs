@@ -74,7 +74,7 @@ fn try_run(args: &Test, screen: &mut Screen) -> Result<Exit, Exit> {
     };
     let by = made_by(&campaign);
     let numbers: Vec<usize> = match args.shard {
-        Some(shard) => shard.numbers(campaign.len()),
+        Some(shard) => shard.numbers(campaign.len()).collect(),
         None => (0..campaign.len()).collect(),
     };
     let cases = run_all(&campaign, &numbers, args.shard, jobs, &results, screen);

@@ -5,18 +5,9 @@
 mod stage;
 
 use http::Method;
-use stage::{App, Process, directory, get, status, try_get, write};
+use stage::{App, Process, directory, get, port_of, service, slice, status, try_get, write};
 
-const SERVICES: &str = "\
-apiVersion: v1
-kind: Service
-metadata: {name: stock, namespace: shop}
-spec: {ports: [{port: 80, appProtocol: http}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: db, namespace: shop}
-spec: {ports: [{port: 5432, appProtocol: tcp}]}
+const POLICIES: &str = "\
 ---
 apiVersion: squall.dev/v1alpha1
 kind: AuthorizationPolicy
@@ -49,21 +40,15 @@ spec:
   rules: [{from: [{source: {principals: ['*/sa/web']}}]}, {to: [{operation: {methods: [GET]}}]}]
 ";
 
-fn slice(service: &str, account: &str, port: &str) -> String {
-    format!(
-        "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: {service}\n  namespace: shop\n  \
-         labels: {{kubernetes.io/service-name: {service}}}\n  annotations: {{squall.dev/service-account: {account}}}\n\
-         addressType: IPv4\nports: [{{port: {port}}}]\nendpoints:\n  - addresses: [127.0.0.1]\n    \
-         targetRef: {{kind: Pod, name: stock-0}}\n"
-    )
-}
-
 #[test]
 fn a_policy_holds_from_its_file_to_the_application() {
     let dir = directory("access");
     let at = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
     let (app, bytes) = (App::start(), App::start());
-    write(&dir.join("mesh/services.yaml"), SERVICES);
+    write(
+        &dir.join("mesh/services.yaml"),
+        &(service("stock", "port: 80, appProtocol: http") + &service("db", "port: 5432, appProtocol: tcp") + POLICIES),
+    );
     let names = ["web", "bot", "stock"];
     let tokens: String = names.iter().map(|name| format!("0123456789abcdef-{name} shop/{name}\n")).collect();
     write(&dir.join("tokens"), &tokens);
@@ -86,14 +71,14 @@ fn a_policy_holds_from_its_file_to_the_application() {
     let mut stock = sidecar("stock", &["--inbound", &inbound, "--inbound", &of_bytes]);
     let listens = stock.line("the proxy listens");
     let (ports, admin) = (listens.text("inbound"), listens.text("admin"));
-    let ports: Vec<&str> = ports.split(' ').map(|at| at.rsplit_once(':').expect("a port").1).collect();
+    let ports: Vec<u16> = ports.split(' ').map(port_of).collect();
     // Addresses at which nobody else listens: where these listen is not told.
     let id = std::process::id();
     let [tcp_of_web, tcp_of_bot] = [5, 6].map(|n| format!("127.{}.{}.{n}:5432", 64 + (id >> 8) % 128, id % 256));
     let tcp = [&tcp_of_web, &tcp_of_bot].map(|at| format!("{at}=shop/db:5432"));
     let mut web = sidecar("web", &["--outbound-tcp", &tcp[0]]);
     let mut bot = sidecar("bot", &["--outbound-tcp", &tcp[1]]);
-    let slices = slice("stock", "stock", ports[0]) + &slice("db", "stock", ports[1]);
+    let slices = slice("stock", "stock", "stock-0", ports[0]) + &slice("db", "stock", "stock-0", ports[1]);
     write(&dir.join("mesh/slices.yaml"), &slices);
     let listens = [&mut web, &mut bot].map(|process| process.line("the proxy listens"));
     let [of_web, of_bot] = listens.map(|line| line.text("outbound"));

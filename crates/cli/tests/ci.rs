@@ -1,47 +1,16 @@
 //! What machines see of `squall`: logs for code scanning, annotations, and results that forges show.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+#[expect(dead_code, reason = "shared with the other tests of commands, which use the rest")]
+mod runner;
 
+use std::fs;
+use std::path::Path;
+
+use runner::{change, read, shop, write};
 use serde_json::Value;
 
-const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
-
-/// Runs `squall` in a directory; gives its exit code, stdout and stderr.
 fn squall(dir: &Path, args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
-    for name in ["NO_COLOR", "RUST_LOG", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"] {
-        command.env_remove(name);
-    }
-    command.current_dir(dir).args(args).env("CI", "true").envs(env.iter().copied());
-    let Output { status, stdout, stderr } = command.output().expect("squall can be started");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("squall prints UTF-8");
-    (status.code(), text(stdout), text(stderr))
-}
-
-/// A directory of the test's own with the shop in it.
-fn shop(test: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
-    let _ = fs::remove_dir_all(&path);
-    fs::create_dir_all(&path).expect("the target directory can be written");
-    for name in ["crash.yaml", "hopeless.yaml", "mesh.yaml"] {
-        fs::copy(Path::new(DATA).join("shop").join(name), path.join(name)).expect("the shop can be copied");
-    }
-    path
-}
-
-/// Replaces `from` in a file of the shop.
-fn change(file: &Path, from: &str, to: &str) {
-    let before = read(file);
-    assert!(before.contains(from), "no `{from}` in {}", file.display());
-    #[expect(clippy::disallowed_methods, reason = "a file of the test's own, not a result")]
-    fs::write(file, before.replace(from, to)).expect("the target directory can be written");
-}
-
-#[track_caller]
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    runner::squall_with(dir, args, &[&[("CI", "true")], env].concat())
 }
 
 /// What SARIF 2.1.0 requires and what GitHub's code scanning requires of it beyond that.
@@ -146,8 +115,7 @@ fn a_log_that_cannot_be_written_is_refused_before_anything_is_read() {
 fn github_gets_an_annotation_at_the_expectation_and_a_summary() {
     let dir = shop("github");
     let summary = dir.join("summary.md");
-    #[expect(clippy::disallowed_methods, reason = "a file of the test's own, not a result")]
-    fs::write(&summary, "what was there\n").expect("the target directory can be written");
+    write(&summary, "what was there\n");
     let path = summary.to_str().expect("the target directory's name is UTF-8");
     let above = dir.parent().expect("it is in the target directory").to_str().expect("its name is UTF-8");
     let env = [("GITHUB_STEP_SUMMARY", path), ("GITHUB_WORKSPACE", above)];

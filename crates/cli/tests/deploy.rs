@@ -13,7 +13,7 @@ use squall_control::Authority;
 use squall_net::pem;
 use squall_net::tcp::Tcp;
 use squall_net::tls::KeyAlgorithm;
-use stage::{App, Process, directory, get, post, send, write};
+use stage::{App, Process, directory, get, port_of, post, send, service, slice, write};
 
 /// A route that sets a header on every answer of `stock`.
 fn route(value: &str) -> String {
@@ -24,26 +24,10 @@ fn route(value: &str) -> String {
     )
 }
 
-fn slice(service: &str, pod: &str, port: u16) -> String {
-    format!(
-        "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: {service}\n  namespace: shop\n  \
-         labels: {{kubernetes.io/service-name: {service}}}\n  annotations: {{squall.dev/service-account: {service}}}\n\
-         addressType: IPv4\nports: [{{port: {port}}}]\nendpoints:\n  - addresses: [127.0.0.1]\n    \
-         targetRef: {{kind: Pod, name: {pod}}}\n"
-    )
+/// Who asks, and who is asked.
+fn services() -> String {
+    service("front", "port: 80") + &service("stock", "port: 80")
 }
-
-const SERVICES: &str = "\
-apiVersion: v1
-kind: Service
-metadata: {name: front, namespace: shop}
-spec: {ports: [{port: 80}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: stock, namespace: shop}
-spec: {ports: [{port: 80}]}
-";
 
 const FRONT: &str = "spiffe://cluster.local/ns/shop/sa/front";
 
@@ -52,7 +36,7 @@ fn a_mesh_of_processes_serves_changes_and_outlives_its_control_plane() {
     let dir = directory("deploy-mesh");
     let at = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
     let app = App::start();
-    write(&dir.join("mesh/services.yaml"), SERVICES);
+    write(&dir.join("mesh/services.yaml"), &services());
     write(&dir.join("tokens"), "0123456789abcdef0 shop/front\n0123456789abcdef1 shop/stock # ours\n");
     write(&dir.join("front.token"), "0123456789abcdef0\n");
     write(&dir.join("stock.token"), "0123456789abcdef1\n");
@@ -75,14 +59,14 @@ fn a_mesh_of_processes_serves_changes_and_outlives_its_control_plane() {
     };
     let (mut front, mut stock) = (sidecar("front", &[]), sidecar("stock", &["--inbound", &inbound]));
     let listens = stock.line("the proxy listens");
-    let stock_port = listens.text("inbound").rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port");
+    let stock_port = port_of(&listens.text("inbound"));
     let stock_admin = listens.text("admin");
     let listens = front.line("the proxy listens");
     let (outbound, front_admin) = (listens.text("outbound"), listens.text("admin"));
     front.line("the proxy is ready");
     stock.line("the proxy is ready");
     assert_eq!(get(&outbound, "stock", "/").status, 503, "nobody serves stock yet");
-    write(&dir.join("mesh/slices.yaml"), &slice("stock", "stock-0", stock_port));
+    write(&dir.join("mesh/slices.yaml"), &slice("stock", "stock", "stock-0", stock_port));
     front.line("a mesh is in force");
     stock.line("a mesh is in force");
 
@@ -171,7 +155,7 @@ fn a_proxy_runs_from_a_mesh_file_on_several_workers_and_drains_when_asked_by_its
     let dir = directory("deploy-static");
     let app = App::start();
     let mesh = dir.join("mesh.yaml");
-    let text = |port| format!("{SERVICES}{}", slice("stock", "stock-0", port));
+    let text = |port| services() + &slice("stock", "stock", "stock-0", port);
     write(&mesh, &text(1));
     let mesh_name = mesh.to_str().expect("UTF-8");
     let inbound = format!("127.0.0.1:0={}", app.address);
@@ -180,7 +164,7 @@ fn a_proxy_runs_from_a_mesh_file_on_several_workers_and_drains_when_asked_by_its
     let mut proxy = Process::start("proxy", &[&args[..], &more].concat());
     let listens = proxy.line("the proxy listens");
     let (outbound, admin) = (listens.text("outbound"), listens.text("admin"));
-    let port = listens.text("inbound").rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port");
+    let port = port_of(&listens.text("inbound"));
     proxy.line("the proxy is ready");
     assert_eq!(get(&outbound, "stock", "/").status, 503, "the mesh file leads to a port where nobody listens");
     write(&mesh, &text(port));
@@ -204,7 +188,7 @@ fn a_proxy_runs_from_a_mesh_file_on_several_workers_and_drains_when_asked_by_its
 fn what_is_in_the_log_is_changed_while_the_process_runs_and_nonsense_is_refused() {
     let dir = directory("deploy-log-level");
     let at = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
-    write(&dir.join("mesh/a.yaml"), SERVICES);
+    write(&dir.join("mesh/a.yaml"), &services());
     write(&dir.join("tokens"), "");
     let (mesh, tokens, state) = (at("mesh"), at("tokens"), at("state"));
     let args = ["--mesh", &mesh, "--plaintext", "--service-account", "shop/front", "--outbound", "127.0.0.1:0"];
@@ -258,7 +242,7 @@ fn certificates_from_files_prove_who_is_who_without_a_control_plane() {
     }
     let app = App::start();
     let (mesh, trust) = (dir.join("mesh.yaml"), at("root.pem"));
-    write(&mesh, SERVICES);
+    write(&mesh, &services());
     let sidecar = |name: &str, more: &[&str]| {
         let (account, pod) = (format!("shop/{name}"), format!("{name}-0"));
         let (mesh, cert, key) = (at("mesh.yaml"), at(&format!("{name}.pem")), at(&format!("{name}.key")));
@@ -268,8 +252,8 @@ fn certificates_from_files_prove_who_is_who_without_a_control_plane() {
     };
     let mut stock = sidecar("stock", &["--inbound", &format!("127.0.0.1:0={}", app.address)]);
     let inbound = stock.line("the proxy listens").text("inbound");
-    let port = inbound.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port");
-    write(&mesh, &format!("{SERVICES}{}", slice("stock", "stock-0", port)));
+    let port = port_of(&inbound);
+    write(&mesh, &(services() + &slice("stock", "stock", "stock-0", port)));
     stock.line("the mesh files are in force");
     let mut front = sidecar("front", &[]);
     let outbound = front.line("the proxy listens").text("outbound");
@@ -302,7 +286,7 @@ fn what_cannot_be_is_refused_before_anything_starts() {
 fn the_root_is_kept_where_nobody_else_can_read_it() {
     use std::os::unix::fs::PermissionsExt;
     let dir = directory("deploy-root");
-    write(&dir.join("mesh/a.yaml"), SERVICES);
+    write(&dir.join("mesh/a.yaml"), &services());
     write(&dir.join("tokens"), "");
     let at = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
     let (mesh, tokens, state) = (at("mesh"), at("tokens"), at("state"));

@@ -101,3 +101,13 @@ fn rewrite(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().expect("it is in the guide")).expect("the guide can be written");
     fs::write(path, text).expect("the guide can be written");
 }
+
+#[test]
+fn a_result_that_cannot_be_written_to_stdout_is_no_success() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
+    let output = command.args(["explain", "TrafficPolicy"]).stdout(full).output().expect("squall can be started");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{err}");
+    assert!(err.contains("error: cannot write the result to stdout: "), "{err}");
+}

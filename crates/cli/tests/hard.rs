@@ -17,19 +17,13 @@ use http_body_util::{BodyExt, Full};
 use squall_net::http::{Incoming, Sender, Version, connect};
 use squall_net::tcp::Tcp;
 use squall_net::{Conn, Host, after, process};
-use stage::{App, Process, directory, get, send, try_get, write};
+use stage::{App, Process, directory, get, send, service, slice, try_get, write};
 
 /// A Service of these two endpoints, the same application.
 fn mesh(app: SocketAddr) -> String {
-    format!(
-        "apiVersion: v1\nkind: Service\nmetadata: {{name: stock, namespace: shop}}\nspec: {{ports: [{{port: 80}}]}}\n---\n\
-         apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: stock\n  namespace: shop\n  \
-         labels: {{kubernetes.io/service-name: stock}}\naddressType: IPv4\nports: [{{port: {}}}]\nendpoints:\n  \
-         - {{addresses: [127.0.0.1], targetRef: {{kind: Pod, name: stock-0}}}}\n---\napiVersion: squall.dev/v1alpha1\n\
-         kind: TrafficPolicy\nmetadata: {{name: stock, namespace: shop}}\nspec:\n  \
-         targetRefs: [{{kind: Service, name: stock}}]\n  circuitBreaker: {{consecutiveFailures: 2}}\n",
-        app.port()
-    )
+    let policy = "---\napiVersion: squall.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: stock, namespace: shop}\nspec:\n  \
+                  targetRefs: [{kind: Service, name: stock}]\n  circuitBreaker: {consecutiveFailures: 2}\n";
+    service("stock", "port: 80") + &slice("stock", "stock", "stock-0", app.port()) + policy
 }
 
 /// The arguments of a proxy that has the mesh of this directory.

@@ -1,12 +1,15 @@
 //! `squall import`, by sample files and by a round trip: what a known scenario leaves behind (spans, an access log) becomes a scenario
 //! again, which must be the one it came from.
 
+#[expect(dead_code, reason = "shared with the other tests of commands, which use the rest")]
+mod runner;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use runner::{directory, squall, write};
 use serde_json::Value;
 use squall_net::Wall;
 use squall_policy::Instant;
@@ -15,26 +18,6 @@ use squall_sim::Scenario;
 use squall_sim::scenario::{Arrivals, Disk, Distribution, IsotopeLoad, Step, load_file};
 
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/import");
-
-fn squall(dir: &Path, args: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
-    let Output { status, stdout, stderr } =
-        command.current_dir(dir).args(args).env("CI", "true").output().expect("squall can be started");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("squall prints UTF-8");
-    (status.code(), text(stdout), text(stderr))
-}
-
-fn directory(test: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
-    let _ = fs::remove_dir_all(&path);
-    fs::create_dir_all(&path).expect("the target directory can be written");
-    path
-}
-
-#[expect(clippy::disallowed_methods, reason = "a file of the test's own, not a result")]
-fn write(path: &Path, text: &str) {
-    fs::write(path, text).expect("the target directory can be written");
-}
 
 fn scenario(path: &Path) -> Scenario {
     load_file(path, &Disk, &IsotopeLoad::default()).unwrap_or_else(|refusal| panic!("{refusal}"))
@@ -133,7 +116,7 @@ fn an_isotope_graph_is_written_out_as_it_runs() {
 fn an_access_log_of_envoy_gives_arrivals_errors_and_times_by_path() {
     let (said, found) = imported("import-envoy", &["access-log", "envoy.log"]);
     assert!(said.contains("read 4 requests of Envoy's default format"), "{said}");
-    assert!(said.contains("1 lines could not be read") && said.contains("envoy.log:3"), "{said}");
+    assert!(said.contains("1 line could not be read") && said.contains("envoy.log:3"), "{said}");
     let cart = found.service("cart").expect("the log has it");
     let route = &cart.versions[0].routes[0];
     assert_eq!(route.matches.path.as_deref(), Some("/cart/id"));
@@ -154,7 +137,7 @@ fn a_combined_log_says_no_times_and_so_does_the_scenario() {
 #[test]
 fn a_trace_of_jaeger_gives_the_graph_and_own_times() {
     let (said, found) = imported("import-jaeger", &["traces", "jaeger.json"]);
-    assert!(said.contains("read 6 spans of 1 traces") && said.contains("1 spans could not be read"), "{said}");
+    assert!(said.contains("read 6 spans of 1 trace") && said.contains("1 span could not be read"), "{said}");
     let names: Vec<&str> = found.services.iter().map(|service| service.name.value.as_str()).collect();
     assert_eq!(names, ["front-end", "ads", "catalog", "postgresql"]);
     let front = &found.services[0].versions[0].routes[0];
@@ -199,6 +182,33 @@ fn what_is_no_such_file_is_refused_and_nothing_is_written() {
     assert!(!dir.join("made").exists());
 }
 
+#[test]
+fn a_line_that_no_scenario_could_say_is_counted_and_spoils_nothing() {
+    let dir = directory("import-odd");
+    let line = |method: &str, micros: &str, status: &str| {
+        format!(
+            "{{\"time\":\"2026-11-06T08:49:37.250Z\",\"side\":\"inbound\",\"method\":\"{method}\",\"authority\":\"stock\",\
+             \"path\":\"/items\",\"status\":{status},\"duration_us\":{micros},\"ended\":\"complete\"}}\n"
+        )
+    };
+    let odd = [line("GE{T", "5", "200"), line("G\\\"T", "5", "200"), line("get", "5", "200"), line("", "5", "200")];
+    let long = [line("GET", "18446744073709551615", "200"), line("GET", "86400000001", "200")];
+    let status = [line("GET", "5", "42"), line("GET", "5", "999")];
+    let good = line("GET", "4000", "200").repeat(20);
+    write(&dir.join("odd.log"), [&odd[..], &long, &status, &[good]].concat().concat());
+    let (said, found) = imported("import-odd-made", &["access-log", dir.join("odd.log").to_str().expect("UTF-8")]);
+    assert!(said.contains("read 20 requests of Squall's JSON"), "{said}");
+    assert!(said.contains("8 lines could not be read") && said.contains("odd.log:1: `GE{T` is no method"), "{said}");
+    assert_eq!(found.services[0].versions[0].routes.len(), 1);
+}
+
+#[test]
+fn what_cannot_be_written_is_the_machines_fault() {
+    let (code, out, err) = squall(Path::new(SAMPLES), &["import", "k8s", "shop.yaml", "--out", "/dev/full/x"]);
+    assert_eq!((code, out.as_str()), (Some(4), ""));
+    assert!(err.contains("error: cannot make /dev/full/x: "), "{err}");
+}
+
 const KNOWN: &str = "\
 # A scenario whose spans and access log are imported again.
 apiVersion: squall.dev/v1alpha1
@@ -233,7 +243,7 @@ fn spans_of_known(dir: &Path) -> PathBuf {
             "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: n}}\nspec: {{selector: {{app: {name}}}, ports: [{{port: 80}}]}}\n"
         )
     };
-    write(&dir.join("mesh.yaml"), &services.iter().map(manifest).collect::<Vec<_>>().join("---\n"));
+    write(&dir.join("mesh.yaml"), services.iter().map(manifest).collect::<Vec<_>>().join("---\n"));
     write(&dir.join("known.yaml"), KNOWN);
     let (code, out, err) = squall(dir, &["test", "known.yaml", "--model", "fast", "--otlp", "spans.jsonl"]);
     assert_eq!(code, Some(0), "{out}{err}");
@@ -376,7 +386,7 @@ fn the_access_log_of_a_known_scenario_gives_its_arrivals_and_times_again() {
         log.record(Instant::ZERO, &ended);
     }
     let file = dir.join("access.jsonl");
-    write(&file, &lines.lock().expect("no panic while locked"));
+    write(&file, lines.lock().expect("no panic while locked").as_bytes());
     let (said, found) = imported("import-log-made", &["access-log", file.to_str().expect("UTF-8")]);
     assert!(said.contains("of Squall's JSON") && !said.contains("could not be read"), "{said}");
     let known = scenario(&dir.join("known.yaml"));

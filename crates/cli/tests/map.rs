@@ -1,22 +1,15 @@
 //! `squall map` as a process.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+#[expect(dead_code, reason = "shared with the other tests of commands, which use the rest")]
+mod runner;
 
-fn directory(test: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
-    let _ = std::fs::remove_dir_all(&path);
-    std::fs::create_dir_all(&path).expect("the target directory can be written");
-    path
-}
+use std::path::Path;
+
+use runner::{directory, read};
 
 fn squall(args: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
-    let at = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let output = command.current_dir(at).env("CI", "true").arg("map").args(args).output();
-    let Output { status, stdout, stderr } = output.expect("squall can be started");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("squall prints UTF-8");
-    (status.code(), text(stdout), text(stderr))
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    runner::squall(&repository, &[&["map"], args].concat())
 }
 
 const SMALL: [&str; 9] = [
@@ -30,10 +23,6 @@ const SMALL: [&str; 9] = [
     "--duration",
     "40s",
 ];
-
-fn read(path: &Path) -> String {
-    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
 
 #[test]
 fn a_map_is_the_same_on_any_number_of_threads_and_its_page_says_what_its_tables_say() {
@@ -85,8 +74,26 @@ fn what_cannot_be_mapped_is_refused_before_anything_runs() {
         (with(0, "scenarios/metastable/nowhere.yaml"), "cannot read it"),
         (with(0, "scenarios/boutique/healthy.yaml"), "has no fault that could be over"),
         (with(8, "21s"), "there must be time between them"),
+        (with(2, "load=0.5..1e18"), "is more than 1000000/s"),
+        (with(4, "policy/impatient/retries.attempts=1..1"), "does not go up"),
     ] {
         let (code, said, wrong) = squall(&args);
         assert!(code == Some(2) && wrong.contains(want) && !said.contains("picture"), "{args:?}: {wrong}");
     }
+}
+
+#[test]
+fn a_place_that_no_map_has_is_refused_with_what_it_may_be() {
+    for (at, want) in [
+        ("1,-5", "fault (s) cannot be -5"),
+        ("NaN,5", "cannot be NaN"),
+        ("1,1e300", "a day"),
+        ("1,35", "there must be time between them"),
+        ("1e18,5", "is more than 1000000/s"),
+    ] {
+        let (code, said, wrong) = squall(&[&SMALL[..], &["--at", at]].concat());
+        assert!(code == Some(2) && wrong.contains(want) && said.is_empty(), "{at}: {wrong}");
+    }
+    let (code, _, wrong) = squall(&[&SMALL[..], &["--out", "/dev/full/x"]].concat());
+    assert!(code == Some(4) && wrong.contains("cannot make /dev/full/x"), "{wrong}");
 }

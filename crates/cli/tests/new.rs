@@ -1,28 +1,11 @@
 //! `squall new` as newcomers use it: what it writes passes at once.
 
+#[expect(dead_code, reason = "shared with the other tests of commands, which use the rest")]
+mod runner;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 
-fn squall(dir: &Path, args: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
-    let Output { status, stdout, stderr } = command
-        .current_dir(dir)
-        .args(args)
-        .env("CI", "true")
-        .stdin(Stdio::null())
-        .output()
-        .expect("squall can be started");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("squall prints UTF-8");
-    (status.code(), text(stdout), text(stderr))
-}
-
-fn directory(test: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
-    let _ = fs::remove_dir_all(&path);
-    fs::create_dir_all(&path).expect("the target directory can be written");
-    path
-}
+use runner::{directory, squall};
 
 #[track_caller]
 fn passes(test: &str, args: &[&str]) {
@@ -81,6 +64,16 @@ fn files_that_are_there_are_left_alone_unless_forced() {
     assert_eq!(fs::read_to_string(dir.join("scenario.yaml")).expect("it is there"), before);
     assert_eq!(squall(&dir, &["new", "--service", "other", "--out", ".", "--force"]).0, Some(0));
     assert_ne!(fs::read_to_string(dir.join("scenario.yaml")).expect("it is there"), before);
+}
+
+#[test]
+fn what_cannot_be_written_is_the_machines_fault_and_one_service_is_one() {
+    let dir = directory("new-full-disk");
+    let (code, out, err) = squall(&dir, &["new", "--service", "front", "--out", "/dev/full/x"]);
+    assert_eq!((code, out.as_str()), (Some(4), ""));
+    assert!(err.contains("error: cannot make /dev/full/x: "), "{err}");
+    let (code, out, _) = squall(&dir, &["new", "--service", "front"]);
+    assert!(code == Some(0) && out.contains("\n1 service. Next:\n"), "{out}");
 }
 
 #[test]

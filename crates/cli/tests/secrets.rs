@@ -16,32 +16,15 @@ use squall_net::http::{Version, connect};
 use squall_net::tcp::Tcp;
 use squall_net::tls::KeyAlgorithm;
 use squall_net::{pem, process};
-use stage::{App, Process, directory, get, write};
+use stage::{App, Process, directory, get, port_of, service, slice, write};
 
 const TOKENS: [&str; 3] = ["7c1f0d9ab24e66f3front", "7c1f0d9ab24e66f3stock", "7c1f0d9ab24e66f3nobody"];
 const BEARER: &str = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJub2JvZHkifQ.c2lnbmF0dXJl";
 const COOKIE: &str = "session-5f3c9b7e1a";
 const QUERY: &str = "reset-link-83a1";
 
-const SERVICES: &str = "\
-apiVersion: v1
-kind: Service
-metadata: {name: front, namespace: shop}
-spec: {ports: [{port: 80}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: stock, namespace: shop}
-spec: {ports: [{port: 80, appProtocol: kubernetes.io/h2c}]}
-";
-
-fn slice(port: &str) -> String {
-    format!(
-        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: stock\n  namespace: shop\n  \
-         labels: {{kubernetes.io/service-name: stock}}\n  annotations: {{squall.dev/service-account: stock}}\n\
-         addressType: IPv4\nports: [{{port: {port}}}]\nendpoints:\n  - addresses: [127.0.0.1]\n    \
-         targetRef: {{kind: Pod, name: stock-0}}\n"
-    )
+fn services() -> String {
+    service("front", "port: 80") + &service("stock", "port: 80, appProtocol: kubernetes.io/h2c")
 }
 
 /// The lines of a PEM file that are the key, and the first bytes of the key as they are shown when bytes are: in hexadecimal and as a list.
@@ -85,7 +68,7 @@ fn no_secret_is_in_what_processes_say() {
     let dir = directory("secrets");
     let at = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
     let app = App::start();
-    write(&dir.join("mesh/services.yaml"), SERVICES);
+    write(&dir.join("mesh/services.yaml"), &services());
     write(&dir.join("tokens"), &format!("{} shop/front\n{} shop/stock\n", TOKENS[0], TOKENS[1]));
     for (name, token) in ["front", "stock", "nobody"].into_iter().zip(TOKENS) {
         write(&dir.join(format!("{name}.token")), &format!("{token}\n"));
@@ -111,7 +94,7 @@ fn no_secret_is_in_what_processes_say() {
     let (outbound, front_admin) = (listens.text("outbound"), listens.text("admin"));
     front.line("the proxy is ready");
     stock.line("the proxy is ready");
-    write(&dir.join("mesh/slices.yaml"), &slice(stock_port.rsplit_once(':').expect("a port").1));
+    write(&dir.join("mesh/slices.yaml"), &slice("stock", "stock", "stock-0", port_of(&stock_port)));
     front.line("a mesh is in force");
     plane.line("a caller is refused");
     nobody.line("no control plane");
@@ -192,7 +175,7 @@ fn no_secret_is_in_what_processes_say() {
 fn a_mistake_in_the_file_of_tokens_is_drawn_without_its_line() {
     let dir = directory("secrets-drawn");
     let at = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
-    write(&dir.join("mesh/services.yaml"), SERVICES);
+    write(&dir.join("mesh/services.yaml"), &services());
     let (mesh, tokens, state) = (at("mesh"), at("tokens"), at("state"));
     for (text, place) in [
         (format!("{}\n", TOKENS[0]), ":1:1"),

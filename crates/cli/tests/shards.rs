@@ -1,43 +1,17 @@
 //! Parts of a campaign, put together, are the campaign: every byte that a person, a forge or a program reads.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+#[expect(dead_code, reason = "shared with the other tests of commands, which use the rest")]
+mod runner;
 
-const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
+use std::fs;
+use std::path::Path;
+
+use runner::{read, shop, squall_with, write};
+
 const RESULTS: [&str; 3] = ["out.csv", "out.xml", "summary.md"];
 
-/// A directory of the test's own with the shop in it.
-fn shop(test: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
-    let _ = fs::remove_dir_all(&path);
-    fs::create_dir_all(&path).expect("the target directory can be written");
-    for name in ["crash.yaml", "hopeless.yaml", "mesh.yaml"] {
-        fs::copy(Path::new(DATA).join("shop").join(name), path.join(name)).expect("the shop can be copied");
-    }
-    path
-}
-
-/// What a command gives: its exit code, stdout and stderr.
 fn squall(dir: &Path, args: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
-    for name in ["NO_COLOR", "RUST_LOG", "GITHUB_WORKSPACE"] {
-        command.env_remove(name);
-    }
-    command.env("CI", "true").env("GITHUB_STEP_SUMMARY", "summary.md");
-    let Output { status, stdout, stderr } =
-        command.current_dir(dir).args(args).output().expect("squall can be started");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("squall prints UTF-8");
-    (status.code(), text(stdout), text(stderr))
-}
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
-
-fn write(path: &Path, text: &str) {
-    #[expect(clippy::disallowed_methods, reason = "a file of the test's own, not a result")]
-    fs::write(path, text).expect("the target directory can be written");
+    squall_with(dir, args, &[("CI", "true"), ("GITHUB_STEP_SUMMARY", "summary.md")])
 }
 
 /// Exit code, stdout and the result files, which are taken away.
@@ -132,6 +106,10 @@ fn what_does_not_belong_together_is_refused_by_name() {
         ("\"squall_shard\":1", "\"squall_shard\":2", "is of format 2, and this squall reads 1"),
         ("\"code\":\"", "\"code\":\"f", "differ in the sources squall was built from: "),
         ("\"of\":2", "\"of\":3", "has not the runs of shard 2 of 3"),
+        ("\"shard\":2", "\"shard\":0", "changed.jsonl:1: there is no shard 0 of 2"),
+        ("\"of\":2", "\"of\":0", "changed.jsonl:1: there is no shard 2 of 0"),
+        ("\"of\":2", "\"of\":18446744073709551615", "there is no shard 2 of 18446744073709551615"),
+        ("\"seeds\":2", "\"seeds\":18446744073709551615", "has not the runs of shard 2 of 2"),
         ("\"question\":\"Do ", "\"question\":\"Does ", "differ in the scenario crash, its files"),
     ] {
         let changed = kept.replacen(from, to, 1);
@@ -140,12 +118,12 @@ fn what_does_not_belong_together_is_refused_by_name() {
         check(&[one, "changed.jsonl"], why);
     }
     let lines: Vec<&str> = kept.lines().collect();
-    write(&dir.join("cut.jsonl"), &format!("{}\n", lines[..lines.len() - 1].join("\n")));
+    write(&dir.join("cut.jsonl"), format!("{}\n", lines[..lines.len() - 1].join("\n")));
     check(&[one, "cut.jsonl"], "cut.jsonl was cut off");
     write(&dir.join("cut.jsonl"), &kept[..kept.len() - 40]);
     check(&[one, "cut.jsonl"], "cut.jsonl was cut off");
     let without = [&lines[..1], &lines[2..]].concat();
-    write(&dir.join("less.jsonl"), &format!("{}\n", without.join("\n")));
+    write(&dir.join("less.jsonl"), format!("{}\n", without.join("\n")));
     check(&[one, "less.jsonl"], "less.jsonl has not the runs of shard 2 of 2");
     squall(&dir, &[&args[..], &["1,3", "--shard", "2/2", "--shard-file", "other.jsonl"]].concat());
     check(&[one, "other.jsonl"], "differ in the list of seeds");

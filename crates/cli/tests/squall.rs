@@ -1,12 +1,14 @@
 //! What people see of `squall`: the binary is run as they run it.
 
+#[expect(dead_code, reason = "shared with the other tests of commands, which use the rest")]
+mod runner;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::{fs, str};
 
-/// Where the scenarios of these tests are; runs start there, so that names in the output are short.
-const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
+use runner::{DATA, change, directory, read, shop, text, write};
 
 /// What a run printed, and how it ended.
 struct Ran {
@@ -20,11 +22,8 @@ fn squall(args: &[&str]) -> Ran {
 }
 
 fn squall_with(args: &[&str], env: &[(&str, &str)]) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
-    command.current_dir(DATA).args(args).env_remove("NO_COLOR").env_remove("CI").env_remove("RUST_LOG");
-    let Output { status, stdout, stderr } = command.envs(env.iter().copied()).output().expect("squall can be started");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("squall prints UTF-8");
-    Ran { code: status.code(), out: text(stdout), err: text(stderr) }
+    let (code, out, err) = runner::squall_with(Path::new(DATA), args, env);
+    Ran { code, out, err }
 }
 
 impl Ran {
@@ -51,32 +50,10 @@ impl Ran {
     }
 }
 
-/// An empty directory of the test's own.
-fn directory(test: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
-    let _ = fs::remove_dir_all(&path);
-    fs::create_dir_all(&path).expect("the target directory can be written");
-    path
-}
-
-#[track_caller]
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("the target directory's name is UTF-8")
-}
-
 /// A copy of a scenario beside its mesh, with one thing replaced.
 fn changed(test: &str, scenario: &str, from: &str, to: &str) -> PathBuf {
-    let dir = directory(test);
-    fs::copy(Path::new(DATA).join("shop/mesh.yaml"), dir.join("mesh.yaml")).expect("the mesh can be copied");
-    let before = read(&Path::new(DATA).join("shop").join(scenario));
-    assert!(before.contains(from), "{scenario} has no `{from}`");
-    let path = dir.join(scenario);
-    #[expect(clippy::disallowed_methods, reason = "a file of the test's own, not a result")]
-    fs::write(&path, before.replace(from, to)).expect("the target directory can be written");
+    let path = shop(test).join(scenario);
+    change(&path, from, to);
     path
 }
 
@@ -313,8 +290,7 @@ fn the_first_scenario_of_the_readme_passes() {
     for block in readme.split("```yaml\n# ").skip(1) {
         let (name, rest) = block.split_once('\n').expect("its first line is its name");
         let text = rest.split("```").next().unwrap_or_default();
-        #[expect(clippy::disallowed_methods, reason = "a file of the test's own, not a result")]
-        fs::write(dir.join(name), text).expect("the target directory can be written");
+        write(&dir.join(name), text);
     }
     squall(&["check", text(&dir)]).ends_with_code(0).says(&["1 scenario"]);
     squall(&["test", text(&dir.join("crash.yaml")), "--seeds", "1..3"])

@@ -7,37 +7,15 @@ mod stage;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
 
-use stage::{App, Process, directory, get, write};
-
-const SERVICES: &str = "\
-apiVersion: v1
-kind: Service
-metadata: {name: stock, namespace: shop}
-spec: {ports: [{port: 80}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: gone, namespace: shop}
-spec: {ports: [{port: 80}]}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: gone, namespace: shop, labels: {kubernetes.io/service-name: gone}}
-addressType: IPv4
-ports: [{port: 1}]
-endpoints: [{addresses: [127.0.0.1]}]
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: stock, namespace: shop, labels: {kubernetes.io/service-name: stock}}
-addressType: IPv4
-";
+use stage::{App, Process, directory, get, service, slice, write};
 
 /// A sidecar of an application: the process, its outbound side and its admin pages.
 fn sidecar(test: &str, app: &App) -> (Process, String, String) {
     let mesh = directory(test).join("mesh.yaml");
     let port = app.address.port();
-    write(&mesh, &format!("{SERVICES}ports: [{{port: {port}}}]\nendpoints: [{{addresses: [127.0.0.1]}}]\n"));
+    let services = service("stock", "port: 80") + &slice("stock", "stock", "stock-0", port);
+    let nobody = service("gone", "port: 80") + &slice("gone", "gone", "gone-0", 1);
+    write(&mesh, &(services + &nobody));
     let args = ["--mesh", mesh.to_str().expect("UTF-8"), "--plaintext", "--service-account", "shop/front"];
     let more = ["--outbound", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
     let mut proxy = Process::start("proxy", &[&args[..], &more].concat());

@@ -15,7 +15,7 @@ use squall_net::http::{BodyError, Incoming, ServeLimits, serve};
 use squall_net::process;
 use squall_net::tcp::Tcp;
 use squall_xds::otlp::ExportTraces;
-use stage::{App, Process, beside, directory, get, write};
+use stage::{App, Process, beside, directory, get, service, slice, write};
 
 /// The longest wait for spans.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,25 +50,13 @@ async fn collect(told: Sender<SocketAddr>, sent: Sender<ExportTraces>) {
     }
 }
 
-const SERVICE: &str = "\
-apiVersion: v1
-kind: Service
-metadata: {name: stock, namespace: shop}
-spec: {ports: [{port: 80}]}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: stock, namespace: shop, labels: {kubernetes.io/service-name: stock}}
-addressType: IPv4
-";
-
 #[test]
 fn a_process_that_ends_has_told_its_collector_of_the_last_request_and_counted_it() {
     let dir = directory("traces");
     let (app, (at, taken)) = (App::start(), collector());
     let mesh = dir.join("mesh.yaml");
     let port = app.address.port();
-    write(&mesh, &format!("{SERVICE}ports: [{{port: {port}}}]\nendpoints: [{{addresses: [127.0.0.1]}}]\n"));
+    write(&mesh, &(service("stock", "port: 80") + &slice("stock", "stock", "stock-0", port)));
     let (mesh, otlp) = (mesh.to_str().expect("UTF-8"), format!("http://{at}"));
     let args = ["--mesh", mesh, "--plaintext", "--service-account", "shop/front", "--pod", "front-0"];
     let more = ["--outbound", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--otlp", &otlp, "--trace-sample", "100%"];
@@ -108,7 +96,7 @@ fn a_collector_that_is_gone_does_not_keep_a_process_from_serving_and_ending() {
     let app = App::start();
     let mesh = dir.join("mesh.yaml");
     let port = app.address.port();
-    write(&mesh, &format!("{SERVICE}ports: [{{port: {port}}}]\nendpoints: [{{addresses: [127.0.0.1]}}]\n"));
+    write(&mesh, &(service("stock", "port: 80") + &slice("stock", "stock", "stock-0", port)));
     let mesh = mesh.to_str().expect("UTF-8");
     // `.invalid` is never found (RFC 6761 §6.4).
     let args = ["--mesh", mesh, "--plaintext", "--service-account", "shop/front", "--otlp", "http://collector.invalid"];

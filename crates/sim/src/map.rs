@@ -4,6 +4,9 @@
 //! ("Metastable failures in distributed systems", HotOS 2021), a system is *metastable* where it holds without a trigger, and does not
 //! hold long after the trigger is gone. Whether it holds is looked at in the last stretch of the load: the share of requests that
 //! succeed, of those that arrive then. The boundary of each row is found by bisection.
+//!
+//! A fault that touched nothing fails the map, as it fails a run: what holds after it would say nothing. So a fault has some length and
+//! strength everywhere on an axis, and 0 is refused; how it is without faults is shown by the runs without them.
 
 mod axis;
 
@@ -47,11 +50,11 @@ pub struct Plan {
 pub enum State {
     /// It holds again, on every seed.
     Holds,
-    /// On some seeds it holds, on others not.
+    /// On some seeds it holds, with the faults or without, on others not.
     Undecided,
-    /// It does not, though it does without the faults.
+    /// It does not on any seed, though it does on every one without the faults.
     Metastable,
-    /// It does not even without the faults.
+    /// It does not on any seed, even without the faults.
     Overloaded,
 }
 
@@ -86,7 +89,8 @@ pub struct Cell {
 pub struct Boundary {
     /// The row.
     pub y: f64,
-    /// It holds at the first and not at the second, which are no further apart than [`BRACKET`]; `None`: all of the row is alike.
+    /// It holds at the first and not at the second, which are no further apart than [`BRACKET`], or neighbours where the quantity has
+    /// nothing between them; `None`: all of the row is alike.
     pub between: Option<[f64; 2]>,
     /// How it is beyond.
     pub beyond: State,
@@ -115,20 +119,39 @@ impl Plan {
     /// The scenario at a place on the axes, and whether its faults happen.
     ///
     /// # Errors
-    /// Why there is none, naming the axis.
+    /// Why there is none, naming the axis: a value that no file could have, or faults that are not over before the last stretch.
     pub fn at(&self, [x, y]: [f64; 2], with_faults: bool) -> Result<Arc<Scenario>, String> {
         let mut scenario = (*self.scenario).clone();
         self.x.apply(x, &mut scenario)?;
         self.y.apply(y, &mut scenario)?;
-        if !with_faults {
-            scenario.faults.clear();
+        match with_faults {
+            true => self.over_in_time(&scenario)?,
+            false => scenario.faults.clear(),
         }
         // They are about other values.
         scenario.expect.clear();
         Ok(Arc::new(scenario))
     }
 
-    /// Whether everything can be run: both ends of both axes make a scenario, and its faults are over in time.
+    fn over_in_time(&self, scenario: &Scenario) -> Result<(), String> {
+        let from = scenario.duration.saturating_sub(self.last);
+        for fault in &scenario.faults {
+            let name = &fault.name;
+            let over = fault
+                .over_at()
+                .ok_or_else(|| format!("{name} has no end that is known beforehand: give it `at` and `for`"))?;
+            if over >= from {
+                return Err(format!(
+                    "{name} is over at {over:?}, and the last {:?} begin at {from:?}: there must be time between them",
+                    self.last
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether everything can be run: the axes have as many values as are asked for, both ends of both make a scenario, and its
+    /// faults are over in time.
     ///
     /// # Errors
     /// Why not.
@@ -136,22 +159,11 @@ impl Plan {
         if self.scenario.faults.is_empty() {
             return Err("the scenario has no fault that could be over".to_owned());
         }
+        self.x.check()?;
+        self.y.check()?;
         for x in [self.x.from, self.x.to] {
             for y in [self.y.from, self.y.to] {
-                let scenario = self.at([x, y], true)?;
-                let from = scenario.duration.saturating_sub(self.last);
-                for fault in &scenario.faults {
-                    let name = &fault.name;
-                    let over = fault
-                        .over_at()
-                        .ok_or_else(|| format!("{name} has no end that is known beforehand: give it `at` and `for`"))?;
-                    if over >= from {
-                        return Err(format!(
-                            "{name} is over at {over:?}, and the last {:?} begin at {from:?}: there must be time between them",
-                            self.last
-                        ));
-                    }
-                }
+                self.at([x, y], true)?;
             }
         }
         Ok(())
@@ -168,19 +180,19 @@ impl Plan {
                 shares.push(crate::evaluate::value_of("successRate", window, measures)?);
                 Ok(())
             };
-            run_looked_at(&scenario, *seed, options, Mode::Digest, &mut look)?;
+            let (outcome, _) = run_looked_at(&scenario, *seed, options, Mode::Digest, &mut look)?;
+            // What holds after a trigger that was none says nothing.
+            if let Some(fault) = outcome.faults.iter().find(|fault| fault.touched == 0) {
+                return Err(RunError::Untouched { fault: fault.what.clone(), at: self.place(at), seed: *seed });
+            }
         }
         let stuck = shares.iter().filter(|share| **share < self.holds).count();
         Ok(Ends { success: shares.iter().sum::<f64>() / shares.len() as f64, stuck })
     }
 
-    fn state(&self, calm: &Ends, ends: &Ends) -> State {
-        match (calm.stuck, ends.stuck) {
-            (0, 0) => State::Holds,
-            (0, stuck) if stuck < self.seeds.len() => State::Undecided,
-            (0, _) => State::Metastable,
-            (_, _) => State::Overloaded,
-        }
+    /// A place for people.
+    fn place(&self, [x, y]: [f64; 2]) -> String {
+        format!("{} {x}, {} {y}", self.x.name(), self.y.name())
     }
 
     /// Runs the grid, then bisects each row; work is spread by `map`, and `done` is called at the end of each cell.
@@ -205,7 +217,12 @@ impl Plan {
         let cell = |row: usize, column: usize| {
             let (calm, ends) = (calm_at(row, column), &ends[row * xs.len() + column]);
             let success = [ends.success, calm.success];
-            Cell { at: [xs[column], ys[row]], state: self.state(calm, ends), success, stuck: ends.stuck }
+            Cell {
+                at: [xs[column], ys[row]],
+                state: state(calm.stuck, ends.stuck, self.seeds.len()),
+                success,
+                stuck: ends.stuck,
+            }
         };
         let cells: Vec<Vec<Cell>> =
             (0..ys.len()).map(|row| (0..xs.len()).map(|column| cell(row, column)).collect()).collect();
@@ -231,15 +248,25 @@ impl Plan {
         let (mut low, mut high, mut beyond) = (row[first - 1].at[0], row[first].at[0], row[first].state);
         let mut places = 0;
         while high - low > BRACKET * high.abs() && places < 2 * HALVINGS as usize {
-            let middle = self.x.middle(low, high);
+            let Some(middle) = self.x.middle(low, high) else { break };
             let (calm, ends) = (self.ends([middle, y], false)?, self.ends([middle, y], true)?);
             places += 2;
-            match self.state(&calm, &ends) {
+            match state(calm.stuck, ends.stuck, self.seeds.len()) {
                 State::Holds => low = middle,
                 other @ (State::Undecided | State::Metastable | State::Overloaded) => (high, beyond) = (middle, other),
             }
         }
         Ok((Boundary { y, between: Some([low, high]), beyond, holds_again }, places))
+    }
+}
+
+/// Of so many seeds that do not hold without the faults, and with them, of `all`.
+fn state(calm: usize, stuck: usize, all: usize) -> State {
+    match (calm, stuck) {
+        (0, 0) => State::Holds,
+        (0, stuck) if stuck == all => State::Metastable,
+        (calm, _) if calm == all => State::Overloaded,
+        (_, _) => State::Undecided,
     }
 }
 
@@ -256,4 +283,24 @@ fn collect<T: Send>(
     });
     let slots = slots.into_inner().unwrap_or_else(PoisonError::into_inner);
     slots.into_iter().map(|slot| slot.expect("the map does all of it")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_between_seeds_is_undecided_with_the_faults_and_without() {
+        for (calm, stuck, want) in [
+            (0, 0, State::Holds),
+            (0, 1, State::Undecided),
+            (0, 3, State::Metastable),
+            (1, 1, State::Undecided),
+            (1, 3, State::Undecided),
+            (3, 3, State::Overloaded),
+        ] {
+            assert_eq!(state(calm, stuck, 3), want, "{calm} and {stuck} of 3");
+        }
+        assert_eq!([state(0, 1, 1), state(1, 1, 1)], [State::Metastable, State::Overloaded]);
+    }
 }

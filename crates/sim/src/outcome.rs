@@ -177,6 +177,19 @@ pub enum RunError {
         /// What CEL says.
         why: String,
     },
+    /// At a place of a map a fault did nothing, so that nothing can be said of what comes after it. The run failed.
+    #[error(
+        "{fault} touched nothing at {at}, seed {seed}, so that the map would say nothing of it: give it a target that is \
+         asked, or begin its axis higher"
+    )]
+    Untouched {
+        /// Which.
+        fault: String,
+        /// The place on the axes.
+        at: String,
+        /// The seed.
+        seed: u64,
+    },
     /// The machine gives no such world. Infrastructure: exit code 4.
     #[error("no {engine} world on this machine: {why}")]
     NoWorld {
@@ -212,7 +225,7 @@ pub enum ToBlame {
     Input,
     /// The machine: exit code 4.
     Machine,
-    /// The run itself, a bug of Squall's: exit code 1.
+    /// The run itself: exit code 1.
     Run,
 }
 
@@ -239,6 +252,7 @@ impl RunError {
             | Self::Check { .. } => ToBlame::Input,
             Self::NoWorld { .. } => ToBlame::Machine,
             Self::Engine(EngineError::Panicked { .. } | EngineError::Livelock { .. } | EngineError::Escaped { .. })
+            | Self::Untouched { .. }
             | Self::NotReady { .. } => ToBlame::Run,
             Self::Elsewhere { blame, .. } => *blame,
         }

@@ -32,6 +32,7 @@ pub use fault::{Crashing, Ends, Fault, FaultKind, OutageArrivals, Restart, Start
 pub use files::{Disk, Files, Memory, Refusal};
 pub(crate) use files::{beside, once};
 pub use isotope::IsotopeLoad;
+pub(crate) use load::CLIENTS_MAX;
 pub use load::{Arrivals, Drawn, Load, Phase, Rate, Request, Spacing, Spread};
 pub use network::{Between, Group, LinkRule, LinkSetting, Network};
 pub(crate) use read::{Measured, expression, header};

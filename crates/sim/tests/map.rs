@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use squall_sim::map::{Axis, BRACKET, Plan, State};
-use squall_sim::scenario::{Disk, IsotopeLoad, load_file};
+use squall_sim::scenario::{Disk, IsotopeLoad, Start, load_file};
 use squall_sim::{Model, Scenario};
 
 fn shipped() -> Arc<Scenario> {
@@ -70,9 +70,14 @@ fn what_cannot_be_mapped_is_refused_by_name() {
         ("policy/impatent/retries.attempts=1..2", "there is no TrafficPolicy `impatent`"),
         ("policy/impatient/retries.atempts=1..2", "`atempts` is not a field of retries (did you mean"),
         ("policy/impatient/retries.attempts=1..5000", "cannot be 5000"),
+        ("fault.for=0s..5s", "fault (s) cannot be 0: a number above 0"),
     ] {
         let why = plan(load(), axis(y, 2)).check().expect_err(y);
         assert!(why.contains(want), "{y}: {why}");
+    }
+    for (x, want) in [("load=0.5..1e18", "is more than 1000000/s"), ("load=1e-9..1", "is less than 0.001/s")] {
+        let why = plan(axis(x, 2), axis("fault.for=5s..10s", 2)).check().expect_err(x);
+        assert!(why.contains(want) && why.contains("such as load=0.5..2"), "{x}: {why}");
     }
     for (text, want) in [
         ("load", "has no range"),
@@ -87,4 +92,58 @@ fn what_cannot_be_mapped_is_refused_by_name() {
         let why = Axis::parse(text).expect_err(text);
         assert!(why.contains(want), "{text}: {why}");
     }
+}
+
+#[test]
+fn whole_numbers_are_taken_as_they_are_applied_and_their_neighbours_end_the_bisection() {
+    let attempts = |steps| axis("policy/impatient/retries.attempts=1..5", steps);
+    assert_eq!(attempts(5).values(), [1.0, 2.0, 3.0, 4.0, 5.0]);
+    assert_eq!(attempts(3).values(), [1.0, 3.0, 5.0]);
+    let log = Axis { log: true, ..axis("policy/impatient/limits.inFlight=1..64", 10) };
+    assert_eq!(log.values(), [1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 16.0, 25.0, 40.0, 64.0]);
+    assert_eq!(axis("policy/impatient/x=0.5..0.502", 3).values(), [0.5, 0.501, 0.502]);
+    let crowded = Axis { log: true, steps: 12, ..axis("policy/impatient/limits.inFlight=1..16", 12) }.values();
+    assert!(crowded.len() < 12 && crowded.windows(2).all(|pair| pair[0] < pair[1]), "{crowded:?}");
+    let why = plan(axis("load=0.5..2", 2), attempts(6)).check().expect_err("five numbers, six rows");
+    assert!(why.contains("has 5 whole numbers, and 6 are asked for"), "{why}");
+
+    // From the left: a row of attempts, which holds with few and not with many.
+    let found = plan(attempts(2), axis("load=0.8..0.9", 2)).run(&in_order, &|| {}).expect("runs");
+    for row in &found.boundary {
+        let [low, high] = row.between.unwrap_or_else(|| panic!("{row:?}"));
+        assert!(low.fract() == 0.0 && high == low + 1.0, "{row:?}");
+    }
+}
+
+#[test]
+fn a_place_is_checked_as_a_scenario_is() {
+    let plan = plan(axis("load=0.5..2", 2), axis("fault.for=5s..10s", 2));
+    for (at, want) in [
+        ([1.0, -5.0], "fault (s) cannot be -5"),
+        ([1.0, f64::NAN], "fault (s) cannot be NaN"),
+        ([1.0, 1e300], "fault (s) cannot be 1"),
+        ([1.0, 1e-12], "fault (s) cannot be"),
+        ([1.0, 50.0], "there must be time between them"),
+        ([f64::INFINITY, 5.0], "cannot be inf"),
+        ([1e18, 5.0], "is more than 1000000/s"),
+    ] {
+        let why = plan.at(at, true).expect_err(want);
+        assert!(why.contains(want), "{at:?}: {why}");
+    }
+    assert!(plan.at([1.0, 5.0], true).is_ok());
+}
+
+#[test]
+fn a_fault_that_touches_nothing_fails_the_map_by_name() {
+    let mut plan = plan(axis("load=0.5..1", 2), axis("fault.for=1ns..5s", 2));
+    // A nanosecond between two arrivals.
+    let mut scenario = (*plan.scenario).clone();
+    scenario.faults[0].start = Start::At(Duration::from_millis(10_001));
+    plan.scenario = scenario.into();
+    plan.check().expect("sound");
+    let why = plan.run(&in_order, &|| {}).expect_err("nothing arrives in a nanosecond").to_string();
+    assert!(
+        why.contains("outage of db touched nothing at load (times the scenario's) 0.5, fault (s) 0.000000001"),
+        "{why}"
+    );
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 use squall_control::units;
 
-use super::tally::{Bad, Spread, lines, rate_milli, share};
-use super::{Imported, expected, open, time};
+use super::tally::{Bad, Spread, TOOK_MAX, lines, rate_milli, share};
+use super::{Imported, expected, open, tally::count, time};
 use crate::draft::{Draft, Load, Service, label};
 use crate::new::rate_text;
 
@@ -50,10 +50,18 @@ impl Format {
     }
 
     fn read(self, line: &str) -> Result<Request, String> {
-        match self {
+        let request = match self {
             Self::Squall => squall(line),
             Self::Envoy => envoy(line),
             Self::Common => common(line),
+        }?;
+        // What no scenario could say is no request: one such line must not spoil the rest.
+        if request.method.is_empty() || !request.method.bytes().all(|byte| byte.is_ascii_uppercase()) {
+            return Err(format!("`{}` is no method such as GET", request.method));
+        }
+        match request.took {
+            Some(took) if took > TOOK_MAX => Err(format!("it took {took:?}, more than a day")),
+            Some(_) | None => Ok(request),
         }
     }
 }
@@ -70,7 +78,7 @@ fn squall(line: &str) -> Result<Request, String> {
         host: text("authority")?.to_owned(),
         method: text("method")?.to_owned(),
         path: text("path")?.to_owned(),
-        status: u16::try_from(number("status")?).map_err(|_| "`status` is no status".to_owned())?,
+        status: u16::try_from(number("status")?).ok().filter(is_status).ok_or("`status` is no status")?,
         took: Some(took),
     })
 }
@@ -117,8 +125,13 @@ fn request_line(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// 0: there was no answer.
+fn is_status(status: &u16) -> bool {
+    *status == 0 || (100..=599).contains(status)
+}
+
 fn status(text: Option<&&str>) -> Result<u16, String> {
-    let found = text.and_then(|text| text.parse().ok()).filter(|status| *status == 0 || (100..=599).contains(status));
+    let found = text.and_then(|text| text.parse().ok()).filter(is_status);
     found.ok_or_else(|| format!("`{}` is no status", text.unwrap_or(&"")))
 }
 
@@ -253,28 +266,29 @@ pub(super) fn import(files: &[PathBuf], rate: Option<u64>) -> Result<Imported, S
         read(path, &mut log, &mut format)?;
     }
     let Some(format) = format else {
-        let why = log.bad.note("lines").unwrap_or_else(|| "there are no lines".to_owned());
+        let why = log.bad.note("line").unwrap_or_else(|| "there are no lines".to_owned());
         let known: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
         return Err(format!("this is no access log that is known ({}): {why}", known.join("; ")));
     };
-    let mut notes = vec![format!("read {} requests of {}", log.read, format.name())];
-    notes.extend(log.bad.note("lines"));
+    let mut notes = vec![format!("read {} of {}", count(log.read, "request"), format.name())];
+    notes.extend(log.bad.note("line"));
     // A sidecar's log has both sides; what arrives is the inbound one.
     let has_inbound = log.hosts.keys().any(|(inbound, _)| *inbound);
     let left: u64 =
         log.hosts.iter().filter(|((inbound, _), _)| *inbound != has_inbound).map(|(_, tally)| tally.requests()).sum();
     if left > 0 {
         notes.push(format!(
-            "{left} requests that the sidecar's own application made were left out: only what arrives is imported"
+            "left out what the sidecar's own application asked ({}): only what arrives is imported",
+            count(left, "request")
         ));
     }
     if log.streams > 0 {
-        notes.push(format!("{} connections of other protocols were left out", log.streams));
+        notes.push(format!("left out {} of other protocols", count(log.streams, "connection")));
     }
     if log.lumped > 0 {
         notes.push(format!(
-            "{} requests were put together as `other`: more than {SERVICES} hosts or {KINDS} kinds of requests",
-            log.lumped
+            "put {} together as `other`: more than {SERVICES} hosts or {KINDS} kinds of requests",
+            count(log.lumped, "request")
         ));
     }
     let hosts: Vec<(&String, &Tally)> = log
@@ -357,7 +371,8 @@ fn draft(hosts: &[(&String, &Tally)], rate: Option<u64>) -> Draft {
             arrivals: format!("rate: {}", rate_text(rate.unwrap_or(measured))),
             mix: Vec::new(),
             note: format!(
-                "{requests} requests in {}: {} on average.",
+                "{} in {}: {} on average.",
+                count(requests, "request"),
                 units::show(super::tally::rounded(during)),
                 rate_text(measured)
             ),

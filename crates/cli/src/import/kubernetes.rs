@@ -9,6 +9,7 @@ use squall_sim::scenario::{Disk, Files};
 use super::Imported;
 use crate::draft::{Draft, Load, Service, Step, label};
 use crate::new::rate_text;
+use crate::numbers::count;
 
 /// What becomes part of the mesh as it is.
 const OURS: [&str; 6] =
@@ -73,8 +74,12 @@ pub(super) fn import(paths: &[PathBuf], rate: Option<u64>) -> Result<Imported, S
     if services.is_empty() {
         return Err("there is no Service that selects pods in these files: a mesh is made of Services".to_owned());
     }
-    let mut notes =
-        vec![format!("read {} workloads and {} Services of {files} files", workloads.len(), services.len())];
+    let mut notes = vec![format!(
+        "read {} and {} of {}",
+        count(workloads.len(), "workload"),
+        count(services.len(), "Service"),
+        count(files, "file")
+    )];
     let draft = draft(&mut manifests, rate)?;
     notes.append(&mut manifests.notes);
     if !manifests.left.is_empty() {

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::io::{BufRead, Read};
 use std::path::Path;
+use std::time::Duration;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::tally::Bad;
+use super::tally::{Bad, TOOK_MAX};
 
 /// Which side of a call a span is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,17 @@ pub(super) struct Span {
     pub(super) resent: bool,
     /// Whom a client's span names, for those who tell nothing themselves.
     pub(super) peer: String,
+}
+
+impl Span {
+    /// It took a time that a scenario could say.
+    fn checked(self) -> Result<Self, String> {
+        match self.end.checked_sub(self.start).map(Duration::from_nanos) {
+            None => Err(format!("span {} ends before it begins", self.id)),
+            Some(took) if took > TOOK_MAX => Err(format!("span {} took {took:?}, more than a day", self.id)),
+            Some(_) => Ok(self),
+        }
+    }
 }
 
 /// Calls `take` with every span of a file.
@@ -89,7 +101,7 @@ pub(super) fn read(
     if found == 0 {
         let why = bad
             .borrow()
-            .note("elements")
+            .note("element")
             .unwrap_or_else(|| "neither `data` (Jaeger) nor `resourceSpans` (OTLP) has spans".to_owned());
         return Err(format!("{}: there are no spans in it: {why}", path.display()));
     }
@@ -279,7 +291,7 @@ fn jaeger_span(span: &Value, trace: &Value, processes: Option<&Value>) -> Result
         Some("client" | "producer") => Side::Client,
         Some(_) | None => Side::Other,
     };
-    Ok(Span {
+    Span {
         trace: of_trace.to_owned(),
         id: id.to_owned(),
         parent: parent.or_else(|| text(span, "parentSpanID")).unwrap_or_default().to_owned(),
@@ -292,7 +304,8 @@ fn jaeger_span(span: &Value, trace: &Value, processes: Option<&Value>) -> Result
             || attribute(tags, "otel.status_code").as_deref() == Some("ERROR"),
         resent: is_resent(tags),
         peer: peer(side, tags),
-    })
+    }
+    .checked()
 }
 
 fn is_resent(attributes: &[Value]) -> bool {
@@ -336,10 +349,7 @@ fn otlp_span(span: &Value, service: &str, instance: &str) -> Result<Span, String
     };
     let code = span.get("status").and_then(|status| status.get("code"));
     let failed = code.and_then(Value::as_u64) == Some(2) || code.and_then(Value::as_str) == Some("STATUS_CODE_ERROR");
-    if end < start {
-        return Err(format!("span {id} ends before it begins"));
-    }
-    Ok(Span {
+    Span {
         trace,
         parent: either("parentSpanId", "parent_span_id").unwrap_or_default(),
         service: service.to_owned(),
@@ -351,7 +361,8 @@ fn otlp_span(span: &Value, service: &str, instance: &str) -> Result<Span, String
         resent: is_resent(attributes),
         peer: peer(side, attributes),
         id,
-    })
+    }
+    .checked()
 }
 
 #[cfg(test)]
@@ -361,7 +372,7 @@ mod tests {
     fn all(text: &str) -> (Result<(), String>, Vec<Span>, Option<String>) {
         let (mut bad, mut found) = (Bad::default(), Vec::new());
         let done = read(Path::new("t.json"), &mut text.as_bytes(), &mut bad, &mut |span| found.push(span));
-        (done, found, bad.note("spans"))
+        (done, found, bad.note("span"))
     }
 
     #[test]
@@ -397,6 +408,11 @@ mod tests {
         let good = r#"{"traceID":"t","spanID":"a","startTime":1,"duration":1,"process":{"serviceName":"x"}}"#;
         let (done, found, bad) = all(&format!(r#"{{"data":[{{"spans":[{good}, {{"spanID":"b"}}]}}, {{}}]}}"#));
         assert_eq!((done, found.len()), (Ok(()), 1));
+        // A number that is none: one such span spoils nothing.
+        let long = good.replace("\"duration\":1", "\"duration\":86400000001");
+        let (done, found, day) = all(&format!(r#"{{"data":[{{"spans":[{good}, {long}]}}]}}"#));
+        assert_eq!((done, found.len()), (Ok(()), 1));
+        assert!(day.is_some_and(|note| note.ends_with("span a took 86400.000001s, more than a day")));
         assert!(
             bad.is_some_and(|note| note.starts_with("2 spans could not be read") && note.contains("t.json, element 1"))
         );

@@ -6,8 +6,13 @@ use std::time::Duration;
 
 use squall_control::units;
 
+use crate::numbers;
+
 /// The longest line that is read; a longer one cannot be an access log's.
 const LINE_BYTES: usize = 1 << 20;
+
+/// The longest that a request may have taken: what a scenario may say.
+pub(super) const TOOK_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Lines or elements that could not be read.
 #[derive(Debug, Default)]
@@ -28,8 +33,14 @@ impl Bad {
     /// For people, if there were any.
     pub(super) fn note(&self, what: &str) -> Option<String> {
         let (place, why) = self.first.as_ref()?;
-        Some(format!("{} {what} could not be read and were left out; the first is {place}: {why}", self.count))
+        let were = if self.count == 1 { "was left out, at" } else { "were left out; the first is" };
+        Some(format!("{} could not be read and {were} {place}: {why}", count(self.count, what)))
     }
+}
+
+/// `1 span`, `20 spans`.
+pub(super) fn count(count: u64, what: &str) -> String {
+    numbers::count(usize::try_from(count).unwrap_or(usize::MAX), what)
 }
 
 /// Calls `take` with each line of a file, its number from 1 and its text without the end; empty lines are passed over. Lines that are too
@@ -232,7 +243,7 @@ mod tests {
         lines(Path::new("a.log"), &mut &text[..], &mut bad, |number, text, _| seen.push((number, text.to_owned())))
             .expect("it is in memory");
         assert_eq!(seen, [(1, "good".to_owned()), (4, "good".to_owned()), (6, "last".to_owned())]);
-        let note = bad.note("lines").expect("two are bad");
+        let note = bad.note("line").expect("two are bad");
         assert!(note.starts_with("2 lines could not be read") && note.contains("a.log:2: not UTF-8"), "{note}");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use squall_control::units;
 
 use super::calls::{Calls, Gather, Graph, Known};
-use super::tally::{Bad, rate_milli, rounded, share};
+use super::tally::{Bad, count, rate_milli, rounded, share};
 use super::{Imported, expected, open, spans};
 use crate::draft::{Draft, Load, Service, Step, label};
 use crate::new::rate_text;
@@ -19,18 +19,15 @@ pub(super) fn import(files: &[PathBuf], rate: Option<u64>) -> Result<Imported, S
         spans::read(path, &mut reader, &mut bad, &mut |span| gather.add(span))?;
     }
     let graph = gather.finish();
-    let mut notes = vec![format!("read {} spans of {} traces", graph.spans, graph.traces)];
-    notes.extend(bad.note("spans"));
-    let said = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
-    notes.extend(said(
-        graph.orphans,
-        "spans name a parent that is not there: they are served, but nobody is known to have called",
-    ));
-    notes.extend(said(graph.late, "spans came long after the others of their traces and were left out"));
-    notes.extend(said(graph.beyond, "requests were left out: there are more services than can be taken"));
+    let mut notes = vec![format!("read {} of {}", count(graph.spans, "span"), count(graph.traces, "trace"))];
+    notes.extend(bad.note("span"));
+    let said = |number: u64, what: &str| (number > 0).then(|| format!("{what}: {number}"));
+    notes.extend(said(graph.orphans, "spans whose parent is not there, so that nobody is known to have called"));
+    notes.extend(said(graph.late, "spans left out that came long after the others of their traces"));
+    notes.extend(said(graph.beyond, "requests left out, since there are more services than can be taken"));
     notes.extend(said(
         graph.retries,
-        "tries after the first were put to their calls: retries belong into a TrafficPolicy",
+        "tries after the first, put to their calls, since retries belong into a TrafficPolicy",
     ));
     if graph.services.is_empty() {
         return Err(format!("no service serves anything in these traces: {}", notes.join("; ")));
@@ -84,7 +81,8 @@ fn draft(graph: &Graph, rate: Option<u64>, notes: &mut Vec<String>) -> Result<Dr
             arrivals: format!("rate: {}", rate_text(rate.unwrap_or(measured))),
             mix: Vec::new(),
             note: format!(
-                "{requests} traces in {}. If traces were sampled, this is that share of the requests.",
+                "{} in {}. If traces were sampled, this is that share of the requests.",
+                count(*requests, "trace"),
                 units::show(rounded(during))
             ),
         });
@@ -152,8 +150,8 @@ fn of_service(name: &str, known: &Known, names: &BTreeMap<&str, String>) -> Serv
         );
     }
     notes.push(format!(
-        "{} requests in the traces. `slots` (requests at once, per pod) is not in them: give it.",
-        known.served
+        "{} in the traces. `slots` (requests at once, per pod) is not in them: give it.",
+        count(known.served, "request")
     ));
     let mut fields = vec![(format!("time: {}", known.own.distribution()), "its own, without its calls".to_owned())];
     if let Some(rate) = share(known.failed, known.served) {

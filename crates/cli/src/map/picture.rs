@@ -27,7 +27,7 @@ text{font:12px system-ui,sans-serif;fill:currentColor}\
 .edge{stroke:#000;stroke-width:2.5;fill:none}.halo{stroke:#fff;stroke-width:5;fill:none}";
 
 pub(super) fn svg(plan: &Plan, found: &Found) -> String {
-    let (columns, rows) = (plan.x.steps as usize, plan.y.steps as usize);
+    let (columns, rows) = (plan.x.values().len(), plan.y.values().len());
     let (wide, high) = ((WIDTH - LEFT - RIGHT) / columns as f64, (HEIGHT - TOP - BOTTOM) / rows as f64);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\

@@ -35,6 +35,29 @@ pub(crate) fn write(path: &Path, text: &str) {
     std::fs::write(path, text).expect("the target directory can be written");
 }
 
+/// The port of an address as the log has it.
+#[track_caller]
+pub(crate) fn port_of(address: &str) -> u16 {
+    address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_else(|| panic!("no port in {address}"))
+}
+
+/// A Service of the namespace `shop` with one port, as a document of YAML: `port: 80, appProtocol: http`.
+pub(crate) fn service(name: &str, port: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{ports: [{{{port}}}]}}\n"
+    )
+}
+
+/// Where a pod of a Service is, and as whom it runs, as a document of YAML.
+pub(crate) fn slice(service: &str, account: &str, pod: &str, port: u16) -> String {
+    format!(
+        "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: {service}-{pod}\n  namespace: shop\n  \
+         labels: {{kubernetes.io/service-name: {service}}}\n  annotations: {{squall.dev/service-account: {account}}}\n\
+         addressType: IPv4\nports: [{{port: {port}}}]\nendpoints:\n  - addresses: [127.0.0.1]\n    \
+         targetRef: {{kind: Pod, name: {pod}}}\n"
+    )
+}
+
 #[expect(clippy::disallowed_methods, reason = "the thread ends with the process it listens to, or with the test's own")]
 pub(crate) fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     std::thread::spawn(work)

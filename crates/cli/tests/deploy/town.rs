@@ -3,31 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use super::load::{Load, Plan};
-use super::stage::{App, Process, directory, write};
+use super::stage::{App, Process, directory, service, slice, write};
 
-const MESH: &str = "\
-apiVersion: v1
-kind: Service
-metadata: {name: front, namespace: shop}
-spec: {ports: [{port: 80}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: stock, namespace: shop}
-spec: {ports: [{port: 80, appProtocol: http}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: cart, namespace: shop}
-spec: {ports: [{port: 80, appProtocol: kubernetes.io/h2c}]}
----
-apiVersion: squall.dev/v1alpha1
-kind: TrafficPolicy
-metadata: {name: both, namespace: shop}
-spec:
-  targetRefs: [{kind: Service, name: stock}, {kind: Service, name: cart}]
-  retries: {attempts: 2}
-";
+/// The services, whose requests are repeated so often.
+fn mesh(attempts: u32) -> String {
+    let services = ["port: 80", "port: 80, appProtocol: http", "port: 80, appProtocol: kubernetes.io/h2c"];
+    let services = ["front", "stock", "cart"].iter().zip(services).map(|(name, port)| service(name, port));
+    services.collect::<String>()
+        + &format!(
+            "---\napiVersion: squall.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {{name: both, namespace: shop}}\nspec:\n  \
+             targetRefs: [{{kind: Service, name: stock}}, {{kind: Service, name: cart}}]\n  retries: {{attempts: {attempts}}}\n"
+        )
+}
 
 /// A pod of both services: its sidecar's port of each.
 pub(crate) struct Pod {
@@ -37,18 +24,8 @@ pub(crate) struct Pod {
 }
 
 fn slices(pods: &[Pod]) -> String {
-    let mut text = String::new();
-    for Pod { name: pod, stock, cart } in pods {
-        for (service, port) in [("stock", stock), ("cart", cart)] {
-            text.push_str(&format!(
-                "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: {service}-{pod}\n  namespace: shop\n  \
-                 labels: {{kubernetes.io/service-name: {service}}}\n  annotations: {{squall.dev/service-account: pod}}\n\
-                 addressType: IPv4\nports: [{{port: {port}}}]\nendpoints:\n  - addresses: [127.0.0.1]\n    \
-                 targetRef: {{kind: Pod, name: {pod}}}\n"
-            ));
-        }
-    }
-    text
+    let of = |pod: &Pod| slice("stock", "pod", &pod.name, pod.stock) + &slice("cart", "pod", &pod.name, pod.cart);
+    pods.iter().map(of).collect()
 }
 
 /// The control plane, a sidecar that asks, and what is asked behind others.
@@ -68,7 +45,7 @@ pub(crate) struct Town {
 impl Town {
     pub(crate) fn start(name: &str, certificate_life: &str) -> Self {
         let dir = directory(name);
-        write(&dir.join("mesh/services.yaml"), MESH);
+        write(&dir.join("mesh/services.yaml"), &mesh(2));
         write(&dir.join("tokens"), "0123456789abcdef0 shop/front\n0123456789abcdef1 shop/pod\n");
         write(&dir.join("front.token"), "0123456789abcdef0\n");
         write(&dir.join("pod.token"), "0123456789abcdef1\n");
@@ -108,9 +85,7 @@ impl Town {
 
     /// Lets the mesh repeat requests so often, and waits until `front` has heard it.
     pub(crate) fn repeat(&mut self, attempts: u32) {
-        let mesh = MESH.replace("{attempts: 2}", &format!("{{attempts: {attempts}}}"));
-        assert!(attempts == 2 || mesh != MESH);
-        write(&self.dir.join("services.yaml"), &mesh);
+        write(&self.dir.join("services.yaml"), &mesh(attempts));
         std::fs::rename(self.dir.join("services.yaml"), self.dir.join("mesh/services.yaml"))
             .expect("in one directory tree");
         self.front.line("a mesh is in force");

@@ -26,26 +26,44 @@ async fn dial(host: &Host, at: SocketAddr) -> Conn {
     host.net().connect(at).await.expect("somebody listens")
 }
 
+/// A proxy that asks for certificates and gives nobody more than half a second for a handshake, with all that is told of it.
+struct Guarded {
+    /// Where it listens for others.
+    at: SocketAddr,
+    story: Arc<Story>,
+    metrics: Arc<Metrics>,
+    /// Somebody whom it lets in.
+    connector: Connector,
+    _proxy: Proxy,
+}
+
+/// One that is ready, with at most so many handshakes under way at once.
+async fn guarded(host: &Host, handshakes: u32) -> Guarded {
+    let authority = Authority::new();
+    let app = origin(host, echo).await;
+    let (story, metrics) = (Arc::<Story>::default(), Arc::new(Metrics::new()));
+    let both = Several::new(vec![Arc::clone(&story) as Arc<dyn Recorder>, Arc::clone(&metrics) as _]);
+    let config = ProxyConfig {
+        inbound: vec![InboundListener { listen: ANY, mutual_tls: true, app }],
+        identity: IdentitySource::Static(authority.identity(CART)),
+        limits: ServeLimits { head_timeout: Duration::from_millis(500), ..ServeLimits::default() },
+        handshakes,
+        recorder: Arc::new(both),
+        ..config(&story, inbound_mesh(app.port(), Protocol::Http1))
+    };
+    let proxy = Proxy::start(host, config).await.expect("starts");
+    proxy.ready().await;
+    let connector = Connector::new(host, &authority.identity(WEB), &[b"http/1.1"]).expect("an identity");
+    Guarded { at: proxy.inbound()[0], story, metrics, connector, _proxy: proxy }
+}
+
 /// The first bytes of a ClientHello: a record of 512 bytes, of which few ever come.
 const HELLO: [u8; 9] = [22, 3, 1, 2, 0, 1, 0, 1, 252];
 
 #[test]
 fn who_never_ends_a_handshake_is_cut_off_in_time_and_the_others_are_served() {
     run(|host| async move {
-        let authority = Authority::new();
-        let app = origin(&host, echo).await;
-        let (story, metrics) = (Arc::<Story>::default(), Arc::new(Metrics::new()));
-        let both = Several::new(vec![Arc::clone(&story) as Arc<dyn Recorder>, Arc::clone(&metrics) as _]);
-        let config = ProxyConfig {
-            inbound: vec![InboundListener { listen: ANY, mutual_tls: true, app }],
-            identity: IdentitySource::Static(authority.identity(CART)),
-            limits: ServeLimits { head_timeout: Duration::from_millis(500), ..ServeLimits::default() },
-            recorder: Arc::new(both),
-            ..config(&story, inbound_mesh(app.port(), Protocol::Http1))
-        };
-        let proxy = Proxy::start(&host, config).await.expect("starts");
-        proxy.ready().await;
-        let at = proxy.inbound()[0];
+        let Guarded { at, story, metrics, connector, .. } = guarded(&host, 1_000).await;
         // Nothing; one byte; a beginning; and a byte now and then, which gains no time.
         let mut slow: Vec<Conn> = Vec::new();
         for sent in [&[][..], &HELLO[..1], &HELLO] {
@@ -64,7 +82,6 @@ fn who_never_ends_a_handshake_is_cut_off_in_time_and_the_others_are_served() {
             }
         });
         // Meanwhile the others are served.
-        let connector = Connector::new(&host, &authority.identity(WEB), &[b"http/1.1"]).expect("an identity");
         for _ in 0..5 {
             let secured = connector.connect(dial(&host, at).await, &CART.into()).await.expect("a handshake");
             let mut client = squall_net::http::connect(&host, secured.conn, Version::Http1).await.expect("HTTP");
@@ -83,27 +100,12 @@ fn who_never_ends_a_handshake_is_cut_off_in_time_and_the_others_are_served() {
 #[test]
 fn of_too_many_handshakes_some_wait_for_their_turn_and_are_refused_if_it_does_not_come() {
     run(|host| async move {
-        let authority = Authority::new();
-        let app = origin(&host, echo).await;
-        let (story, metrics) = (Arc::<Story>::default(), Arc::new(Metrics::new()));
-        let both = Several::new(vec![Arc::clone(&story) as Arc<dyn Recorder>, Arc::clone(&metrics) as _]);
-        let config = ProxyConfig {
-            inbound: vec![InboundListener { listen: ANY, mutual_tls: true, app }],
-            identity: IdentitySource::Static(authority.identity(CART)),
-            limits: ServeLimits { head_timeout: Duration::from_millis(500), ..ServeLimits::default() },
-            handshakes: 2,
-            recorder: Arc::new(both),
-            ..config(&story, inbound_mesh(app.port(), Protocol::Http1))
-        };
-        let proxy = Proxy::start(&host, config).await.expect("starts");
-        proxy.ready().await;
-        let at = proxy.inbound()[0];
+        let Guarded { at, story, metrics, connector, .. } = guarded(&host, 2).await;
         // Who says nothing has no turn: the others are served all the same.
         let mut silent: Vec<Conn> = Vec::new();
         for _ in 0..20 {
             silent.push(dial(&host, at).await);
         }
-        let connector = Connector::new(&host, &authority.identity(WEB), &[b"http/1.1"]).expect("an identity");
         drop(connector.connect(dial(&host, at).await, &CART.into()).await.expect("a handshake"));
         assert_eq!(story.count("HandshakeLimit"), 0);
         drop(silent);

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use squall_control::units;
 
-use crate::scenario::{Arrivals, FaultKind, Rate, Scenario, Strike};
+use crate::scenario::{Arrivals, CLIENTS_MAX, FaultKind, Rate, Scenario, Strike};
 use crate::tune::{Path, set_field};
+
+/// The longest that a span in a file may be.
+const SPAN_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// What varies.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,7 +92,44 @@ impl Axis {
         }
     }
 
-    /// Its values, ascending.
+    /// What its values are multiples of; `None`: they may be anything.
+    fn grain(&self) -> Option<f64> {
+        match &self.quantity {
+            Quantity::Load | Quantity::Fault | Quantity::FaultLasts => None,
+            Quantity::Policy(..) if self.is_span => None,
+            Quantity::Policy(..) if self.from.fract() == 0.0 && self.to.fract() == 0.0 => Some(1.0),
+            Quantity::Policy(..) => Some(0.001),
+        }
+    }
+
+    /// The value that is applied for this one.
+    fn rounded(&self, value: f64) -> f64 {
+        match self.grain() {
+            Some(grain) if grain < 1.0 => (value / grain).round() / (1.0 / grain).round(),
+            Some(_) => value.round(),
+            None => value,
+        }
+    }
+
+    /// Whether there are as many values as steps.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.log && self.from <= 0.0 {
+            return Err(format!(
+                "`{}` begins at 0, of which nothing is a multiple: begin above it, or leave the scale linear",
+                self.said
+            ));
+        }
+        let Some(grain) = self.grain() else { return Ok(()) };
+        let values = ((self.to - self.from) / grain).round() + 1.0;
+        if f64::from(self.steps) <= values {
+            return Ok(());
+        }
+        let kind = if grain < 1.0 { "values (thousandths are the finest)" } else { "whole numbers" };
+        let side = "--cells COLUMNSxROWS";
+        Err(format!("`{}` has {values} {kind}, and {} are asked for: say so by {side}", self.said, self.steps))
+    }
+
+    /// Its values as they are applied, ascending, each once: [`Axis::steps`], or fewer where rounding makes neighbours the same.
     #[must_use]
     pub fn values(&self) -> Vec<f64> {
         let last = f64::from(self.steps.saturating_sub(1)).max(1.0);
@@ -103,12 +143,16 @@ impl Axis {
                 _ => self.from + (self.to - self.from) * part,
             }
         };
-        (0..self.steps).map(value).collect()
+        let mut values: Vec<f64> = (0..self.steps).map(|step| self.rounded(value(step))).collect();
+        values.dedup();
+        values
     }
 
-    /// The place between two.
-    pub(super) fn middle(&self, low: f64, high: f64) -> f64 {
-        if self.log { (low * high).sqrt() } else { f64::midpoint(low, high) }
+    /// The place between two; `None`: there is none.
+    pub(super) fn middle(&self, low: f64, high: f64) -> Option<f64> {
+        let between = if self.log { (low * high).sqrt() } else { f64::midpoint(low, high) };
+        let middle = self.rounded(between);
+        (low < middle && middle < high).then_some(middle)
     }
 
     /// It is about the faults, so that it says nothing where there are none.
@@ -117,7 +161,21 @@ impl Axis {
     }
 
     /// Gives the scenario this value.
+    ///
+    /// # Errors
+    /// A scenario's file could not have it.
     pub(super) fn apply(&self, value: f64, scenario: &mut Scenario) -> Result<(), String> {
+        // Only a policy's span may be 0. A load of nothing asks nothing, and a fault of no length or strength is none: what is without
+        // faults is shown by every map anyway.
+        let is_policy = matches!(self.quantity, Quantity::Policy(..));
+        if !value.is_finite() || value < 0.0 || value == 0.0 && !(is_policy && self.is_span) {
+            return Err(format!("{} cannot be {value}: a number above 0", self.name()));
+        }
+        let span = || {
+            let span = Duration::try_from_secs_f64(value).ok().filter(|span| *span <= SPAN_MAX);
+            let span = span.filter(|span| is_policy || !span.is_zero());
+            span.ok_or_else(|| format!("{} cannot be {value}: seconds, up to 86400 (a day)", self.name()))
+        };
         match &self.quantity {
             Quantity::Load => load(value, scenario),
             Quantity::Fault => {
@@ -125,17 +183,13 @@ impl Axis {
             }
             Quantity::FaultLasts => scenario.faults.iter_mut().try_for_each(|fault| {
                 fault.lasts = match fault.lasts {
-                    Some(_) => Some(Duration::from_secs_f64(value)),
+                    Some(_) => Some(span()?),
                     None => return Err(format!("{} has no `for` that could vary", fault.name)),
                 };
                 Ok(())
             }),
             Quantity::Policy(name, field) => {
-                let text = if self.is_span {
-                    units::show(Duration::from_nanos((value * 1e9) as u64))
-                } else {
-                    decimal(value, self)
-                };
+                let text = if self.is_span { units::show(span()?) } else { self.rounded(value).to_string() };
                 let mesh = set_field(&scenario.mesh, name, field, &text)?;
                 *scenario = scenario.over(mesh).map_err(|mistakes| {
                     let said: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
@@ -147,12 +201,6 @@ impl Axis {
     }
 }
 
-/// Whole where the range is.
-fn decimal(value: f64, axis: &Axis) -> String {
-    let whole = axis.from.fract() == 0.0 && axis.to.fract() == 0.0;
-    if whole { format!("{:.0}", value.round()) } else { format!("{value:.3}") }
-}
-
 fn number(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
     number.ok_or_else(|| format!("`{text}` is no number above 0"))
@@ -162,13 +210,28 @@ fn load(times: f64, scenario: &mut Scenario) -> Result<(), String> {
     for load in &mut scenario.load {
         match &mut load.arrivals {
             Arrivals::Open { phases, .. } => {
-                for phase in phases {
+                for phase in phases.iter_mut() {
                     for rate in [&mut phase.first, &mut phase.last] {
+                        // A float beyond an integer's end becomes that end.
                         *rate = Rate((rate.0 as f64 * times).round() as u64);
                     }
                 }
+                let most = phases.iter().map(|phase| phase.first.max(phase.last)).max();
+                match most {
+                    Some(Rate(0)) | None => return Err(out_of_range(&load.name, times, "less than 0.001/s")),
+                    Some(most) if most > Rate::MAX => {
+                        let said = format!("more than {}/s", Rate::MAX.0 / 1000);
+                        return Err(out_of_range(&load.name, times, &said));
+                    }
+                    Some(_) => {}
+                }
             }
-            Arrivals::Closed { clients, .. } => *clients = ((f64::from(*clients) * times).round() as u32).max(1),
+            Arrivals::Closed { clients, .. } => {
+                *clients = ((f64::from(*clients) * times).round() as u32).max(1);
+                if *clients > CLIENTS_MAX {
+                    return Err(out_of_range(&load.name, times, &format!("more than {CLIENTS_MAX} clients")));
+                }
+            }
             Arrivals::Trace(_) => {
                 return Err(format!("the load `{}` is a trace, which has no rate to vary", load.name));
             }
@@ -177,12 +240,20 @@ fn load(times: f64, scenario: &mut Scenario) -> Result<(), String> {
     Ok(())
 }
 
+fn out_of_range(load: &str, times: f64, said: &str) -> String {
+    format!("`{load}` times {times} is {said}, which no scenario may ask for: say less, such as load=0.5..2")
+}
+
 fn strength(value: f64, kind: &mut FaultKind, name: &mut String) -> Result<(), String> {
     if let FaultKind::Slow { target, strike: Strike::Times(times) } = kind {
         if value <= 1.0 {
             return Err(format!("{name} by {value} times is no fault: more than 1"));
         }
-        *times = (value * 1000.0).round() as u32;
+        let permille = (value * 1000.0).round();
+        if permille > f64::from(u32::MAX) {
+            return Err(format!("{name} by {value} times is too much: up to {}", u32::MAX / 1000));
+        }
+        *times = (permille as u32).max(1001);
         *name = format!("slow {target} ×{value:.3}");
         return Ok(());
     }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,13 +25,21 @@ pub trait Files {
     fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>>;
 }
 
-/// Files of the disk.
+/// The longest file that is read.
+const FILE_BYTES: u64 = 64 << 20;
+
+/// Files of the disk. None is longer than 64 MiB.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<String> {
-        std::fs::read_to_string(path)
+        let mut text = String::new();
+        std::fs::File::open(path)?.take(FILE_BYTES + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > FILE_BYTES {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {} MiB", FILE_BYTES >> 20)));
+        }
+        Ok(text)
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {

@@ -107,6 +107,9 @@ impl Phase {
 pub struct Rate(pub u64);
 
 impl Rate {
+    /// The most that a load may ask: 1,000,000/s.
+    pub(crate) const MAX: Self = Self(1_000_000_000);
+
     /// Requests per second, for arithmetic of the arrivals and for reports.
     #[must_use]
     pub fn per_second(self) -> f64 {
@@ -128,6 +131,9 @@ pub enum Spacing {
         shape_ppm: u64,
     },
 }
+
+/// The most clients of a load.
+pub(crate) const CLIENTS_MAX: u32 = 100_000;
 
 /// One kind of request.
 #[derive(Clone, Debug, PartialEq)]

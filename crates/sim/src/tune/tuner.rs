@@ -237,6 +237,7 @@ impl Tuner<'_> {
             RunError::Engine(_)
             | RunError::Mesh { .. }
             | RunError::Check { .. }
+            | RunError::Untouched { .. }
             | RunError::NoWorld { .. }
             | RunError::NotReady { .. }
             | RunError::Elsewhere { .. } => {

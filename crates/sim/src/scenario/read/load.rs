@@ -13,8 +13,8 @@ use super::service::serves;
 use super::value;
 use crate::scenario::files::Reading;
 use crate::scenario::{
-    Arrivals, ControlSpec, Distribution, Load, Located, Phase, Rate, Request, RouteScript, ServiceSpec, Spacing,
-    Spread, units,
+    Arrivals, CLIENTS_MAX, ControlSpec, Distribution, Load, Located, Phase, Rate, Request, RouteScript, ServiceSpec,
+    Spacing, Spread, units,
 };
 
 const LOAD: &[&str] = &[
@@ -236,7 +236,7 @@ fn arrivals(fields: Fields<'_>, from: Duration, until: Duration, context: &Conte
             misplaced("spread", "clients");
             let think =
                 fields.get("think").map_or(Some(Distribution::Constant(Duration::ZERO)), value::distribution)?;
-            Some(Arrivals::Closed { clients: clients.integer_u32(1, 100_000)?, think })
+            Some(Arrivals::Closed { clients: clients.integer_u32(1, CLIENTS_MAX)?, think })
         }
         (None, None, None) => whole.refuse("a load needs one of `rate`, `clients` and `trace`"),
         (_, _, _) => whole.refuse("a load has only one of `rate`, `clients` and `trace`"),
@@ -274,7 +274,7 @@ fn phases(value: Value<'_>, from: Duration, until: Duration) -> Option<Vec<Phase
     if phases.iter().all(|phase| phase.first == Rate(0) && phase.last == Rate(0)) {
         return value.refuse("a rate of 0 is no load");
     }
-    if phases.iter().any(|phase| phase.first.max(phase.last) > Rate(1_000_000_000)) {
+    if phases.iter().any(|phase| phase.first.max(phase.last) > Rate::MAX) {
         return value.refuse("more than 1000000/s");
     }
     Some(phases)
