@@ -6,6 +6,8 @@
 //! B3 only, or with `USE_B3_WITH_W3C_PROPAGATION` reads B3 first and writes both; here nothing needs to be chosen, and who never speaks B3
 //! pays nothing for it. What is no sound B3 is not passed on, as a broken `traceparent` is not.
 //!
+//! All this is so in a proxy that traces; another leaves what came as it is.
+//!
 //! Client and server share no span here, as B3 would have it: a span of OpenTelemetry has a side of its own.
 
 use http::HeaderMap;

@@ -45,7 +45,7 @@ pub struct ProxyConfig {
     /// Limits of every served connection.
     pub limits: ServeLimits,
     /// Which requests are traced: [`Record::Traced`](crate::Record::Traced) is told of those sampled, and each of their tries says in its
-    /// `traceparent` which span it is. `None`: traces are passed on, and begun for others to sample.
+    /// `traceparent` which span it is. `None`: a caller's trace is passed on as it came, and none is begun.
     pub tracing: Option<Sampling>,
     /// Who is told what happens.
     pub recorder: Arc<dyn Recorder>,

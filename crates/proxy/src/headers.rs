@@ -9,10 +9,10 @@ use http::header::{
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, Method};
-use squall_policy::{Class, HeaderChange, Rank, Rng};
+use squall_policy::{Class, HeaderChange, Rank};
 
+use crate::json;
 use crate::seen::Seen;
-use crate::{b3, json};
 
 pub(crate) const REASON: HeaderName = HeaderName::from_static("squall-reason");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -213,34 +213,15 @@ pub(crate) fn unique(text: &[u8]) -> HeaderValue {
     value
 }
 
-/// Passes the caller's trace on as it came: who tells nobody of its spans has none that could be a parent, and a collector would look for
-/// it in vain. Where there is no trace one begins, and is sampled (an unsampled one would silence the tracing of every application behind
-/// it). A trace of B3 goes on as it came, and as a `traceparent` that says the same: where the caller left open whether it is sampled, it is.
-pub(crate) fn pass_trace_on(headers: &mut HeaderMap, seen: Seen, rng: &mut Rng) {
-    let mut line = [0_u8; 55];
-    // Drawn in any case: what else these dice decide does not depend on who traces. All zeroes means "invalid".
-    let parent = rng.bits().max(1);
-    let (said, _) = b3::read(headers, seen);
-    if traceparent(headers, seen).is_some() {
-        if let Some(line) = headers.get_mut(TRACEPARENT) {
-            line.set_sensitive(true);
-        }
+/// Leaves the caller's trace as it came, sound or not, and begins none: who tells nobody of its spans has none that could be a parent, and a
+/// collector would look for it in vain. Whether a trace begins, and whether it is sampled, is left to who traces behind.
+pub(crate) fn pass_trace_on(headers: &mut HeaderMap, seen: Seen) {
+    if !seen.any(Seen::TRACE) {
         return;
     }
-    if seen.any(Seen::TRACE) {
-        headers.remove(TRACESTATE);
+    if let http::header::Entry::Occupied(mut lines) = headers.entry(TRACEPARENT) {
+        lines.iter_mut().for_each(|line| line.set_sensitive(true));
     }
-    if let Some(ids) = said.ids {
-        return set_traceparent(headers, ids.trace, ids.span, said.decision != Some(b3::Decision::Deny));
-    }
-    let [high, low] = [rng.bits(), rng.bits() | 1];
-    line[..3].copy_from_slice(b"00-");
-    write_hex(high, &mut line[3..19]);
-    write_hex(low, &mut line[19..35]);
-    line[35] = b'-';
-    line[52..].copy_from_slice(if said.decision == Some(b3::Decision::Deny) { b"-00" } else { b"-01" });
-    write_hex(parent, &mut line[36..52]);
-    headers.insert(TRACEPARENT, unique(&line));
 }
 
 /// The caller's `traceparent`, if it is one. Of two neither is.
@@ -449,22 +430,32 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_goes_on_as_it_came() {
-        for caller in [
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-ff",
-            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-of-tomorrow",
+    fn a_trace_goes_on_as_it_came_and_none_begins() {
+        const SOUND: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+        let several =
+            [("x-b3-traceid", "64fe8b2a57d3eff7"), ("x-b3-spanid", "e457b5a2e4d86bd1"), ("x-b3-sampled", "0")];
+        for came in [
+            &[][..],
+            &[("traceparent", SOUND), ("tracestate", "x=1"), ("tracestate", "y=2"), ("b3", "1")],
+            &[("traceparent", "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-of-tomorrow")],
+            &[("traceparent", SOUND), ("traceparent", SOUND)],
+            &[("traceparent", "none"), ("tracestate", "x=1")],
+            &[("tracestate", "x=1")],
+            &[("b3", "64fe8b2a57d3eff7-e457b5a2e4d86bd1")],
+            &[("b3", "0")],
+            &[("b3", "none")],
+            &several,
         ] {
-            let came = map(&[("traceparent", caller), ("tracestate", "x=1"), ("tracestate", "y=2"), ("b3", "1")]);
+            let came = map(came);
             let mut headers = came.clone();
-            pass_trace_on(&mut headers, Seen::of(&came), &mut Rng::from_seed(1));
-            assert_eq!(headers, came, "{caller}");
+            pass_trace_on(&mut headers, Seen::of(&came));
+            assert_eq!(headers, came);
+            assert!(headers.get_all("traceparent").iter().all(HeaderValue::is_sensitive), "none comes again");
         }
     }
 
     #[test]
-    fn a_broken_trace_is_replaced_with_its_state() {
+    fn what_is_no_traceparent_is_not_followed() {
         for broken in [
             "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
@@ -474,53 +465,11 @@ mod tests {
             "00-4bf9",
             "",
         ] {
-            let mut headers = map(&[("traceparent", broken), ("tracestate", "x=1")]);
-            pass_trace_on(&mut headers, Seen::TRACE, &mut Rng::from_seed(1));
-            assert!(is_traceparent(headers["traceparent"].as_bytes()), "{broken}");
-            assert_ne!(headers["traceparent"], broken);
-            assert!(!headers.contains_key("tracestate"));
+            assert_eq!(traceparent(&map(&[("traceparent", broken)]), Seen::TRACE), None, "{broken}");
         }
-    }
-
-    #[test]
-    fn of_two_traces_neither_goes_on() {
-        let caller = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let mut headers = map(&[("traceparent", caller), ("traceparent", caller), ("tracestate", "x=1")]);
-        pass_trace_on(&mut headers, Seen::TRACE, &mut Rng::from_seed(1));
-        assert_eq!(headers.len(), 1);
-        assert_ne!(headers["traceparent"], caller);
-    }
-
-    #[test]
-    fn a_trace_of_b3_goes_on_as_it_came_and_as_a_traceparent() {
-        let several =
-            [("x-b3-traceid", "64fe8b2a57d3eff7"), ("x-b3-spanid", "e457b5a2e4d86bd1"), ("x-b3-sampled", "0")];
-        let single = |line: &'static str| vec![("b3", line)];
-        let parent = |flag| format!("00-000000000000000064fe8b2a57d3eff7-e457b5a2e4d86bd1-{flag}");
-        for (lines, want) in [
-            (several.to_vec(), parent("00")),
-            (single("64fe8b2a57d3eff7-e457b5a2e4d86bd1-0"), parent("00")),
-            (single("64fe8b2a57d3eff7-e457b5a2e4d86bd1-1"), parent("01")),
-            (single("64fe8b2a57d3eff7-e457b5a2e4d86bd1-d"), parent("01")),
-            (single("64fe8b2a57d3eff7-e457b5a2e4d86bd1"), parent("01")),
-        ] {
-            let mut headers = map(&[&lines[..], &[("tracestate", "x=1")]].concat());
-            let seen = Seen::of(&headers);
-            pass_trace_on(&mut headers, seen, &mut Rng::from_seed(1));
-            assert_eq!(headers.remove("traceparent").expect("made"), want);
-            assert_eq!(headers, map(&lines));
-        }
-    }
-
-    #[test]
-    fn a_decision_of_b3_holds_for_the_trace_that_begins_and_broken_b3_is_no_trace() {
-        for (line, flag, left) in [("0", "-00", true), ("1", "-01", true), ("d", "-01", true), ("x", "-01", false)] {
-            let mut headers = map(&[("b3", line)]);
-            pass_trace_on(&mut headers, Seen::B3, &mut Rng::from_seed(1));
-            let parent = headers["traceparent"].to_str().expect("ascii");
-            assert!(is_traceparent(parent.as_bytes()) && parent.ends_with(flag), "{line}: {parent}");
-            assert_eq!(headers.contains_key("b3"), left, "{line}");
-        }
+        let twice = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(traceparent(&map(&[("traceparent", twice)]), Seen::TRACE), Some(twice.as_bytes()));
+        assert_eq!(traceparent(&map(&[("traceparent", twice), ("traceparent", twice)]), Seen::TRACE), None);
     }
 
     #[test]

@@ -306,7 +306,7 @@ fn prepare(site: &Site, head: &mut Parts, seen: Seen, way: &Way, trace: Option<T
     headers::count_forward(&head.method, &mut head.headers);
     match trace {
         Some(trace) => trace.write(&mut head.headers),
-        None => site.core.roll(|dice| headers::pass_trace_on(&mut head.headers, seen, dice)),
+        None => headers::pass_trace_on(&mut head.headers, seen),
     }
     headers::set_client_cert(&mut head.headers, seen, site.peer());
     match way {

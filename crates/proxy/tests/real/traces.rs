@@ -180,26 +180,41 @@ fn of_b3(millionths: u32, lines: &'static [(&'static str, &'static str)], check:
 }
 
 #[test]
-fn sidecars_that_do_not_trace_pass_a_trace_on_as_it_came() {
+fn sidecars_that_do_not_trace_pass_a_trace_on_as_it_came_and_begin_none() {
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
     const B3: &str = "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-0-05e3ac9a4f6e3b90";
-    for protocol in [Protocol::Http1, Protocol::Http2] {
+    const NAMES: [&str; 8] = [
+        "traceparent",
+        "tracestate",
+        "b3",
+        "x-b3-traceid",
+        "x-b3-spanid",
+        "x-b3-parentspanid",
+        "x-b3-sampled",
+        "x-b3-flags",
+    ];
+    for (version, protocol) in [(Version::Http1, Protocol::Http1), (Version::Http2, Protocol::Http2)] {
         for lines in [
-            &[("traceparent", PARENT), ("tracestate", "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE")][..],
+            &[][..],
+            &[("traceparent", PARENT), ("tracestate", "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE")],
             &[("traceparent", PARENT), ("b3", B3)],
+            &[("traceparent", "of no form")],
             &[("b3", B3)],
+            &[("b3", "0")],
             &[("x-b3-traceid", "64fe8b2a57d3eff7"), ("x-b3-spanid", "e457b5a2e4d86bd1"), ("x-b3-sampled", "0")],
         ] {
             run(move |host| async move {
                 let app = origin(&host, echo).await;
                 let (_stock, at, _) = inbound(&host, app, protocol, squall_proxy::IdentitySource::None).await;
                 let (_front, at, _) = outbound(&host, mesh(protocol, &[at])).await;
-                let mut client = client(&host, at, Version::Http1).await;
-                let mut request = request(Version::Http1, "GET", "/", empty());
+                let mut client = client(&host, at, version).await;
+                let mut request = request(version, "GET", "/", empty());
                 request.headers_mut().extend(map(lines));
                 let answer = whole(client.send(request).await.expect("an answer")).await;
-                for (name, value) in lines {
-                    assert_eq!(header(&answer, &format!("saw-{name}")), *value, "{protocol:?} {name} of {lines:?}");
+                assert_eq!(header(&answer, "saw-x-request-id").len(), 36, "both sidecars had it");
+                for name in NAMES {
+                    let came = lines.iter().find(|(of, _)| *of == name).map_or("", |(_, value)| value);
+                    assert_eq!(header(&answer, &format!("saw-{name}")), came, "{version:?} {name} of {lines:?}");
                 }
             });
         }

@@ -39,8 +39,6 @@ pub(super) struct Question {
     pub(super) limit: Option<Duration>,
     /// The workload behind the host name.
     pub(super) to: Option<Party>,
-    /// It carries a trace of its own.
-    pub(super) traced: bool,
 }
 
 impl Question {
@@ -263,8 +261,6 @@ fn question(sent: &Sent<'_>, to: Option<Party>, grpc: bool, by_load: bool) -> Qu
         authority: host.to_owned(),
         target: path.to_owned(),
         query_at: path.find('?'),
-        // `b3: 0` is a decision about a trace that begins.
-        traced: value("traceparent").or(value("x-b3-traceid")).is_some() || value("b3").is_some_and(|b3| b3.len() > 1),
         headers,
         drawn: drawn.iter().map(|(name, drawn)| (name.to_ascii_lowercase(), drawn.clone())).collect(),
         grpc,

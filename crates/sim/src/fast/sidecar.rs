@@ -40,7 +40,7 @@ impl World {
         let line = self.write_call(host, question, request);
         let number = self.next_exchange(host);
         let asked = &self.plan.questions[question as usize];
-        let (grpc, traced) = (asked.grpc, asked.traced || !matches!(asker, Asker::Load(_)));
+        let grpc = asked.grpc;
         if self.keeps {
             self.keep_started(host, question, request, number, Side::Outbound, None);
         }
@@ -70,10 +70,6 @@ impl World {
         // Its key may be drawn for it, and is not passed on then.
         let brought = passed;
         let passed = self.plan.pass_on(question, passed, &routed.route.request_headers);
-        // The dice that continue a trace.
-        for _ in 0..if traced { 1 } else { 3 } {
-            node.dice.bits();
-        }
         let asked = &self.plan.questions[question as usize];
         let now = self.local(host);
         let facts = RequestFacts {
@@ -136,7 +132,6 @@ impl World {
             self.next.push_back(Next::Answer(asker, Some(reply)));
             return Key::NONE;
         };
-        node.dice.bits();
         let now = self.local(host);
         let asked = &self.plan.questions[question as usize];
         let facts = RequestFacts {
