@@ -3,14 +3,17 @@
 mod markdown;
 
 use squall_control::closest;
-use squall_control::reference::{Default, Field, Reference, TRAFFIC_POLICY};
-use squall_sim::reference::{DISTRIBUTION, SCENARIO};
+use squall_control::reference::{
+    AUTHORIZATION_POLICY, Default, FAULT_INJECTION, Field, GATEWAY, GRPC_ROUTE, HTTP_ROUTE, PEER_AUTHENTICATION,
+    Reference, SERVICE, TRAFFIC_POLICY,
+};
+use squall_sim::reference::{DISTRIBUTION, SCENARIO, TUNING};
 use squall_sim::scenario::variables::{Argument, Kind, VARIABLES, Variable};
 
 use crate::exit::Exit;
 use crate::screen::{Paint, Screen};
 
-/// Say what a field of a scenario or policy means: unit, range, default, and what other meshes have
+/// Say what a field of a scenario, route, policy or tuning means: unit, range, default, and what other meshes have
 ///
 /// FIELD is a path as the file has it, below `spec` and without the places in lists and the names you chose: `retries.attempts`,
 /// `faults.slow`, `services.time`. Its last parts are enough where only one field ends with them; otherwise they are listed. The name of a
@@ -23,7 +26,8 @@ Examples:
   squall explain                            the kinds of files, and their parts
   squall explain retries.budget.percent     one field
   squall explain circuitBreaker             a part and its fields
-  squall explain TrafficPolicy              all parts of a kind
+  squall explain TrafficPolicy              all parts of a kind; also HTTPRoute, Gateway, Tuning …
+  squall explain HTTPRoute.rules.timeouts   a field of that kind
   squall explain Distribution               how service times are written
   squall explain measures                   what expectations may name
 
@@ -31,7 +35,7 @@ Exit codes:
   0  it was found
   2  there is no such field")]
 pub(crate) struct ExplainArgs {
-    /// A field, a kind (`Scenario`, `TrafficPolicy`, `Distribution`), a measure, or `measures`
+    /// A field, a kind (`Scenario`, `HTTPRoute`, `TrafficPolicy` …), a measure, or `measures`
     #[arg(value_name = "FIELD")]
     field: Option<String>,
 
@@ -41,7 +45,19 @@ pub(crate) struct ExplainArgs {
 }
 
 /// The kinds that are explained.
-const KINDS: [&Reference; 3] = [&SCENARIO, &TRAFFIC_POLICY, &DISTRIBUTION];
+const KINDS: [&Reference; 11] = [
+    &SCENARIO,
+    &TUNING,
+    &SERVICE,
+    &HTTP_ROUTE,
+    &GRPC_ROUTE,
+    &TRAFFIC_POLICY,
+    &AUTHORIZATION_POLICY,
+    &PEER_AUTHENTICATION,
+    &FAULT_INJECTION,
+    &GATEWAY,
+    &DISTRIBUTION,
+];
 
 /// How wide the text is.
 const WIDTH: usize = 78;
@@ -120,14 +136,12 @@ fn without_places(path: &str) -> String {
 
 fn unknown(words: &str, screen: &mut Screen) -> Exit {
     let path = without_places(words.strip_prefix("spec.").unwrap_or(words));
-    let names: Vec<&str> = KINDS
-        .iter()
-        .map(|kind| kind.kind)
-        .chain(["measures"])
-        .chain(VARIABLES.iter().map(|known| known.name))
-        .collect();
-    let near = closest(&path, &names).map(str::to_owned);
-    let near = KINDS.iter().find_map(|kind| kind.nearest(&path)).map(str::to_owned).or(near);
+    let kinds: Vec<&str> = KINDS.iter().map(|kind| kind.kind).chain(["measures"]).collect();
+    let known: Vec<&str> = VARIABLES.iter().map(|known| known.name).collect();
+    let near = closest(&path, &kinds)
+        .or_else(|| KINDS.iter().find_map(|kind| kind.nearest(&path)))
+        .or_else(|| closest(&path, &known))
+        .map(str::to_owned);
     screen.aside(&format!("error: there is no field `{words}`"));
     screen.aside(&match near {
         Some(near) => format!("help: did you mean `{near}`?"),
@@ -164,7 +178,8 @@ fn whole(kind: &Reference, screen: &mut Screen) {
     screen.say("");
     children(kind, "", screen);
     screen.say(&format!(
-        "\nMore of one: squall explain {}",
+        "\nMore of one: squall explain {}.{}",
+        kind.kind,
         kind.children("").first().map_or("FIELD", |field| field.path)
     ));
 }

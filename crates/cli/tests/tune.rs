@@ -87,6 +87,12 @@ fn a_search_that_was_killed_ends_as_one_that_was_not() {
         assert_eq!(read(at.join("killed").join(name)), read(at.join("whole").join(name)), "{name}");
     }
 
+    let kept = read(journal.clone());
+    let (before, after) = kept.split_once("\"values\":[").expect("runs have values");
+    write(&journal, &format!("{before}\"values\":[{}", &after[after.find(']').expect("a list")..]));
+    let (code, _, err) = squall(&at, &[&whole[..], &["-o", "killed", "--resume"]].concat());
+    assert!(code == Some(2) && err.contains("journal.jsonl:2: this is no line of a journal"), "{err}");
+
     write(&at.join("policy.yaml"), &POLICY.replace("attempts: 4", "attempts: 3"));
     let (code, _, err) = squall(&at, &[&whole[..], &["-o", "killed", "--resume"]].concat());
     assert!(code == Some(2) && err.contains("of other inputs"), "{err}");

@@ -4,9 +4,15 @@
 //! The tables stand beside the readers and are held against them (`tests/reference.rs`): a field that a reader takes is in its
 //! table and the other way round; a range is where the reader begins to refuse; a default is what leaving the field out means.
 
+mod access;
+mod edge;
 mod limits;
+mod routes;
 mod traffic_policy;
 
+pub use access::{AUTHORIZATION_POLICY, FAULT_INJECTION, PEER_AUTHENTICATION};
+pub use edge::{GATEWAY, SERVICE};
+pub use routes::{GRPC_ROUTE, HTTP_ROUTE};
 pub use traffic_policy::TRAFFIC_POLICY;
 
 use crate::{closest, units};

@@ -4,6 +4,8 @@
 mod checks;
 mod distribution;
 mod scenario;
+mod tuning;
 
 pub use distribution::DISTRIBUTION;
 pub use scenario::SCENARIO;
+pub use tuning::TUNING;

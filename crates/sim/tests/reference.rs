@@ -1,12 +1,15 @@
 //! The reference of scenarios says what their reader does.
 
+mod tuning;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use squall_control::Mistake;
 use squall_control::reference::{Default, Field, Kind, Reference};
-use squall_sim::reference::{DISTRIBUTION, SCENARIO};
+use squall_sim::reference::{DISTRIBUTION, SCENARIO, TUNING};
 use squall_sim::scenario::{IsotopeLoad, Memory, load_file};
+use squall_sim::tune::Tuning;
 
 /// What this scenario is, without the places in its files. Its Services speak `protocol`.
 fn read(spec: &str, protocol: &str) -> Result<String, Vec<Mistake>> {
@@ -70,6 +73,30 @@ fn distribution(field: &Field, value: &str) -> Result<String, Vec<Mistake>> {
     read(&spec(time, &drawn), "http")
 }
 
+/// A tuning whose files are those of `tuning`, and a route beside them.
+fn tuned(spec: &str) -> Result<String, Vec<Mistake>> {
+    let route = "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: shop, namespace: test}\nspec: {parentRefs: [{group: \
+                 \"\", kind: Service, name: shop}], rules: [{timeouts: {request: 1s}, backendRefs: [{name: shop, port: 80}]}]}\n";
+    let mesh = format!("{}{route}", tuning::MESH);
+    let text = format!("apiVersion: squall.dev/v1alpha1\nkind: Tuning\nmetadata: {{name: x}}\nspec: {spec}\n");
+    let files = Memory::new([
+        ("mesh.yaml", mesh.as_str()),
+        ("policy.yaml", tuning::POLICY),
+        ("failing.yaml", tuning::SCENARIO),
+        ("other.yaml", &tuning::SCENARIO.replace("failing", "other")),
+        ("rival.yaml", &tuning::POLICY.replace("attempts: 4", "attempts: 2")),
+        ("tuning.yaml", &text),
+    ]);
+    match Tuning::load(Path::new("tuning.yaml"), &files) {
+        Ok(tuning) => Ok(without_places(&format!("{tuning:?}"))),
+        Err(refusal) => Err(refusal.mistakes),
+    }
+}
+
+fn tuning_with(field: &Field, value: &str) -> Result<String, Vec<Mistake>> {
+    tuned(&TUNING.example(field.path, value, &[]).expect("the field is in the table"))
+}
+
 fn groups(of: &Reference) -> BTreeSet<&'static str> {
     of.fields().map(|field| field.path.rsplit_once('.').map_or("", |(above, _)| above)).collect()
 }
@@ -111,11 +138,22 @@ fn every_field_that_the_reader_takes_is_in_the_table_and_the_other_way_round() {
     }
 }
 
+#[test]
+fn every_field_of_a_tuning_is_in_the_table_and_the_other_way_round() {
+    for group in groups(&TUNING) {
+        let unknown = if group.is_empty() { "zzzz".to_owned() } else { format!("{group}.zzzz") };
+        let (path, value) = if group.is_empty() { ("scenarios", "[failing.yaml]") } else { (group, "") };
+        let spec = TUNING.example(path, value, &[(unknown.as_str(), "1")]).expect("the group is in the table");
+        knows(&TUNING, group, &tuned(&spec).expect_err("`zzzz` is no field"));
+    }
+}
+
 type Reader = fn(&Field, &str) -> Result<String, Vec<Mistake>>;
 
 fn all() -> impl Iterator<Item = (&'static Field, Reader)> {
     let scenarios = SCENARIO.fields().map(|field| (field, scenario as Reader));
-    scenarios.chain(DISTRIBUTION.fields().map(|field| (field, distribution as Reader)))
+    let distributions = DISTRIBUTION.fields().map(|field| (field, distribution as Reader));
+    scenarios.chain(distributions).chain(TUNING.fields().map(|field| (field, tuning_with as Reader)))
 }
 
 #[test]

@@ -61,7 +61,8 @@ impl Journal {
         let mut known = BTreeMap::new();
         let keep = !whole.is_empty() && resume;
         if keep {
-            known = read(whole, &head, &path).map_err(Refused::Input)?;
+            let values = tuning.objectives.len() + tuning.constraints.len();
+            known = read(whole, &head, values, &path).map_err(Refused::Input)?;
         } else if !whole.is_empty() && !done && !fresh {
             return Err(Refused::Input(format!(
                 "{} holds a search that was not finished: go on with --resume, or begin anew with --fresh",
@@ -126,7 +127,8 @@ impl Journal {
     }
 }
 
-fn read(text: &str, head: &Value, path: &Path) -> Result<BTreeMap<RunKey, Sample>, String> {
+/// `values`: how many numbers each run came to.
+fn read(text: &str, head: &Value, values: usize, path: &Path) -> Result<BTreeMap<RunKey, Sample>, String> {
     let mut known = BTreeMap::new();
     for (nth, line) in text.lines().enumerate() {
         let wrong = || format!("{}:{}: this is no line of a journal; begin anew with --fresh", path.display(), nth + 1);
@@ -144,6 +146,9 @@ fn read(text: &str, head: &Value, path: &Path) -> Result<BTreeMap<RunKey, Sample
             continue;
         }
         let (key, sample) = entry(&value).ok_or_else(wrong)?;
+        if sample.as_ref().is_ok_and(|found| found.len() != values) {
+            return Err(wrong());
+        }
         known.insert(key, sample);
     }
     Ok(known)

@@ -30,17 +30,13 @@ fn rule(value: Value<'_>, namespace: &str) -> Option<Rule> {
     optional(&fields, "name", label)?;
     let matches =
         optional(&fields, "matches", |list| each(list, |value| Some((route_match(value)?, value.place().clone()))));
-    let filters = optional(&fields, "filters", |list| route::filters(list, namespace));
+    let filters = optional(&fields, "filters", |list| route::filters(list, namespace, &route::FILTERS[..3]));
     let backends = optional(&fields, "backendRefs", |list| each(list, |value| route::backend(value, namespace)));
     let mut matches = matches?.unwrap_or_default();
     if matches.is_empty() {
         matches.push((route::everything(), value.place().clone()));
     }
-    let route::Filters { request_headers, response_headers, fault, redirect } = filters?.unwrap_or_default();
-    if let Some((_, place)) = redirect {
-        value.mistakes().push(Mistake::new(&place, "no gRPC client follows a redirect"));
-        return None;
-    }
+    let route::Filters { request_headers, response_headers, fault, redirect: _ } = filters?.unwrap_or_default();
     Some(Rule {
         place: value.place().clone(),
         matches,

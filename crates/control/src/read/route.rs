@@ -99,7 +99,7 @@ fn rule(value: Value<'_>, namespace: &str) -> Option<Rule> {
     optional(&fields, "name", label)?;
     let matches =
         optional(&fields, "matches", |list| each(list, |value| Some((route_match(value)?, value.place().clone()))));
-    let filters = optional(&fields, "filters", |list| filters(list, namespace));
+    let filters = optional(&fields, "filters", |list| filters(list, namespace, &FILTERS));
     let backends = optional(&fields, "backendRefs", |list| each(list, |value| backend(value, namespace)));
     let timeouts = optional(&fields, "timeouts", timeouts);
     let retry = optional(&fields, "retry", retry);
@@ -207,24 +207,29 @@ pub(super) struct Filters {
 }
 
 /// The types of filters, with the field that each one reads.
-const FILTERS: [(&str, &str); 4] = [
+pub(super) const FILTERS: [(&str, &str); 4] = [
     ("RequestHeaderModifier", "requestHeaderModifier"),
     ("ResponseHeaderModifier", "responseHeaderModifier"),
     ("ExtensionRef", "extensionRef"),
     ("RequestRedirect", "requestRedirect"),
 ];
 
-pub(super) fn filters(list: Value<'_>, namespace: &str) -> Option<Filters> {
+/// `may` are those of [`FILTERS`], from the first on, that this kind of route may have.
+pub(super) fn filters(list: Value<'_>, namespace: &str, may: &[(&'static str, &'static str)]) -> Option<Filters> {
     let mut filters = Filters::default();
     let mut seen: [Option<Place>; 4] = [const { None }; 4];
     let mut good = true;
     for value in list.list()? {
         let why = "only header modifiers, redirects and references to a FaultInjection are supported";
-        let refused = ["requestMirror", "urlRewrite", "cors", "externalAuth"].map(|name| (name, why));
-        let known = ["type"].into_iter().chain(FILTERS.map(|(_, field)| field)).collect::<Vec<_>>();
+        let mut refused = ["requestMirror", "urlRewrite", "cors", "externalAuth"].map(|name| (name, why)).to_vec();
+        if !may.iter().any(|(_, field)| *field == "requestRedirect") {
+            refused.push(("requestRedirect", "no gRPC client follows a redirect"));
+        }
+        let known = ["type"].into_iter().chain(may.iter().map(|(_, field)| *field)).collect::<Vec<_>>();
         let fields = value.fields_beside("HTTPRoute filter", &known, &refused)?;
-        let kind = fields.required("type")?.choice(&[0, 1, 2, 3].map(|index: usize| (FILTERS[index].0, index)))?;
-        for (_, other) in FILTERS.iter().enumerate().filter(|(index, _)| *index != kind).map(|(_, filter)| filter) {
+        let kinds: Vec<(&str, usize)> = may.iter().enumerate().map(|(index, (kind, _))| (*kind, index)).collect();
+        let kind = fields.required("type")?.choice(&kinds)?;
+        for (_, other) in may.iter().enumerate().filter(|(index, _)| *index != kind).map(|(_, filter)| filter) {
             if let Some((key, _)) = fields.keyed(other) {
                 value.mistakes().push(Mistake::new(&key.place, format!("`{other}` does not go with this `type`")));
                 good = false;
