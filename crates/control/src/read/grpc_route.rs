@@ -4,7 +4,6 @@ use squall_policy::{HeaderMatch, PathMatch, RouteMatch};
 
 use super::route::{self, Beginning};
 use super::{Metadata, each, label, optional};
-use crate::Mistake;
 use crate::resources::{HttpRoute, Rule, RuleTimeouts};
 use crate::yaml::Value;
 

@@ -10,7 +10,6 @@ const PATHS: super::Kind = Other("a list of paths: whole, `/abc*`, `*abc` or `*`
 const PORTS: super::Kind = Other("a list of ports of the pod");
 const MODE: super::Kind = Choice(&["STRICT", "PERMISSIVE", "DISABLE", "UNSET"]);
 const WORKLOAD: &[(&str, &str)] = &[("selector.matchLabels", "{app: cart}")];
-const ABORT: &[(&str, &str)] = &[("abort.status", "503"), ("abort.percentage", "5%")];
 
 /// `squall.dev/v1alpha1` AuthorizationPolicy.
 pub const AUTHORIZATION_POLICY: Reference = Reference {
