@@ -10,8 +10,14 @@ pub fn run(bytes: &[u8]) {
         let beginning = detect(&bytes[..end]);
         assert!(beginning == Look::More || beginning == whole, "{beginning:?}, then {whole:?}");
     }
-    if let Look::Is(Spoken::Tls(Some(name))) = &whole {
+    if let Look::Is(Spoken::Tls(hello)) = &whole
+        && let Some(name) = &hello.server_name
+    {
         assert!(name.len() <= 253 && !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()));
+    }
+    if let Look::Is(Spoken::Tls(hello)) = &whole {
+        let count = (0..=255).filter(|byte| hello.offers(&[*byte])).count();
+        assert!(count <= LOOK_BYTES / 2 && !hello.offers(b""));
     }
     // As one handshake message, cut into small records: the same as in one record.
     let message = &bytes[..bytes.len().min(2000)];

@@ -27,7 +27,7 @@
 //! | mode | the sidecar takes | clients of the mesh send |
 //! |---|---|---|
 //! | `STRICT` | mutual TLS; anything else is refused | mutual TLS |
-//! | `PERMISSIVE` | mutual TLS, and plain connections of peers without an identity. TLS that names a server (SNI) is the application's own and passed on as it is; so the first bytes are waited for, up to `--detect-timeout` where the server speaks first | mutual TLS |
+//! | `PERMISSIVE` | mutual TLS, and plain connections of peers without an identity. TLS that does not say that it is the mesh's (by the ALPN `squall`) is the application's own and passed on as it is, with a server name or without; so the first bytes are waited for, up to `--detect-timeout` where the server speaks first | mutual TLS |
 //! | `DISABLE` | plain connections of peers without an identity. All TLS is the application's own and passed on as it is | plain connections |
 //! | `UNSET` | what the next wider policy says | |
 //!

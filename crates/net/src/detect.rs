@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Nothing is taken away or changed, and whatever the bytes are, an answer comes. The parser of ClientHello (RFC 8446 §4.1.2, RFC 5246
-//! §7.4.1.2, `server_name` of RFC 6066 §3) reads over several records, and stops at the name.
+//! §7.4.1.2, `server_name` of RFC 6066 §3, ALPN of RFC 7301 §3.1) reads over several records, and stops when it has both.
 
 use std::sync::Arc;
 
@@ -30,10 +30,35 @@ pub enum Spoken {
     Http1,
     /// HTTP/2 with prior knowledge.
     Http2,
-    /// TLS, to the server of this name, in lower case; `None`: the client names none.
-    Tls(Option<Arc<str>>),
+    /// TLS.
+    Tls(ClientHello),
     /// None of these.
     Other,
+}
+
+/// What a TLS client says in the clear.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientHello {
+    /// The name of the server that it wants (SNI), in lower case; `None`: it names none.
+    pub server_name: Option<Arc<str>>,
+    /// The protocols that it offers (ALPN), each behind its length as on the wire. At most [`LOOK_BYTES`], as all that is looked at.
+    alpn: Arc<[u8]>,
+}
+
+impl ClientHello {
+    /// Whether it offers this protocol (ALPN).
+    #[must_use]
+    pub fn offers(&self, protocol: &[u8]) -> bool {
+        let mut rest = &self.alpn[..];
+        while let Some((length, after)) = rest.split_first() {
+            let Some((offered, after)) = after.split_at_checked(usize::from(*length)) else { return false };
+            if offered == protocol {
+                return true;
+            }
+            rest = after;
+        }
+        false
+    }
 }
 
 /// What can be told of the first bytes.
@@ -58,7 +83,7 @@ pub fn detect(first: &[u8]) -> Look {
     } else if PREFACE.starts_with(first) {
         Look::More
     } else if first[0] == HANDSHAKE_RECORD {
-        client_hello(first)
+        client_hello(first, is_all)
     } else {
         request_line(first)
     };
@@ -105,6 +130,7 @@ fn is_token(byte: u8) -> bool {
 const HANDSHAKE_RECORD: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 const SERVER_NAME: u16 = 0;
+const ALPN: u16 = 16;
 const HOST_NAME: u8 = 0;
 /// The largest fragment of a plaintext record (RFC 8446 §5.1).
 const RECORD_BYTES: usize = 1 << 14;
@@ -117,16 +143,19 @@ enum Stop {
     Malformed,
 }
 
-fn client_hello(first: &[u8]) -> Look {
-    match read_hello(first) {
-        Ok(name) => Look::Is(Spoken::Tls(name)),
+fn client_hello(first: &[u8], is_all: bool) -> Look {
+    let mut hello = ClientHello::default();
+    match read_hello(first, &mut hello) {
+        Ok(()) => Look::Is(Spoken::Tls(hello)),
+        // It goes on behind what is looked at, but has said whom it wants.
+        Err(Stop::Short) if is_all && hello.server_name.is_some() => Look::Is(Spoken::Tls(hello)),
         Err(Stop::Short) => Look::More,
         Err(Stop::Malformed) => Look::Is(Spoken::Other),
     }
 }
 
-/// The name in a ClientHello.
-fn read_hello(first: &[u8]) -> Result<Option<Arc<str>>, Stop> {
+/// What a ClientHello says, as far as it is there.
+fn read_hello(first: &[u8], said: &mut ClientHello) -> Result<(), Stop> {
     let mut wire = Records { wire: first, left: 0 };
     if wire.byte()? != CLIENT_HELLO {
         return Err(Stop::Malformed);
@@ -150,21 +179,50 @@ fn read_hello(first: &[u8]) -> Result<Option<Arc<str>>, Stop> {
     hello.skip(usize::from(methods))?;
     if hello.left == 0 {
         // TLS before extensions.
-        return Ok(None);
+        return Ok(());
     }
     let mut extensions = usize::from(hello.two()?);
     if extensions != hello.left {
         return Err(Stop::Malformed);
     }
-    while extensions > 0 {
+    // An extension comes once (RFC 8446 §4.2): of two nothing is believed.
+    let (mut has_name, mut has_alpn) = (false, false);
+    while extensions > 0 && !(has_name && has_alpn) {
         let (kind, length) = (hello.two()?, usize::from(hello.two()?));
         extensions = extensions.checked_sub(4 + length).ok_or(Stop::Malformed)?;
-        if kind == SERVER_NAME {
-            return server_name(&mut hello, length);
+        let mut extension = Part { from: &mut *hello.from, left: length };
+        match kind {
+            SERVER_NAME if has_name => return Err(Stop::Malformed),
+            SERVER_NAME => (said.server_name, has_name) = (server_name(&mut extension, length)?, true),
+            ALPN if has_alpn => return Err(Stop::Malformed),
+            ALPN => (said.alpn, has_alpn) = (protocols(&mut extension, length)?, true),
+            _ => {}
         }
-        hello.skip(length)?;
+        let left = extension.left;
+        extension.skip(left)?;
+        hello.left = hello.left.checked_sub(length).ok_or(Stop::Malformed)?;
     }
-    Ok(None)
+    Ok(())
+}
+
+/// The list of ALPN, once it is found to be one: protocols with names of 1 to 255 bytes.
+fn protocols(extension: &mut Part<'_, '_>, length: usize) -> Result<Arc<[u8]>, Stop> {
+    let list = usize::from(extension.two()?);
+    if list + 2 != length || list < 2 {
+        return Err(Stop::Malformed);
+    }
+    let mut wire = Vec::with_capacity(list.min(64));
+    while extension.left > 0 {
+        let name = extension.byte()?;
+        if name == 0 {
+            return Err(Stop::Malformed);
+        }
+        wire.push(name);
+        for _ in 0..name {
+            wire.push(extension.byte()?);
+        }
+    }
+    Ok(wire.into())
 }
 
 fn server_name(hello: &mut Part<'_, '_>, length: usize) -> Result<Option<Arc<str>>, Stop> {
@@ -288,11 +346,18 @@ mod tests {
 
     /// The ClientHello that rustls sends to `name`.
     fn hello(name: &str) -> Vec<u8> {
-        let config = rustls::ClientConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .expect("the provider's own")
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
+        offering(name, &[])
+    }
+
+    /// One that offers these protocols.
+    fn offering(name: &str, alpn: &[&[u8]]) -> Vec<u8> {
+        let mut config =
+            rustls::ClientConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
+                .with_safe_default_protocol_versions()
+                .expect("the provider's own")
+                .with_root_certificates(rustls::RootCertStore::empty())
+                .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         let server = ServerName::try_from(name.to_owned()).expect("a test's name");
         let mut client = rustls::ClientConnection::new(config.into(), server).expect("a good config");
         let mut wire = Vec::new();
@@ -307,7 +372,7 @@ mod tests {
     }
 
     fn tls(name: &str) -> Look {
-        Look::Is(Spoken::Tls(Some(name.into())))
+        Look::Is(Spoken::Tls(ClientHello { server_name: Some(name.into()), ..ClientHello::default() }))
     }
 
     #[test]
@@ -317,7 +382,55 @@ mod tests {
         for most in [1, 2, 7, 100] {
             assert_eq!(detect(&in_records(&wire, most)), tls("stock.shop.svc"), "{most}");
         }
-        assert_eq!(detect(&hello("10.0.0.1")), Look::Is(Spoken::Tls(None)), "an address is no name");
+        assert_eq!(detect(&hello("10.0.0.1")), Look::Is(Spoken::Tls(ClientHello::default())), "an address is no name");
+    }
+
+    #[test]
+    fn what_a_client_offers_is_told_wherever_it_stands_and_in_whatever_records() {
+        for name in ["stock", "10.0.0.1"] {
+            let wire = offering(name, &[b"h2", b"squall"]);
+            for most in [1, 5, 100, RECORD_BYTES] {
+                let Look::Is(Spoken::Tls(hello)) = detect(&in_records(&wire, most)) else { panic!("TLS: {most}") };
+                let offers = [&b"h2"[..], b"squall", b"h", b"h22", b"", b"2"].map(|protocol| hello.offers(protocol));
+                assert_eq!(offers, [true, true, false, false, false, false], "{most}");
+                assert_eq!(hello.server_name.is_some(), name == "stock");
+            }
+        }
+    }
+
+    /// A hello with these extensions only.
+    fn with(extensions: &[(u16, &[u8])]) -> Vec<u8> {
+        let size = |count: usize| [(count >> 8) as u8, count as u8];
+        let of = |(kind, body): &(u16, &[u8])| [&kind.to_be_bytes()[..], &size(body.len()), body].concat();
+        let all: Vec<u8> = extensions.iter().flat_map(of).collect();
+        let body = [&[3, 3][..], &[7; 32], &[0, 0, 2, 19, 1, 1, 0], &size(all.len()), &all].concat();
+        let message = [&[1, 0][..], &size(body.len()), &body].concat();
+        message.chunks(RECORD_BYTES).flat_map(|part| [&[22, 3, 1][..], &size(part.len()), part].concat()).collect()
+    }
+
+    #[test]
+    fn a_list_of_protocols_that_is_none_is_no_hello_and_one_that_is_too_long_hides_no_name() {
+        const ALPN: u16 = super::ALPN;
+        for list in [
+            &b""[..],
+            b"\x00",
+            b"\x00\x00",
+            b"\x00\x01\x00",
+            b"\x00\x03\x02h2\x00",
+            b"\x00\x04\x02h2",
+            b"\x00\x03\x03h2",
+            b"\x00\x04\x02h2\x00",
+            b"\x00\x02\x02h2",
+        ] {
+            assert_eq!(detect(&with(&[(ALPN, list)])), Look::Is(Spoken::Other), "{list:?}");
+        }
+        let (h2, name) = (&b"\x00\x03\x02h2"[..], &b"\x00\x04\x00\x00\x01a"[..]);
+        assert!(matches!(detect(&with(&[(ALPN, h2)])), Look::Is(Spoken::Tls(hello)) if hello.offers(b"h2")));
+        assert_eq!(detect(&with(&[(ALPN, h2), (ALPN, h2)])), Look::Is(Spoken::Other));
+        assert_eq!(detect(&with(&[(0, name), (0, name)])), Look::Is(Spoken::Other));
+        let long = vec![0; LOOK_BYTES];
+        assert_eq!(detect(&with(&[(0, name), (21, &long)])[..LOOK_BYTES]), tls("a"));
+        assert_eq!(detect(&with(&[(21, &long), (0, name)])[..LOOK_BYTES]), Look::Is(Spoken::Other));
     }
 
     #[test]
@@ -380,13 +493,26 @@ mod tests {
         fn a_broken_hello_is_read_without_harm_and_as_its_beginnings_were(
             at in 0_usize..400, byte in any::<u8>(), most in 1_usize..300, cut in 0_usize..500,
         ) {
-            let mut wire = in_records(&hello("stock.shop.svc.cluster.local"), most);
+            let mut wire = in_records(&offering("stock.shop.svc.cluster.local", &[b"h2", b"squall"]), most);
             let at = at % wire.len();
             wire[at] = byte;
             let whole = detect(&wire);
             // What was told of the beginning holds for the whole.
             let beginning = detect(&wire[..cut.min(wire.len())]);
             prop_assert!(beginning == Look::More || beginning == whole, "{:?}, then {:?}", beginning, whole);
+        }
+
+        #[test]
+        fn any_list_of_protocols_is_told_as_it_is(
+            names in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..256), 1..20), most in 1_usize..600,
+            other in prop::collection::vec(any::<u8>(), 0..5),
+        ) {
+            let list: Vec<u8> = names.iter().flat_map(|name| [&[name.len() as u8][..], name].concat()).collect();
+            let body = [&(list.len() as u16).to_be_bytes()[..], &list].concat();
+            let wire = with(&[(5, b"x"), (super::ALPN, &body)]);
+            let Look::Is(Spoken::Tls(hello)) = detect(&in_records(&wire, most)) else { panic!("it is TLS") };
+            prop_assert!(names.iter().all(|name| hello.offers(name)));
+            prop_assert_eq!(hello.offers(&other), names.contains(&other));
         }
 
         #[test]

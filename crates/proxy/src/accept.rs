@@ -18,7 +18,7 @@ use squall_policy::{BackendName, PeerMode, Speaks, StreamPolicy};
 use crate::alarm::Alarms;
 use crate::core::Core;
 use crate::drain::{Running, Signal};
-use crate::identity::{H2, Keyring, TCP};
+use crate::identity::{H2, Keyring, MESH, TCP};
 use crate::intercept;
 use crate::reach::{Fallback, Strangers};
 use crate::serve::{self, Door, Site};
@@ -182,8 +182,8 @@ async fn inbound(gate: &Arc<Gate>, accepted: Accepted, port: u16, is_secure: boo
             let until = gate.core.host.now() + gate.detect_timeout;
             let Ok((spoken, first)) = Box::pin(stream::look(&gate.core, &mut conn, until)).await else { return };
             let takes_tls = mode == Some(PeerMode::Permissive) && gate.core.own.is_some();
-            // The mesh's own TLS names no server.
-            is_secure = takes_tls && spoken == Spoken::Tls(None);
+            // The mesh's own TLS says that it is. Other TLS is the application's, whatever server it names.
+            is_secure = takes_tls && matches!(&spoken, Spoken::Tls(hello) if hello.offers(MESH));
             if is_secure {
                 conn = prefixed(first, conn);
             } else {

@@ -13,6 +13,9 @@ pub(crate) const H2: &[u8] = b"h2";
 pub(crate) const H1: &[u8] = b"http/1.1";
 /// And of bytes that nobody looks at.
 pub(crate) const TCP: &[u8] = b"squall-tcp";
+/// The mark of the mesh's own TLS: clients offer it beside what they want to speak, and servers never choose it. By it a port that takes
+/// other TLS too (PERMISSIVE) tells whose TLS it is, as Istio's does by `istio`.
+pub(crate) const MESH: &[u8] = b"squall";
 
 /// An identity ready for use.
 pub(crate) struct Secrets {
@@ -26,9 +29,9 @@ pub(crate) struct Secrets {
 impl Secrets {
     pub(crate) fn new(host: &Host, identity: Identity) -> Result<Self, TlsError> {
         Ok(Self {
-            http1: Connector::new(host, &identity, &[H1])?,
-            http2: Connector::new(host, &identity, &[H2])?,
-            tcp: Connector::new(host, &identity, &[TCP])?,
+            http1: Connector::new(host, &identity, &[H1, MESH])?,
+            http2: Connector::new(host, &identity, &[H2, MESH])?,
+            tcp: Connector::new(host, &identity, &[TCP, MESH])?,
             acceptor: Acceptor::new(host, &identity, true, &[H2, H1, TCP])?,
             identity,
         })

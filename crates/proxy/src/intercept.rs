@@ -87,8 +87,8 @@ pub(crate) async fn outbound(gate: &Arc<Gate>, accepted: Accepted, strangers: St
         return accept::http(gate, conn, spoken.as_ref().and_then(version), Door::Outbound, fallback).await;
     }
     let named = match &spoken {
-        Some(Spoken::Tls(Some(name))) => by_name(&mesh, name, dialed.port()),
-        Some(Spoken::Tls(None) | Spoken::Http1 | Spoken::Http2 | Spoken::Other) | None => None,
+        Some(Spoken::Tls(hello)) => hello.server_name.as_deref().and_then(|name| by_name(&mesh, name, dialed.port())),
+        Some(Spoken::Http1 | Spoken::Http2 | Spoken::Other) | None => None,
     };
     let Some((cell, route, policy)) = named.or_else(|| by_address(PASSED)) else {
         refuse(gate, conn, dialed);

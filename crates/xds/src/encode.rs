@@ -411,7 +411,7 @@ fn transport_socket(policy: &BackendPolicy, endpoints: &[Endpoint]) -> proto::Tr
     };
     let context = proto::UpstreamTls {
         common: Some(proto::CommonTls {
-            alpn_protocols: vec![alpn.to_owned()],
+            alpn_protocols: vec![alpn.to_owned(), stream::MESH_ALPN.to_owned()],
             certificates: vec![secret("default")],
             validation: Some(proto::CombinedValidation {
                 default: Some(proto::Validation { names }),

@@ -11,6 +11,8 @@ use crate::{Kind, Nack};
 
 /// ALPN of connections that are carried as bytes.
 pub(crate) const TCP_ALPN: &str = "squall-tcp";
+/// ALPN that the mesh's own TLS offers besides, by which a port that takes other TLS too knows it. No server chooses it.
+pub(crate) const MESH_ALPN: &str = "squall";
 
 pub(crate) fn encode(destination: &Destination) -> squall::Destination {
     let StreamPolicy { idle, longest, retries, backoff } = destination.stream;

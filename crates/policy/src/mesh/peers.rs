@@ -5,8 +5,8 @@
 pub enum PeerMode {
     /// Mutual TLS only: who does not prove an identity is refused.
     Strict,
-    /// Mutual TLS, or plain connections, whose peers have no identity. The first bytes tell: TLS that names a server is the application's own
-    /// and passed on as it is, as the mesh's own TLS names none.
+    /// Mutual TLS, or plain connections, whose peers have no identity. The first bytes tell: the mesh's own TLS offers the ALPN `squall`, and
+    /// other TLS is the application's own and passed on as it is, whether it names a server or not.
     Permissive,
     /// Plain connections. TLS is the application's own, and passed on as it is.
     Disable,

@@ -17,14 +17,14 @@ use crate::stream::both;
 const MODES: [Option<PeerMode>; 4] =
     [None, Some(PeerMode::Strict), Some(PeerMode::Permissive), Some(PeerMode::Disable)];
 
-fn inbound_of(app: SocketAddr, protocol: Protocol, peers: Option<PeerMode>) -> Mesh {
+pub(crate) fn inbound_of(app: SocketAddr, protocol: Protocol, peers: Option<PeerMode>) -> Mesh {
     let treated =
         Inbound { limits: Limits::default(), rate: None, protocol, detect: false, access: Default::default(), peers };
     Mesh { inbound: [(app.port(), treated)].into(), ..Mesh::default() }
 }
 
 /// A sidecar before the application, with a listener of its port or with one for all that is redirected.
-async fn sidecar(
+pub(crate) async fn sidecar(
     host: &Host,
     app: SocketAddr,
     mesh: Mesh,
