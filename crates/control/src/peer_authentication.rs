@@ -28,7 +28,7 @@
 //! |---|---|---|
 //! | `STRICT` | mutual TLS; anything else is refused | mutual TLS |
 //! | `PERMISSIVE` | mutual TLS, and plain connections of peers without an identity. TLS that does not say that it is the mesh's (by the ALPN `squall`) is the application's own and passed on as it is, with a server name or without; so the first bytes are waited for, up to `--detect-timeout` where the server speaks first | mutual TLS |
-//! | `DISABLE` | plain connections of peers without an identity. All TLS is the application's own and passed on as it is | plain connections |
+//! | `DISABLE` | plain connections of peers without an identity, and as `PERMISSIVE` the mutual TLS of clients who have not heard of a change yet. All other TLS is the application's own and passed on as it is | plain connections |
 //! | `UNSET` | what the next wider policy says | |
 //!
 //! | field | meaning | default |
@@ -39,8 +39,8 @@
 //!
 //! A change takes hold for new connections at once. Where plain connections are no longer taken, those of HTTP that are there are
 //! asked to leave (`connection: close`, GOAWAY) and end after the requests under way; opaque ones end by themselves. Clients and
-//! servers learn of a change one after the other: from `STRICT` to `DISABLE` or back go by way of `PERMISSIVE`, which takes both, and no
-//! request is lost.
+//! servers learn of a change one after the other, in any order: from `STRICT` to `DISABLE` or back go by way of `PERMISSIVE`, so that no client
+//! is plain any more, or none is yet, where only mutual TLS is taken; then no request is lost.
 //!
 //! Clients decide by Service. A selector whose labels may fit only some pods of a Service is refused if its mode would decide whether
 //! clients may begin mutual TLS; so is a TrafficPolicy's `tls` that contradicts.

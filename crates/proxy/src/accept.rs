@@ -181,9 +181,9 @@ async fn inbound(gate: &Arc<Gate>, accepted: Accepted, port: u16, is_secure: boo
         Some(PeerMode::Permissive | PeerMode::Disable) => {
             let until = gate.core.host.now() + gate.detect_timeout;
             let Ok((spoken, first)) = Box::pin(stream::look(&gate.core, &mut conn, until)).await else { return };
-            let takes_tls = mode == Some(PeerMode::Permissive) && gate.core.own.is_some();
-            // The mesh's own TLS says that it is. Other TLS is the application's, whatever server it names.
-            is_secure = takes_tls && matches!(&spoken, Spoken::Tls(hello) if hello.offers(MESH));
+            // The mesh's own TLS says that it is. Other TLS is the application's, whatever server it names. Where the mode is DISABLE the mesh's
+            // own is of clients who have not heard of that yet, or have heard of its end before this sidecar.
+            is_secure = gate.core.own.is_some() && matches!(&spoken, Spoken::Tls(hello) if hello.offers(MESH));
             if is_secure {
                 conn = prefixed(first, conn);
             } else {

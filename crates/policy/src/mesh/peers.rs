@@ -8,7 +8,8 @@ pub enum PeerMode {
     /// Mutual TLS, or plain connections, whose peers have no identity. The first bytes tell: the mesh's own TLS offers the ALPN `squall`, and
     /// other TLS is the application's own and passed on as it is, whether it names a server or not.
     Permissive,
-    /// Plain connections. TLS is the application's own, and passed on as it is.
+    /// As `Permissive`, but clients are told to begin no mutual TLS: the mesh's own is taken from those who learn of a change before or after
+    /// the port does. Other TLS is the application's, and passed on as it is.
     Disable,
 }
 
@@ -23,7 +24,7 @@ impl PeerMode {
         }
     }
 
-    /// Whether the mesh's mutual TLS is taken: whether clients may begin it.
+    /// Whether clients begin the mesh's mutual TLS.
     #[must_use]
     pub fn takes_mutual_tls(self) -> bool {
         match self {

@@ -38,7 +38,7 @@ pub(crate) const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOS
 
 /// What a proxy told, as text.
 #[derive(Default)]
-pub(crate) struct Story(Mutex<Vec<String>>);
+pub(crate) struct Story(pub(crate) Mutex<Vec<String>>);
 
 impl Recorder for Story {
     fn record(&self, _at: Instant, record: &Record<'_>) {

@@ -12,6 +12,7 @@ mod hard;
 mod health;
 mod hops;
 mod local;
+mod modes;
 mod own_tls;
 mod peers;
 mod plane;
