@@ -79,12 +79,13 @@ fn manifests_become_services_and_calls_are_guessed_from_the_environment() {
     assert_eq!(to("frontend"), ["catalog:3550", "cart"]);
     assert_eq!(to("cart"), ["redis-cart:6379"]);
     assert_eq!(found.load.len(), 1);
-    assert!(said.contains("port `web` of its pods is written as 8080"), "{said}");
+    let frontend = found.service("frontend").expect("a workload");
     assert_eq!(
-        found.service("frontend").map(|service| service.port),
-        Some(8080),
+        (frontend.port, frontend.port_name.as_deref()),
+        (8080, Some("web")),
         "a named port is that of the container"
     );
+    assert!(found.mesh[0].text.contains("targetPort: web"), "the manifest stays as it is");
     assert!(found.mesh[0].text.contains("timeouts: {request: 1s}"), "routes are part of the mesh");
 }
 

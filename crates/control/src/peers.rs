@@ -103,7 +103,7 @@ fn of_service<'r>(resources: &'r Resources, service: &Service) -> Option<&'r Pee
 pub(crate) fn for_clients(resources: &Resources, service: &Service, at: impl Iterator<Item = u16>) -> bool {
     let nearest = of_service(resources, service);
     let mut modes = at.map(|port| settle(resources, &service.id.0, nearest, port)).peekable();
-    // Nobody is there: it does not matter.
+    // Nobody is there: it does not matter. Where only some of the pods' ports are DISABLE, all get mutual TLS: their sidecars take it.
     modes.peek().is_none() || modes.any(takes_mutual_tls)
 }
 

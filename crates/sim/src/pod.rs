@@ -266,7 +266,7 @@ impl PodPlan {
             namespace: node.namespace.clone(),
             address: node.ip,
             labels: node.labels.clone(),
-            ports: BTreeMap::new(),
+            ports: self.sidecar.shared.scenario.services[self.pod.service].ports(),
             zone: node.zone.clone(),
             service_account: node.service_account.clone(),
             weight: self.version().endpoint_weight,

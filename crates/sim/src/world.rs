@@ -61,13 +61,10 @@ impl World {
         let names: Vec<Arc<str>> = plans.iter().map(|plan| Arc::clone(&plan.name)).collect();
         let addresses: Vec<Addresses> = (0..plans.len()).map(addresses).collect();
         let resources = read(scenario)?;
-        let pods = RegistrySnapshot::new(
-            (plans.iter().zip(&addresses))
-                .filter_map(|(plan, at)| {
-                    Some(node(scenario, plan, *at)).zip(matches!(plan.role, Role::Pod(_)).then_some(()))
-                })
-                .map(|(node, ())| entry(&node)),
-        );
+        let pods = RegistrySnapshot::new((plans.iter().zip(&addresses)).filter_map(|(plan, at)| match &plan.role {
+            Role::Pod(pod) => Some(entry(&node(scenario, plan, *at), scenario.services[pod.service].ports())),
+            Role::Control | Role::Client { .. } => None,
+        }));
         let (targets, plain) = targets(scenario, &resources, &pods)?;
         let shared = Arc::new(Shared {
             scenario: Arc::clone(scenario),
@@ -190,13 +187,13 @@ fn node(scenario: &Scenario, plan: &Plan, addresses: Addresses) -> Node {
     Node { ip: addresses.pod, pod: plan.name.to_string(), namespace, service_account, zone, labels }
 }
 
-fn entry(node: &Node) -> squall_control::Pod {
+fn entry(node: &Node, ports: BTreeMap<String, u16>) -> squall_control::Pod {
     squall_control::Pod {
         name: node.pod.clone(),
         namespace: node.namespace.clone(),
         address: node.ip,
         labels: node.labels.clone(),
-        ports: BTreeMap::new(),
+        ports,
         zone: node.zone.clone(),
         service_account: node.service_account.clone(),
         weight: 1,

@@ -12,16 +12,16 @@ use squall_sim::scenario::{IsotopeLoad, Memory, load_file};
 use squall_sim::tune::Tuning;
 
 /// What this scenario is, without the places in its files. Its Services speak `protocol`.
-fn read(spec: &str, protocol: &str) -> Result<String, Vec<Mistake>> {
-    let service = |name: &str| {
+fn read(spec: &str, protocol: &str, port: &str) -> Result<String, Vec<Mistake>> {
+    let service = |name: &str, port: &str| {
         format!(
             "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{selector: {{app: {name}}}, ports: [{{port: 80, \
-             targetPort: http, appProtocol: {protocol}}}]}}\n---\n"
+             targetPort: {port}, appProtocol: {protocol}}}]}}\n---\n"
         )
     };
     let policy = "apiVersion: squall.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: all, namespace: shop}\nspec: {targetRefs: [{group: \"\", kind: \
                   Service, name: front}], loadBalancing: {algorithm: LeastRequest}}\n";
-    let mesh = format!("{}{}{policy}", service("front"), service("stock"));
+    let mesh = format!("{}{}{policy}", service("front", port), service("stock", "80"));
     let head = "apiVersion: squall.dev/v1alpha1\nmetadata: {name: x}\n";
     let application = format!(
         "{head}kind: Application\nspec: {{mesh: [mesh.yaml], services: {{stock: {{protocol: {}}}}}}}\n",
@@ -60,7 +60,9 @@ fn protocol(field: &Field, value: &str) -> String {
 }
 
 fn scenario(field: &Field, value: &str) -> Result<String, Vec<Mistake>> {
-    read(&spec(field, value), &protocol(field, value))
+    // A Service leads to its pods.
+    let port = if field.path == "services.port" && value != "~" { value } else { "80" };
+    read(&spec(field, value), &protocol(field, value), port)
 }
 
 fn distribution(field: &Field, value: &str) -> Result<String, Vec<Mistake>> {
@@ -70,7 +72,7 @@ fn distribution(field: &Field, value: &str) -> Result<String, Vec<Mistake>> {
         drawn = drawn.replace("}]", "}, {weight: 1, time: 1s}]");
     }
     let time = SCENARIO.find("services.time").expect("services have a time");
-    read(&spec(time, &drawn), "http")
+    read(&spec(time, &drawn), "http", "80")
 }
 
 /// A tuning whose files are those of `tuning`, and a route beside them.
@@ -123,7 +125,7 @@ fn every_field_that_the_reader_takes_is_in_the_table_and_the_other_way_round() {
             also.extend(with);
             SCENARIO.example(group, "", &also)
         };
-        let mistakes = read(&spec.expect("the group is in the table"), "http").expect_err("`zzzz` is no field");
+        let mistakes = read(&spec.expect("the group is in the table"), "http", "80").expect_err("`zzzz` is no field");
         knows(&SCENARIO, group, &mistakes);
     }
     let time = SCENARIO.find("services.time").expect("services have a time");

@@ -9,6 +9,8 @@ use squall_sim::{EngineKind, Outcome, RunOptions, Scenario, Verification, run, v
 
 #[path = "world/faults.rs"]
 mod faults;
+#[path = "world/ports.rs"]
+mod ports;
 #[path = "world/protection.rs"]
 mod protection;
 #[path = "world/small.rs"]

@@ -37,9 +37,8 @@ struct Found {
     selector: BTreeMap<String, String>,
     /// Number, target as written, protocol in scenarios' words.
     ports: Vec<(u16, String, &'static str)>,
-    /// Its manifest, and where in it the names of target ports stand.
+    /// Its manifest.
     text: String,
-    named: Vec<(std::ops::Range<usize>, String)>,
 }
 
 #[derive(Default)]
@@ -142,12 +141,12 @@ impl Manifests {
         let kind = text(node, &["kind"]).unwrap_or("documents without a kind").to_owned();
         let namespace = text(node, &["metadata", "namespace"]).unwrap_or("default").to_owned();
         let name = text(node, &["metadata", "name"]).unwrap_or_default().to_owned();
-        let (own, removed) = own_text(node, source);
+        let own = own_text(node, source);
         match kind.as_str() {
             "Deployment" | "StatefulSet" | "ReplicaSet" | "DaemonSet" => {
                 self.workloads.push(workload(node, kind, namespace, name));
             }
-            "Service" => match service(node, &namespace, &name, own, &removed) {
+            "Service" => match service(node, &namespace, &name, own) {
                 Some(service) => self.services.push(service),
                 None => self.notes.push(format!("Service {namespace}/{name} selects no pods and was left out")),
             },
@@ -164,19 +163,17 @@ impl Manifests {
     }
 }
 
-/// The text of a document, or of an item of a List, from the left; and where each of its lines begins in the source and in the text.
-fn own_text(node: &Node, source: &str) -> (String, Vec<(usize, usize)>) {
+/// The text of a document, or of an item of a List, from the left.
+fn own_text(node: &Node, source: &str) -> String {
     let body = source.get(node.place.start..node.place.end).unwrap_or_default();
     let indent = node.place.column.saturating_sub(1);
-    let (mut text, mut lines, mut at) = (String::new(), Vec::new(), node.place.start);
+    let mut text = String::new();
     for (nth, line) in body.split_inclusive('\n').enumerate() {
         let blank = if nth == 0 { 0 } else { (line.len() - line.trim_start_matches(' ').len()).min(indent) };
-        lines.push((at + blank, text.len()));
         text.push_str(&line[blank..]);
-        at += line.len();
     }
     text.push('\n');
-    (text, lines)
+    text
 }
 
 fn workload(node: &Node, kind: String, namespace: String, name: String) -> Workload {
@@ -199,7 +196,7 @@ fn workload(node: &Node, kind: String, namespace: String, name: String) -> Workl
     }
 }
 
-fn service(node: &Node, namespace: &str, name: &str, own: String, lines: &[(usize, usize)]) -> Option<Found> {
+fn service(node: &Node, namespace: &str, name: &str, own: String) -> Option<Found> {
     let selector = texts(node, &["spec", "selector"]);
     let ports: Vec<(u16, String, &'static str)> = items(node, &["spec", "ports"])
         .iter()
@@ -212,17 +209,7 @@ fn service(node: &Node, namespace: &str, name: &str, own: String, lines: &[(usiz
     if selector.is_empty() || ports.is_empty() {
         return None;
     }
-    let place =
-        |offset: usize| lines.iter().rev().find(|(begin, _)| *begin <= offset).map(|(begin, at)| at + offset - begin);
-    let named = items(node, &["spec", "ports"])
-        .iter()
-        .filter_map(|port| {
-            let target = at(port, &["targetPort"])?;
-            let name = text(target, &[]).filter(|name| name.parse::<u16>().is_err())?;
-            Some((place(target.place.start)?..place(target.place.end)?, name.to_owned()))
-        })
-        .collect();
-    Some(Found { namespace: namespace.to_owned(), name: name.to_owned(), selector, ports, text: own, named })
+    Some(Found { namespace: namespace.to_owned(), name: name.to_owned(), selector, ports, text: own })
 }
 
 /// What is spoken at a port, as the control plane takes it, in the words of scenarios.
@@ -310,9 +297,6 @@ fn draft(manifests: &mut Manifests, rate: Option<u64>) -> Result<Draft, String> 
         }
         kept.push(service);
     }
-    for service in &mut kept {
-        numbers_for_names(service, &manifests.workloads, &mut manifests.notes);
-    }
     for service in &kept {
         push(
             &mut mesh,
@@ -352,21 +336,6 @@ fn draft(manifests: &mut Manifests, rate: Option<u64>) -> Result<Draft, String> 
     Ok(draft)
 }
 
-/// Pods of scenarios have a port by its number only.
-fn numbers_for_names(service: &mut Found, workloads: &[Workload], notes: &mut Vec<String>) {
-    let pods: Vec<&Workload> =
-        workloads.iter().filter(|workload| service.selects(&workload.labels, &workload.namespace)).collect();
-    for (range, name) in std::mem::take(&mut service.named).into_iter().rev() {
-        let Some(number) = pods.iter().find_map(|pod| pod.ports.get(&name).copied()) else { continue };
-        service.text.replace_range(range, &number.to_string());
-        service.ports.iter_mut().filter(|(_, target, _)| *target == name).for_each(|port| port.1 = number.to_string());
-        notes.push(format!(
-            "Service {}/{}: port `{name}` of its pods is written as {number}, since pods of scenarios have no names for ports",
-            service.namespace, service.name
-        ));
-    }
-}
-
 /// Takes a manifest into the mesh; one that the control plane would refuse by itself is an error further on, with its place.
 fn push(mesh: &mut String, own: &str, taken: &mut BTreeSet<String>, id: &str, notes: &mut Vec<String>) {
     if !taken.insert(id.to_owned()) {
@@ -401,6 +370,10 @@ fn of_workload(workload: &Workload, name: &str, service: &Found, services: &[Fou
     };
     if says_namespace {
         found.say(format!("namespace: {}", workload.namespace));
+    }
+    // A pod that only slices show has whatever name its Service asks for; another has those of its containers.
+    if target.parse::<u16>().is_err() && (workload.kind == "EndpointSlice" || workload.ports.contains_key(target)) {
+        found.say(format!("portName: {target}"));
     }
     if *protocol != "http1" {
         found.say(format!("protocol: {protocol}"));

@@ -68,8 +68,9 @@ pub const PEER_AUTHENTICATION: Reference = Reference {
     kind: "PeerAuthentication",
     says: "What the peers of a workload must prove, in Istio's words and precedence. What is nearest decides: the workload's port, the workload, its \
            namespace (no `selector`), the mesh (no `selector`, in namespace `squall`). Where none says anything, sidecars take mutual TLS only. \
-           `STRICT` takes mutual TLS only; `PERMISSIVE` also plain connections of peers without an identity; `DISABLE` plain ones only; `UNSET` \
-           leaves it to the next wider policy. To go from `STRICT` to `DISABLE` or back without a lost request, go by way of `PERMISSIVE`.",
+           `STRICT` takes mutual TLS only; `PERMISSIVE` also plain connections of peers without an identity; `DISABLE` has clients \
+           send plain ones, and still takes mutual TLS from those who have not heard of it. TLS that is not the mesh's goes to the application as it \
+           is. `UNSET` leaves it to the next wider policy. To go from `STRICT` to `DISABLE` or back without a lost request, go by way of `PERMISSIVE`.",
     parts: &[PEERS],
 };
 

@@ -1,5 +1,6 @@
 //! The workloads: pods, the work a request is, and the calls it makes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub struct ServiceSpec {
     pub labels: Vec<(String, String)>,
     /// The application's port (the Service's `targetPort`). Default 80.
     pub port: u16,
+    /// The name of that port in the pod, for Services whose `targetPort` is a name. Default none.
+    pub port_name: Option<Arc<str>>,
     /// What the application speaks: `http1` (default), `http2`, or `grpc`, which is HTTP/2 and [`ServiceSpec::grpc`].
     pub protocol: Protocol,
     /// Answers carry `grpc-status` in trailers, and errors are gRPC statuses in a trailers-only answer. Default false.
@@ -45,6 +48,13 @@ pub struct ServiceSpec {
     pub health_check: Option<String>,
     /// The default target of a load. Default false.
     pub entry: bool,
+}
+
+impl ServiceSpec {
+    /// The named ports of its pods.
+    pub(crate) fn ports(&self) -> BTreeMap<String, u16> {
+        self.port_name.iter().map(|name| (name.to_string(), self.port)).collect()
+    }
 }
 
 /// Pods that run one version of a service.

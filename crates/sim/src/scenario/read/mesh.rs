@@ -24,9 +24,24 @@ pub(super) struct MeshService {
 
 struct ServicePort {
     number: u16,
-    /// `None`: a name.
-    target: Option<u16>,
+    target: Target,
     protocol: Protocol,
+}
+
+/// Which port of a pod is meant.
+#[derive(PartialEq)]
+enum Target {
+    Number(u16),
+    Name(String),
+}
+
+impl Target {
+    fn is(&self, workload: &ServiceSpec) -> bool {
+        match self {
+            Self::Number(number) => *number == workload.port,
+            Self::Name(name) => workload.port_name.as_deref() == Some(name),
+        }
+    }
 }
 
 impl MeshService {
@@ -179,8 +194,8 @@ fn service(document: &Node) -> Option<MeshService> {
             .filter_map(|port| {
                 let number = text(port, &["port"])?.parse::<u16>().ok()?;
                 let target = match text(port, &["targetPort"]) {
-                    None => Some(number),
-                    Some(target) => target.parse::<u16>().ok(),
+                    None => Target::Number(number),
+                    Some(target) => target.parse().map_or_else(|_| Target::Name(target.to_owned()), Target::Number),
                 };
                 Some(ServicePort { number, target, protocol: protocol(port) })
             })
@@ -276,12 +291,17 @@ pub(super) fn check(resources: &Resources, services: &[ServiceSpec], mistakes: &
 /// That the Service leads to the workload's port, and that both mean the same protocol.
 fn port(service: &MeshService, workload: &ServiceSpec, mistakes: &Mistakes) {
     let place = &workload.name.place;
-    let leads = service.ports.iter().find(|port| port.target.is_none_or(|target| target == workload.port));
-    let Some(port) = leads else {
-        let message = format!("no port of Service `{}` leads to port {}", service.name, workload.port);
+    let Some(port) = service.ports.iter().find(|port| port.target.is(workload)) else {
+        let name = workload.port_name.as_ref().map(|name| format!(", which is called `{name}`")).unwrap_or_default();
+        let message = format!("no port of Service `{}` leads to port {}{name}", service.name, workload.port);
         let mistake = Mistake::new(place, message).label(&service.place, "the Service");
-        mistakes.push(match service.ports.first().and_then(|port| port.target) {
-            Some(target) => mistake.help(format!("write `port: {target}` here, or change its `targetPort`")),
+        mistakes.push(match service.ports.first().map(|port| &port.target) {
+            Some(Target::Number(number)) => {
+                mistake.help(format!("write `port: {number}` here, or change its `targetPort`"))
+            }
+            Some(Target::Name(name)) => {
+                mistake.help(format!("write `portName: {name}` here, or a number as its `targetPort`"))
+            }
             None => mistake,
         });
         return;

@@ -19,6 +19,7 @@ const SERVICE: &[&str] = &[
     "namespace",
     "labels",
     "port",
+    "portName",
     "protocol",
     "replicas",
     "endpointWeight",
@@ -244,6 +245,7 @@ fn service(
             .and_then(|port| port.integer(1, 65_535))
             .and_then(|port| u16::try_from(port).ok())
             .unwrap_or(80),
+        port_name: fields.get("portName").and_then(port_name),
         protocol,
         grpc: is_grpc,
         zones: own_zones.unwrap_or_else(|| zones.to_vec()),
@@ -260,6 +262,23 @@ fn service(
         entry: fields.get("entry").and_then(|entry| entry.boolean()).unwrap_or(false),
         namespace,
     })
+}
+
+/// A name of a container's port, as Kubernetes takes it (IANA_SVC_NAME, RFC 6335 §5.1).
+fn port_name(value: Value<'_>) -> Option<Arc<str>> {
+    let name = value.name()?;
+    let is_name = name.len() <= 15
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && name.bytes().any(|byte| byte.is_ascii_lowercase())
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+        && !name.contains("--");
+    if !is_name {
+        return value.refuse(format!(
+            "`{name}` is no name of a port: up to 15 of a-z, 0-9 and single `-` within, and one letter"
+        ));
+    }
+    Some(name.into())
 }
 
 fn health_path(value: Value<'_>, is_grpc: bool) -> Option<String> {
