@@ -222,7 +222,8 @@ where
                     .enable_connect_protocol()
                     // Boxed at once: it is large, and moved several times before its task runs.
                     .serve_connection(io, service_fn(move |request| Box::pin(service(request))));
-                let mut connection = pin!(connection);
+                // As above: what waits for its first byte has none.
+                let mut connection = Box::pin(connection);
                 std::future::poll_fn(|cx| {
                     if !asked && end.poll_drain(cx) {
                         asked = true;
@@ -323,19 +324,22 @@ impl<F: Future<Output = Result<Response<B>, E>>, B, E> Future for Answering<F> {
             (Pin::new_unchecked(&mut this.answer), (&mut this.answered, &this.interim, &this.counted))
         };
         let (answered, interim, counted) = this;
-        if answered.is_none() {
-            *answered = Some(ready!(answer.poll(cx)));
+        let mut given = match answered.take() {
+            Some(waited) => waited,
+            None => ready!(answer.poll(cx)),
+        };
+        if interim.poll_end(cx).is_pending() {
+            *answered = Some(given);
+            return Poll::Pending;
         }
-        ready!(interim.poll_end(cx));
-        let mut answered = answered.take().expect("it has just been put there, or waited there");
         // Said here too: hyper is told before it reads a request, and may have read and answered this one since.
-        if let Ok(answer) = &mut answered
+        if let Ok(answer) = &mut given
             && counted.0.ends.load(Ordering::Relaxed)
             && answer.status() != StatusCode::SWITCHING_PROTOCOLS
         {
             answer.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
         }
-        Poll::Ready(answered)
+        Poll::Ready(given)
     }
 }
 
@@ -505,18 +509,24 @@ where
     ///
     /// # Errors
     /// [`Unsent`].
-    pub async fn try_send(&mut self, request: Request<B>) -> Result<Response<Incoming>, Box<Unsent<B>>> {
-        if let Err(error) = self.ready().await {
-            return Err(Box::new(Unsent { error, request: Some(request) }));
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` keeps what it is given twice, and copies it")]
+    pub fn try_send(
+        &mut self,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<Incoming>, Box<Unsent<B>>>> {
+        async move {
+            if let Err(error) = self.ready().await {
+                return Err(Box::new(Unsent { error, request: Some(request) }));
+            }
+            let sent = match &mut self.requests {
+                Requests::Http1(requests) => requests.try_send_request(request).await,
+                Requests::Http2(requests) => requests.try_send_request(request).await,
+            };
+            sent.map_err(|mut unsent| {
+                let request = unsent.take_message();
+                Box::new(Unsent { error: unsent.into_error(), request })
+            })
         }
-        let sent = match &mut self.requests {
-            Requests::Http1(requests) => requests.try_send_request(request).await,
-            Requests::Http2(requests) => requests.try_send_request(request).await,
-        };
-        sent.map_err(|mut unsent| {
-            let request = unsent.take_message();
-            Box::new(Unsent { error: unsent.into_error(), request })
-        })
     }
 
     /// Waits until another request may be sent. HTTP/1.1: the last response was read to its end.

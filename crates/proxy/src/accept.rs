@@ -115,7 +115,9 @@ pub(crate) async fn accept(gate: Arc<Gate>, mut listener: Box<dyn Listener>, pur
                 gate.core.host.spawn("proxy connection", async move {
                     let _mark = mark;
                     let gate = gate_of_conn;
-                    unless_first(gate.killed.wait(), connection(&gate, accepted, purpose)).await;
+                    // Pinned here: given away by value, it would be kept twice.
+                    let serving = pin!(connection(&gate, accepted, purpose));
+                    unless_first(gate.killed.wait(), serving).await;
                 });
             }
             Err(error) => {
@@ -138,14 +140,16 @@ pub(crate) async fn unless_first<T>(a: impl Future<Output = ()>, b: impl Future<
     .await
 }
 
-/// Serves one connection to its end.
+/// Serves one connection to its end. What is larger than serving the own application is boxed, as its connections are the most.
 async fn connection(gate: &Arc<Gate>, accepted: Accepted, purpose: Purpose) {
     match purpose {
         Purpose::Outbound => http(gate, accepted.conn, None, Door::Outbound, None).await,
         Purpose::Intercepted(strangers) => Box::pin(intercept::outbound(gate, accepted, strangers)).await,
         Purpose::Stream(backend) => Box::pin(outbound_stream(gate, accepted, &backend)).await,
-        Purpose::Gateway { entrance, acceptor } => outside::enter(gate, accepted, entrance, &acceptor).await,
-        Purpose::Inbound { port, secure } => inbound(gate, accepted, port, secure).await,
+        Purpose::Gateway { entrance, acceptor } => {
+            Box::pin(outside::enter(gate, accepted, entrance, &acceptor)).await;
+        }
+        Purpose::Inbound { port, secure } => Box::pin(inbound(gate, accepted, port, secure)).await,
         Purpose::InterceptedInbound { secure } => {
             let Accepted { conn, peer, dialed } = &accepted;
             if is_its_own(*dialed, conn.local()) {
@@ -153,7 +157,7 @@ async fn connection(gate: &Arc<Gate>, accepted: Accepted, purpose: Purpose) {
                 return refused(gate, *peer, Refusal::NotRedirected);
             }
             let port = dialed.port();
-            inbound(gate, accepted, port, secure).await;
+            Box::pin(inbound(gate, accepted, port, secure)).await;
         }
     }
 }
@@ -275,12 +279,13 @@ pub(crate) async fn http(
     });
     let left = secured(gate, &site.door);
     let service = move |request| serve::request(Arc::clone(&site), request);
-    let drain = async {
+    // Pinned here: given away by value, it would be kept twice.
+    let drain = pin!(async {
         match left {
             Some(left) => drop(unless(gate.draining.wait(), left).await),
             None => gate.draining.wait().await,
         }
-    };
+    });
     let host = &gate.core.host;
     let served = squall_net::http::serve_with_interim(host, conn, version, gate.limits, interim, service, drain).await;
     if let Err(error) = served {
@@ -337,4 +342,20 @@ pub(crate) async fn handshake<T, F: Future<Output = Result<T, TlsError>>>(
 /// Tells that a connection was refused.
 pub(crate) fn refused(gate: &Gate, peer: SocketAddr, refusal: Refusal) {
     gate.core.record(gate.core.host.now(), &Record::PeerRefused { peer, refusal, why: "" });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
+        std::mem::size_of::<F>()
+    }
+
+    /// Each connection has one of these as long as it lasts, whatever it does.
+    #[test]
+    fn the_future_of_a_connection_stays_small() {
+        let bytes = size_of_future::<&Arc<Gate>, _, _, _>(connection);
+        assert!(bytes <= 1536, "{bytes} bytes");
+    }
 }

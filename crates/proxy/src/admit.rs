@@ -194,7 +194,7 @@ impl Held {
         timeouts: RouteTimeouts,
         retry: Option<&RetryPolicy>,
     ) -> Self {
-        let now = log.core.host.now();
+        let now = log.started;
         let exchange = cell.with_at(now, |state| Exchange::begin(now, &mut state.backend, facts, timeouts, retry));
         Self { cell: Arc::clone(cell), exchange, over: false, queued_at: None, log }
     }
@@ -277,12 +277,14 @@ impl Held {
         self.with_at(now, |exchange, state| exchange.on_head(now, &mut state.backend, number, answer));
     }
 
-    pub(crate) fn on_failure(&mut self, number: AttemptNumber, failure: Failure, replayable: bool) {
-        self.with(|now, exchange, state| exchange.on_failure(now, &mut state.backend, number, failure, replayable));
+    pub(crate) fn on_failure(&mut self, now: Instant, number: AttemptNumber, failure: Failure, replayable: bool) {
+        self.with_at(now, |exchange, state| {
+            exchange.on_failure(now, &mut state.backend, number, failure, replayable);
+        });
     }
 
-    pub(crate) fn on_deadline(&mut self, replay: Replay) {
-        self.with(|now, exchange, state| exchange.on_deadline(now, &mut state.backend, replay));
+    pub(crate) fn on_deadline(&mut self, now: Instant, replay: Replay) {
+        self.with_at(now, |exchange, state| exchange.on_deadline(now, &mut state.backend, replay));
     }
 
     /// The connection is there, which is all that it says about the endpoint.

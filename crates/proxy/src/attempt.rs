@@ -42,30 +42,34 @@ pub(crate) struct Got {
     pub(crate) seen: Seen,
 }
 
-/// Makes the try. Dropping it cancels the try: an HTTP/1.1 connection is closed, an HTTP/2 stream reset.
-pub(crate) async fn run(order: Order, mut request: Request<RequestBody>) -> Result<Got, Failure> {
-    let started = order.started;
-    let mut asked_at = started;
-    loop {
-        let (mut lease, reused, now) = lease(&order, asked_at).await?;
-        order.core.record(
-            now,
-            &Record::Connected { request: order.request, attempt: order.attempt, reused, took: now.since(started) },
-        );
-        match lease.sender.try_send(request).await {
-            Ok(response) => {
-                let seen = Seen::of(response.headers());
-                return Ok(Got { response, lease, pool_idle: order.pool_idle, seen });
-            }
-            Err(unsent) => match unsent.request {
-                // A pooled connection was closed by its peer before a byte of this request was written: not a failed
-                // try, and not worth a retry of the policy's. The next one is another connection, at last a new one.
-                Some(back) if reused => (request, asked_at) = (back, order.core.host.now()),
-                Some(_) | None => {
-                    let caller_broke = order.meter.as_ref().is_some_and(|meter| meter.is_broken());
-                    return Err(judge::send_failure(was_not_sent(&unsent.error), caller_broke));
+/// Makes the try. Dropping it cancels the try: an HTTP/1.1 connection is closed, an HTTP/2 stream reset. Not an `async fn`: it would keep
+/// what it is given twice, and copy it.
+#[expect(clippy::manual_async_fn, reason = "see above")]
+pub(crate) fn run(order: Order, mut request: Request<RequestBody>) -> impl Future<Output = Result<Got, Failure>> {
+    async move {
+        let started = order.started;
+        let mut asked_at = started;
+        loop {
+            let (mut lease, reused, now) = lease(&order, asked_at).await?;
+            order.core.record(
+                now,
+                &Record::Connected { request: order.request, attempt: order.attempt, reused, took: now.since(started) },
+            );
+            match lease.sender.try_send(request).await {
+                Ok(response) => {
+                    let seen = Seen::of(response.headers());
+                    return Ok(Got { response, lease, pool_idle: order.pool_idle, seen });
                 }
-            },
+                Err(unsent) => match unsent.request {
+                    // A pooled connection was closed by its peer before a byte of this request was written: not a failed
+                    // try, and not worth a retry of the policy's. The next one is another connection, at last a new one.
+                    Some(back) if reused => (request, asked_at) = (back, order.core.host.now()),
+                    Some(_) | None => {
+                        let caller_broke = order.meter.as_ref().is_some_and(|meter| meter.is_broken());
+                        return Err(judge::send_failure(was_not_sent(&unsent.error), caller_broke));
+                    }
+                },
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::identity::Keyring;
 use crate::pool::Pool;
-use crate::{Node, Record, Recorder, RequestNumber, Sampling};
+use crate::{Node, Record, Recorder, RequestNumber, Sampling, headers};
 
 /// The machine, the recorder, the connections and the dice of one proxy.
 pub(crate) struct Core {
@@ -29,6 +29,7 @@ pub(crate) struct Core {
     /// For ids and weighted backends; the dice of decisions belong to their backends.
     dice: Mutex<Rng>,
     date: Mutex<(u64, HeaderValue)>,
+    number: Mutex<(u64, HeaderValue)>,
 }
 
 impl Core {
@@ -53,6 +54,7 @@ impl Core {
             requests: AtomicU64::new(0),
             dice: Mutex::new(host.rng("proxy")),
             date: Mutex::new((u64::MAX, HeaderValue::from_static(""))),
+            number: Mutex::new((0, HeaderValue::from_static("0"))),
             host: host.clone(),
         }
     }
@@ -67,6 +69,15 @@ impl Core {
 
     pub(crate) fn roll<T>(&self, roll: impl FnOnce(&mut Rng) -> T) -> T {
         roll(&mut self.dice.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A number as a value. Written once if it comes again and again, as the time that a route leaves does.
+    pub(crate) fn decimal(&self, number: u64) -> HeaderValue {
+        let mut last = self.number.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.0 != number {
+            *last = (number, headers::decimal(number));
+        }
+        last.1.clone()
     }
 
     /// The `Date` of an answer made now. Made once a second.

@@ -30,8 +30,16 @@ pub(crate) fn read(headers: &HeaderMap, seen: Seen, now: Instant) -> Option<Inst
     Some(now + least)
 }
 
-/// Tells the next hop how much of `until` is left. `None` removes what the caller said: it is not limited here.
-pub(crate) fn write(headers: &mut HeaderMap, seen: Seen, now: Instant, until: Option<Instant>, grpc: bool) {
+/// Tells the next hop how much of `until` is left. `None` removes what the caller said: it is not limited here. `decimal` writes
+/// milliseconds.
+pub(crate) fn write(
+    headers: &mut HeaderMap,
+    seen: Seen,
+    now: Instant,
+    until: Option<Instant>,
+    grpc: bool,
+    decimal: impl FnOnce(u64) -> HeaderValue,
+) {
     if seen.any(Seen::TIMEOUT) {
         headers.remove(EXPECTED);
         headers.remove(GRPC_TIMEOUT);
@@ -40,7 +48,7 @@ pub(crate) fn write(headers: &mut HeaderMap, seen: Seen, now: Instant, until: Op
     let left = until.since(now);
     // Less than a millisecond is still some time; 0 would mean no limit.
     let ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
-    headers.insert(EXPECTED, headers::decimal(ms));
+    headers.insert(EXPECTED, decimal(ms));
     if grpc {
         headers.insert(GRPC_TIMEOUT, format_grpc(left));
     }
@@ -129,7 +137,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             let now = Instant::from_nanos(17);
             let seen = Seen::of(&headers);
-            write(&mut headers, seen, now, Some(now + Duration::from_nanos(left)), grpc);
+            write(&mut headers, seen, now, Some(now + Duration::from_nanos(left)), grpc, headers::decimal);
             assert_eq!(headers[EXPECTED], want_ms);
             assert_eq!(headers.get(GRPC_TIMEOUT).map(HeaderValue::as_bytes), want_grpc.map(str::as_bytes));
         };
@@ -153,9 +161,9 @@ mod tests {
     fn no_deadline_leaves_no_header() {
         let mut headers = HeaderMap::new();
         let seen = Seen::of(&headers);
-        write(&mut headers, seen, Instant::ZERO, Some(Instant::MAX), true);
+        write(&mut headers, seen, Instant::ZERO, Some(Instant::MAX), true, headers::decimal);
         let seen = Seen::of(&headers);
-        write(&mut headers, seen, Instant::ZERO, None, true);
+        write(&mut headers, seen, Instant::ZERO, None, true, headers::decimal);
         assert!(headers.is_empty());
     }
 }

@@ -67,15 +67,18 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap, seen: Seen) {
 
 /// Removes `Connection` and the fields it names.
 fn strip_named(headers: &mut HeaderMap) {
-    let is_usual = |word: &str| word.eq_ignore_ascii_case("keep-alive") || word.eq_ignore_ascii_case("close");
-    let lines = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let words = lines.flat_map(|value| value.split(',')).map(str::trim);
-    // Most connections name no field: `close` is none, and `Keep-Alive` is removed anyway.
-    let names = words.filter(|word| !is_usual(word)).filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
-    for name in names.collect::<Vec<_>>() {
-        // `Host` is not the connection's, whatever a peer says: without it the request has no destination.
-        if name != HOST {
-            headers.remove(name);
+    // Most name no field: `close` is none, and `Keep-Alive` is removed anyway.
+    let is_usual = |word: &[u8]| word.eq_ignore_ascii_case(b"keep-alive") || word.eq_ignore_ascii_case(b"close");
+    let mut lines = headers.get_all(CONNECTION).iter();
+    if lines.next().is_some_and(|line| !is_usual(line.as_bytes())) || lines.next().is_some() {
+        let lines = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        let words = lines.flat_map(|value| value.split(',')).map(str::trim).filter(|word| !is_usual(word.as_bytes()));
+        let names = words.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
+        for name in names.collect::<Vec<_>>() {
+            // `Host` is not the connection's, whatever a peer says: without it the request has no destination.
+            if name != HOST {
+                headers.remove(name);
+            }
         }
     }
     headers.remove(CONNECTION);

@@ -212,9 +212,11 @@ pub(crate) fn forward(
         rest.complete();
         return Response::from_parts(head, AnswerBody::Empty);
     }
-    let now = core.host.now();
     let alarm = |at| core.host.clock().sleep_until(at);
-    let idle = timeouts.idle.map(|span| Idle { span, moved_at: now, alarm: alarm(now + span) });
+    let idle = timeouts.idle.map(|span| {
+        let now = core.host.now();
+        Idle { span, moved_at: now, alarm: alarm(now + span) }
+    });
     let started = rest.held.log.started;
     let ends = timeouts.stream.map(|span| (span, alarm(started + span)));
     let streaming = Streaming { body: Some(body), rest: Some(rest), idle, ends, asked: false };

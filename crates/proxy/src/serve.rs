@@ -201,70 +201,77 @@ impl Site {
     }
 }
 
-/// Answers one request. Its future is dropped when the caller goes away; everything is handed back then.
-pub(crate) async fn request(site: Arc<Site>, request: Request<Incoming>) -> Result<Response<AnswerBody>, BodyError> {
-    let core = &site.core;
-    let started = core.host.now();
-    let (mut head, body) = request.into_parts();
-    if let Door::Gateway(outside) = &site.door {
-        outside.cleanse(&mut head);
+/// Answers one request. Its future is dropped when the caller goes away; everything is handed back then. Not an `async fn`, which keeps what it
+/// is given twice.
+#[expect(clippy::manual_async_fn, reason = "see above")]
+pub(crate) fn request(
+    site: Arc<Site>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<AnswerBody>, BodyError>> + Send {
+    async move {
+        let core = &site.core;
+        let started = core.host.now();
+        let (mut head, body) = request.into_parts();
+        if let Door::Gateway(outside) = &site.door {
+            outside.cleanse(&mut head);
+        }
+        let seen = Seen::of(&head.headers);
+        headers::ensure_request_id(&mut head.headers, seen, || core.roll(|dice| [dice.bits(), dice.bits()]));
+        let log = Log {
+            core: Arc::clone(core),
+            request: core.next_request(),
+            side: site.side(),
+            started,
+            status: 0,
+            grpc: None,
+            attempts: 0,
+            meter: None,
+            bytes_down: 0,
+            carried: None,
+        };
+        let grpc = headers::is_grpc(&head.headers, seen);
+        let ask = tunnel::ask(&mut head, body.is_end_stream(), || core.roll(|dice| [dice.bits(), dice.bits()]));
+        let trace = trace(core, started, log.request, &mut head.headers, seen);
+        let authority = route::authority(&head, seen);
+        core.record(
+            started,
+            &Record::Started {
+                request: log.request,
+                side: log.side,
+                method: head.method.as_str(),
+                authority: authority.unwrap_or_default(),
+                path: head.uri.path(),
+                request_id: head.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default(),
+                peer: site.peer(),
+            },
+        );
+        let found = authority
+            .map_err(|unfit| Reply::from(unfit).into())
+            .and_then(|authority| site.find(&head, authority, log.request));
+        let found = found.and_then(|found| Ok((ask.map_err(Declined::from)?, found)));
+        let (ask, (way, cell)) = match found {
+            Ok(found) => found,
+            Err(declined) => return Ok(refuse(log, grpc, declined)),
+        };
+        let deadline = route::deadline(&head, seen, started);
+        let seen = prepare(&site, &mut head, seen, &way, trace);
+        if let Some(ask) = &ask {
+            ask.wanted().write(&mut head.headers);
+        }
+        // After the route's changes, so that a route can set the class.
+        let mut facts = route::facts(&head, seen, deadline, site.peer());
+        facts.hash = site.hash(&head, &cell);
+        let timeouts = way.timeouts();
+        let upload_idle = site.upload_idle(timeouts);
+        let clock = upload_idle.filter(|_| !body.is_end_stream()).map(|_| Arc::clone(core.host.clock()));
+        let hedging = cell.policy(|policy| policy.hedging.map(|hedging| hedging.buffer_bytes));
+        let kept = way.retry().map(|retry| retry.buffer_bytes).or(hedging);
+        let source = Source::new(body, kept.unwrap_or(0), clock);
+        let held = begin(&cell, log, &way, facts, &source);
+        let mut drive =
+            Drive { site: &site, way: &way, grpc, head: Some(head), seen, repeats: kept.is_some(), source, ask, trace };
+        drive.run(started, held).await
     }
-    let seen = Seen::of(&head.headers);
-    headers::ensure_request_id(&mut head.headers, seen, || core.roll(|dice| [dice.bits(), dice.bits()]));
-    let log = Log {
-        core: Arc::clone(core),
-        request: core.next_request(),
-        side: site.side(),
-        started,
-        status: 0,
-        grpc: None,
-        attempts: 0,
-        meter: None,
-        bytes_down: 0,
-        carried: None,
-    };
-    let grpc = headers::is_grpc(&head.headers, seen);
-    let ask = tunnel::ask(&mut head, body.is_end_stream(), || core.roll(|dice| [dice.bits(), dice.bits()]));
-    let trace = trace(core, started, log.request, &mut head.headers, seen);
-    let authority = route::authority(&head, seen);
-    core.record(
-        started,
-        &Record::Started {
-            request: log.request,
-            side: log.side,
-            method: head.method.as_str(),
-            authority: authority.unwrap_or_default(),
-            path: head.uri.path(),
-            request_id: head.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default(),
-            peer: site.peer(),
-        },
-    );
-    let found = authority
-        .map_err(|unfit| Reply::from(unfit).into())
-        .and_then(|authority| site.find(&head, authority, log.request));
-    let found = found.and_then(|found| Ok((ask.map_err(Declined::from)?, found)));
-    let (ask, (way, cell)) = match found {
-        Ok(found) => found,
-        Err(declined) => return Ok(refuse(log, grpc, declined)),
-    };
-    let deadline = route::deadline(&head, seen, started);
-    let seen = prepare(&site, &mut head, seen, &way, trace);
-    if let Some(ask) = &ask {
-        ask.wanted().write(&mut head.headers);
-    }
-    // After the route's changes, so that a route can set the class.
-    let mut facts = route::facts(&head, seen, deadline, site.peer());
-    facts.hash = site.hash(&head, &cell);
-    let timeouts = way.timeouts();
-    let upload_idle = site.upload_idle(timeouts);
-    let clock = upload_idle.filter(|_| !body.is_end_stream()).map(|_| Arc::clone(core.host.clock()));
-    let hedging = cell.policy(|policy| policy.hedging.map(|hedging| hedging.buffer_bytes));
-    let kept = way.retry().map(|retry| retry.buffer_bytes).or(hedging);
-    let source = Source::new(body, kept.unwrap_or(0), clock);
-    let held = begin(&cell, log, &way, facts, &source);
-    let mut drive =
-        Drive { site: &site, way: &way, grpc, head: Some(head), seen, repeats: kept.is_some(), source, ask, trace };
-    drive.run(held).await
 }
 
 /// The request's trace, if this proxy traces.
@@ -377,7 +384,7 @@ type Beside = (Current, BoxFuture<'static, Result<Got, Failure>>);
 
 impl Drive<'_> {
     /// Does what the policy says until there is an answer. By reference: a future keeps what it takes by value twice.
-    async fn run(&mut self, mut held: Held) -> Result<Response<AnswerBody>, BodyError> {
+    async fn run(&mut self, started: Instant, mut held: Held) -> Result<Response<AnswerBody>, BodyError> {
         let core = Arc::clone(&self.site.core);
         let request = held.log.request;
         let mut trying = pin!(None);
@@ -385,9 +392,10 @@ impl Drive<'_> {
         let mut beside: Vec<Beside> = Vec::new();
         let mut got: Option<(u32, Got)> = None;
         let mut alarm = self.site.alarms.alarm(core.host.clock().as_ref());
+        // Looked at once after each wait.
+        let mut now = started;
         loop {
             let is_trying = current.is_some() || !beside.is_empty();
-            let now = core.host.now();
             let until = match held.step(now, is_trying) {
                 Step::Try(attempt) => {
                     held.log.attempts = attempt.number;
@@ -399,7 +407,7 @@ impl Drive<'_> {
                             trying.set(Some(attempt::run(order, request)));
                         }
                         Some((order, request)) => beside.push((this, Box::pin(attempt::run(order, request)))),
-                        None => held.on_failure(attempt.number, Failure::Reset, false),
+                        None => held.on_failure(now, attempt.number, Failure::Reset, false),
                     }
                     continue;
                 }
@@ -441,7 +449,7 @@ impl Drive<'_> {
                         None => respond::forward(held, got, changes, timeouts),
                     });
                 }
-                Step::Reply(reply) => return Ok(self.reply(held, reply.into(), HowEnded::Local)),
+                Step::Reply(reply) => return Ok(self.reply(now, held, reply.into(), HowEnded::Local)),
                 Step::Done => {
                     // Nobody is left to be answered: the caller's body broke.
                     held.close(HowEnded::CallerGone);
@@ -468,6 +476,7 @@ impl Drive<'_> {
                 alarm.poll(cx).map(|()| Event::Alarm)
             })
             .await;
+            now = core.host.now();
             if !is_trying {
                 held.forget_ticket();
             }
@@ -478,17 +487,16 @@ impl Drive<'_> {
                         trying.set(None);
                     }
                     beside.retain(|(other, _)| other.number != this.number);
-                    if let Some(new) = self.judge(&mut held, this, tried) {
+                    if let Some(new) = self.judge(now, &mut held, this, tried) {
                         got = Some((this.number, new));
                     }
                 }
                 Event::Alarm => {
-                    let now = core.host.now();
                     if until.is_some_and(|until| until <= now) {
-                        held.on_deadline(self.source.replay());
+                        held.on_deadline(now, self.source.replay());
                     } else if self.stalls_at(is_trying).is_some_and(|at| at <= now) {
                         trying.set(None);
-                        return Ok(self.reply(held, Reply::IDLE, HowEnded::Idle));
+                        return Ok(self.reply(now, held, Reply::IDLE, HowEnded::Idle));
                     }
                 }
             }
@@ -496,9 +504,9 @@ impl Drive<'_> {
     }
 
     /// Tells the policy how a try went.
-    fn judge(&self, held: &mut Held, this: Current, tried: Result<Got, Failure>) -> Option<Got> {
+    fn judge(&self, now: Instant, held: &mut Held, this: Current, tried: Result<Got, Failure>) -> Option<Got> {
         let core = &self.site.core;
-        let (now, request) = (core.host.now(), held.log.request);
+        let request = held.log.request;
         let Current { number: attempt, started } = this;
         let latency = now.since(started);
         let replayable = self.source.is_replayable();
@@ -517,7 +525,7 @@ impl Drive<'_> {
             }
             Err(failure) => {
                 core.record(now, &Record::AttemptFailed { request, attempt, failure, latency });
-                held.on_failure(attempt, failure, replayable);
+                held.on_failure(now, attempt, failure, replayable);
                 None
             }
         }
@@ -543,14 +551,16 @@ impl Drive<'_> {
         let (protocol, tls, pool_idle) =
             held.cell().policy(|policy| (policy.protocol, policy.mutual_tls, policy.pool_idle));
         let protocol = tunnel::protocol(self.ask.as_deref(), protocol);
+        // Before it is copied: a copy has no room for more fields.
+        let fields = &mut self.head.as_mut()?.headers;
+        fields.insert(ATTEMPT_COUNT, headers::decimal(attempt.number.into()));
+        deadline::write(fields, self.seen, now, attempt.until, self.grpc, |ms| core.decimal(ms));
+        if let Some(trace) = self.trace.filter(|trace| trace.sampled) {
+            trace.write_try(fields, attempt.number);
+        }
         // Kept only where another try may come.
         let mut head = if self.repeats { self.head.clone() } else { self.head.take() }?;
         route::address(&mut head, self.seen, protocol, tls);
-        head.headers.insert(ATTEMPT_COUNT, headers::decimal(attempt.number.into()));
-        deadline::write(&mut head.headers, self.seen, now, attempt.until, self.grpc);
-        if let Some(trace) = self.trace.filter(|trace| trace.sampled) {
-            trace.write_try(&mut head.headers, attempt.number);
-        }
         let order = Order {
             core: Arc::clone(core),
             secrets: if tls { self.site.keyring.current() } else { None },
@@ -571,9 +581,9 @@ impl Drive<'_> {
         Some((order, request))
     }
 
-    fn reply(&self, mut held: Held, reply: Reply, how: HowEnded) -> Response<AnswerBody> {
+    fn reply(&self, now: Instant, mut held: Held, reply: Reply, how: HowEnded) -> Response<AnswerBody> {
         let core = Arc::clone(&held.log.core);
-        tell_reply(&mut held.log, core.host.now(), self.grpc, reply);
+        tell_reply(&mut held.log, now, self.grpc, reply);
         held.close(how);
         respond::local(&core, self.grpc, reply)
     }

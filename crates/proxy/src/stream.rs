@@ -191,7 +191,7 @@ async fn connect(gate: &Gate, held: &mut Held, caller: &mut Caller) -> Connected
         let now = core.host.now();
         match event {
             Event::Granted => {}
-            Event::Alarm => held.on_deadline(Replay::AtOnce),
+            Event::Alarm => held.on_deadline(now, Replay::AtOnce),
             Event::CallerGone => return Connected::Gone,
             Event::Dialed(dialed) => {
                 let Some((attempt, started, _)) = dialing.take() else { continue };
@@ -205,7 +205,7 @@ async fn connect(gate: &Gate, held: &mut Held, caller: &mut Caller) -> Connected
                     }
                     Err(failure) => {
                         core.record(now, &Record::AttemptFailed { request, attempt, failure, latency: took });
-                        held.on_failure(attempt, failure, true);
+                        held.on_failure(now, attempt, failure, true);
                     }
                 }
             }

@@ -18,6 +18,16 @@ impl Name {
     pub(super) const NONE: Self = Self(0);
     /// One of those for which there is no room.
     pub(super) const OTHER: Self = Self(1);
+
+    /// That of the text at this place.
+    fn of(place: usize) -> Self {
+        Self(u32::try_from(place + 2).expect("there are fewer names"))
+    }
+
+    /// The place of its text; it has one.
+    fn place(self) -> usize {
+        self.0 as usize - 2
+    }
 }
 
 /// Names and their numbers.
@@ -25,6 +35,8 @@ impl Name {
 pub(super) struct Names {
     numbers: BTreeMap<Arc<str>, Name>,
     texts: Vec<Arc<str>>,
+    /// Where in `texts` the name is that was asked for last: often the next one too.
+    last: usize,
     /// How often a name found no room.
     pub(super) folded: u64,
 }
@@ -32,7 +44,11 @@ pub(super) struct Names {
 impl Names {
     /// The number of a name, a new one if there is room.
     pub(super) fn name(&mut self, text: &str) -> Name {
+        if self.texts.get(self.last).is_some_and(|last| **last == *text) {
+            return Name::of(self.last);
+        }
         if let Some(name) = self.numbers.get(text) {
+            self.last = name.place();
             return *name;
         }
         if self.texts.len() >= NAMES {
@@ -41,7 +57,7 @@ impl Names {
         }
         let shared: Arc<str> = text.into();
         self.texts.push(Arc::clone(&shared));
-        let name = Name(u32::try_from(self.texts.len() + 1).expect("there are fewer names"));
+        let name = Name::of(self.texts.len() - 1);
         self.numbers.insert(shared, name);
         name
     }
@@ -50,7 +66,7 @@ impl Names {
         match name {
             Name::NONE => "",
             Name::OTHER => "other",
-            Name(number) => &self.texts[number as usize - 2],
+            name => &self.texts[name.place()],
         }
     }
 }
@@ -86,27 +102,41 @@ labels! {
 
 /// The series of one family.
 pub(super) struct Family<L, V> {
-    series: BTreeMap<L, V>,
+    /// Where in `values` each is.
+    series: BTreeMap<L, usize>,
+    values: Vec<V>,
+    /// What was asked for last, often the next one too, and where it is.
+    last: Option<(L, usize)>,
     folded: u64,
 }
 
 impl<L, V> Default for Family<L, V> {
     fn default() -> Self {
-        Self { series: BTreeMap::new(), folded: 0 }
+        Self { series: BTreeMap::new(), values: Vec::new(), last: None, folded: 0 }
     }
 }
 
 impl<L: Labels, V: Default> Family<L, V> {
     /// The series with these labels, or the one for those that find no room.
     pub(super) fn at(&mut self, labels: L) -> &mut V {
+        if let Some((last, place)) = self.last
+            && last == labels
+        {
+            return &mut self.values[place];
+        }
         let full = self.series.len() >= SERIES && !self.series.contains_key(&labels);
         let labels = if full { labels.folded() } else { labels };
         self.folded += u64::from(full);
-        self.series.entry(labels).or_default()
+        let place = *self.series.entry(labels).or_insert_with(|| {
+            self.values.push(V::default());
+            self.values.len() - 1
+        });
+        self.last = Some((labels, place));
+        &mut self.values[place]
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&L, &V)> {
-        self.series.iter()
+        self.series.iter().map(|(labels, place)| (labels, &self.values[*place]))
     }
 
     pub(super) fn folded(&self) -> u64 {
