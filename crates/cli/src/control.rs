@@ -184,6 +184,7 @@ pub(crate) fn run(args: &ControlArgs, mut screen: Screen) -> Exit {
         }
     };
     let log = logs::start(args.log, screen.color_stderr, &lines);
+    process::give_memory_back_soon();
     if let Err(error) = process::raise_descriptor_limit() {
         tracing::warn!(%error, "the limit of descriptors stays as it is");
     }

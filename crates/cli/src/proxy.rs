@@ -80,6 +80,7 @@ fn start(command: &str, settings: Result<Settings, settings::Wrong>, mut screen:
         }
     };
     let log = logs::start(settings.log, screen.color_stderr, &logged);
+    process::give_memory_back_soon();
     if let Err(error) = process::raise_descriptor_limit() {
         tracing::warn!(%error, "the limit of descriptors stays as it is");
     }

@@ -122,6 +122,10 @@ fn whatever_changes_no_request_is_lost_and_nothing_grows() {
     }
     let sent = load.end_with_none_lost();
     write(&town.dir.join("soak.csv"), &format!("{table}# {sent} requests, all answered by an application\n"));
+    for process in [&mut town.front, &mut town.plane] {
+        process.terminate();
+        assert_eq!(process.ends(), Some(0));
+    }
     if seen.len() < ENOUGH {
         return;
     }

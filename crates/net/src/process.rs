@@ -34,6 +34,20 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
     if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Lets the allocator (mimalloc) give memory back that nobody has used for 10 ms, in place of a second: a server that comes to rest would
+/// keep what its last burst had, for it looks at its clock only while it is asked for more. `MIMALLOC_PURGE_DELAY` (milliseconds; −1:
+/// never) in the environment comes first.
+pub fn give_memory_back_soon() {
+    #[expect(unsafe_code, reason = "the allocator's settings are in C")]
+    // SAFETY: it writes one number in a table of the allocator's own, before there are other threads that could read it.
+    unsafe {
+        libmimalloc_sys::mi_option_set_default(PURGE_DELAY, 10);
+    }
+}
+
+/// The place of `mi_option_purge_delay` among the allocator's options, which has no name in Rust.
+const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+
 /// What comes first; if both are there, `a`. The other is dropped.
 pub async fn first_of<T>(a: impl Future<Output = T>, b: impl Future<Output = T>) -> T {
     let (mut a, mut b) = (pin!(a), pin!(b));
@@ -70,5 +84,22 @@ impl StopSignals {
             self.interrupt.poll_recv(cx).map(|_| "SIGINT")
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_allocators_option_is_the_one_that_is_meant() {
+        #[expect(unsafe_code, reason = "the allocator's settings are in C")]
+        // SAFETY: it reads a number of the allocator's own.
+        let read = || unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) };
+        if std::env::var_os("MIMALLOC_PURGE_DELAY").is_none() {
+            assert_eq!(read(), 1000, "the default of mimalloc 3");
+            give_memory_back_soon();
+            assert_eq!(read(), 10);
+        }
     }
 }

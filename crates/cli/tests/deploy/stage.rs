@@ -1,5 +1,6 @@
 //! What the tests of processes stand on: processes whose log is read, an application, and a client.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -70,6 +71,11 @@ fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
+/// The binary whose processes are started: this build's, or the one that `SQUALL_BIN` names.
+fn squall() -> OsString {
+    std::env::var_os("SQUALL_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_squall").into())
+}
+
 /// A `squall` that runs. It is killed when the test is over, however that ends.
 pub(crate) struct Process {
     name: String,
@@ -94,22 +100,19 @@ impl Line {
 
 impl Process {
     pub(crate) fn start(command: &str, args: &[&str]) -> Self {
-        Self::start_by(
-            Command::new(env!("CARGO_BIN_EXE_squall")).arg(command).args(args),
-            [Stdio::piped(), Stdio::piped()],
-        )
+        Self::start_by(Command::new(squall()).arg(command).args(args), [Stdio::piped(), Stdio::piped()])
     }
 
     /// Through a shell that says under which circumstances: `ulimit -n 64; exec "$0" "$@"`.
     pub(crate) fn start_in(shell: &str, command: &str, args: &[&str]) -> Self {
-        let squall = env!("CARGO_BIN_EXE_squall");
         let mut shell_command = Command::new("sh");
-        Self::start_by(shell_command.args(["-c", shell, squall, command]).args(args), [Stdio::piped(), Stdio::piped()])
+        shell_command.args(["-c", shell]).arg(squall()).arg(command).args(args);
+        Self::start_by(&mut shell_command, [Stdio::piped(), Stdio::piped()])
     }
 
     /// With its stdout and stderr elsewhere: of those nothing is heard.
     pub(crate) fn start_to(outputs: [Stdio; 2], command: &str, args: &[&str]) -> Self {
-        Self::start_by(Command::new(env!("CARGO_BIN_EXE_squall")).arg(command).args(args), outputs)
+        Self::start_by(Command::new(squall()).arg(command).args(args), outputs)
     }
 
     fn start_by(command: &mut Command, [stdout, stderr]: [Stdio; 2]) -> Self {
