@@ -17,7 +17,8 @@ use http_body_util::{BodyExt, Full};
 use squall_net::http::{Incoming, Sender, Version, connect};
 use squall_net::tcp::Tcp;
 use squall_net::{Conn, Host, after, process};
-use stage::{App, Process, directory, get, send, service, slice, try_get, write};
+use stage::{App, Process, directory, get, port_of, send, service, slice, try_get, write};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// A Service of these two endpoints, the same application.
 fn mesh(app: SocketAddr) -> String {
@@ -276,4 +277,108 @@ fn a_reader_of_logs_that_stands_still_stops_neither_requests_nor_the_end() {
     proxy.terminate();
     assert_eq!(proxy.ends(), Some(0));
     drop((out_reader, log_reader));
+}
+
+/// What a scan of ports says: nothing, nonsense, and beginnings of what it hopes for.
+const SAID: [&[u8]; 6] = [
+    b"",
+    b"\x00\x01\x02\x03 nonsense",
+    b"SSH-2.0-OpenSSH_9.9\r\n",
+    b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03",
+    b"GET / HTTP/1.0\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nnonsense",
+];
+/// Connections that say each of these; half of the silent ones are reset.
+const EACH: u64 = 50;
+
+/// Scans a port, and has `between` done now and then.
+fn scan(at: &str, between: impl Fn()) {
+    for round in 0..EACH {
+        process::run(async {
+            let host = Tcp::host();
+            for said in SAID {
+                let mut conn = dial(&host, at).await;
+                if said.is_empty() && round % 2 == 0 {
+                    conn.abort();
+                    continue;
+                }
+                // Whoever is there may have ended it already.
+                let _ = conn.write_all(said).await;
+                let _ = conn.shutdown().await;
+                let _ = conn.read_to_end(&mut Vec::new()).await;
+            }
+        })
+        .expect("a runtime");
+        if round % 10 == 0 {
+            between();
+        }
+    }
+}
+
+#[test]
+fn a_scan_of_all_ports_leaves_few_lines_and_counts_and_service_goes_on() {
+    let dir = directory("hard-scan");
+    let at = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
+    let app = App::start();
+    let ports = "port: 80, appProtocol: http";
+    write(&dir.join("mesh/services.yaml"), &(service("front", ports) + &service("stock", ports)));
+    write(&dir.join("tokens"), "0123456789abcdef0 shop/front\n0123456789abcdef1 shop/stock\n");
+    write(&dir.join("front.token"), "0123456789abcdef0\n");
+    write(&dir.join("stock.token"), "0123456789abcdef1\n");
+    let (mesh, tokens, state) = (at("mesh"), at("tokens"), at("state"));
+    let args = ["--from", &mesh, "--tokens", &tokens, "--state", &state, "--listen", "127.0.0.1:0"];
+    let mut plane = Process::start("control", &[&args[..], &["--admin", "127.0.0.1:0"]].concat());
+    let plane_admin = plane.line("the admin pages are served").text("at");
+    let plane_at = plane.line("the control plane listens").text("at");
+    let (trust, inbound) = (at("state/root.pem"), format!("127.0.0.1:0={}", app.address));
+    let sidecar = |name: &str, more: &[&str]| {
+        let (account, pod, token) = (format!("shop/{name}"), format!("{name}-0"), at(&format!("{name}.token")));
+        let args = ["--control", &plane_at, "--trust", &trust, "--token-file", &token, "--service-account", &account];
+        let own = ["--pod", &pod, "--outbound", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        Process::start("proxy", &[&args[..], &own, more].concat())
+    };
+    let (mut front, mut stock) = (sidecar("front", &[]), sidecar("stock", &["--inbound", &inbound]));
+    let listens = stock.line("the proxy listens");
+    let (inbound, outbound, admin) = (listens.text("inbound"), listens.text("outbound"), listens.text("admin"));
+    let asks_at = front.line("the proxy listens").text("outbound");
+    front.line("the proxy is ready");
+    stock.line("the proxy is ready");
+    write(&dir.join("mesh/slices.yaml"), &slice("stock", "stock", "stock-0", port_of(&inbound)));
+    while get(&asks_at, "stock", "/").status != 200 {}
+    let asks = || assert_eq!(get(&asks_at, "stock", "/").status, 200, "service goes on");
+    let refused = |reason: &str| {
+        metric(&get(&admin, "x", "/metrics").body, &format!("squall_peers_refused_total{{reason=\"{reason}\"}}"))
+    };
+
+    // Mutual TLS only: nothing of this is a handshake. Those that said nothing and were reset may be gone before they are accepted.
+    let (before, since) = (stock.written().len() + plane.written().len(), Instant::now());
+    scan(&inbound, asks);
+    assert!((5 * EACH..=6 * EACH).contains(&refused("tls")), "{}", refused("tls"));
+    // HTTP: three of them are none.
+    scan(&outbound, asks);
+    assert_eq!(refused("malformed"), 3 * EACH);
+    // The control plane.
+    scan(&plane_at, asks);
+    let counted = metric(&get(&plane_admin, "x", "/metrics").body, "squall_control_callers_refused_total");
+    assert!((5 * EACH..=6 * EACH).contains(&counted), "{counted}");
+    // Admin pages count nobody, and log nobody.
+    scan(&admin, asks);
+    // What is no TLS of the mesh's is plain, and what is no HTTP then is refused.
+    let all = "apiVersion: squall.dev/v1alpha1\nkind: PeerAuthentication\nmetadata: {name: all, namespace: squall}\n\
+               spec: {mtls: {mode: PERMISSIVE}}\n";
+    write(&dir.join("mesh/peers.yaml"), all);
+    while !get(&admin, "x", "/config").body.contains("PERMISSIVE") {}
+    scan(&inbound, asks);
+    assert_eq!(refused("malformed"), 6 * EACH);
+
+    let said = stock.written().len() + plane.written().len() - before;
+    // In ten seconds one for each reason and process, and what is said of the new policy.
+    let most = 10 + 3 * (since.elapsed().as_secs() as usize / 10 + 1);
+    assert!(said <= most, "{said} lines of {} connections: {:#?} {:#?}", 30 * EACH, stock.written(), plane.written());
+    assert!(stock.written().iter().chain(&plane.written()).all(|line| !line.contains("ERROR")));
+    asks();
+    for process in [&mut front, &mut stock, &mut plane] {
+        process.terminate();
+        assert_eq!(process.ends(), Some(0));
+    }
 }

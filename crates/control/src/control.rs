@@ -92,6 +92,13 @@ pub enum ControlRecord {
         /// When it ends, seconds since 1970.
         not_after_s: u64,
     },
+    /// A caller did not come through the TLS handshake.
+    HandshakeFailed {
+        /// Where it came from.
+        peer: String,
+        /// Why.
+        why: String,
+    },
     /// A certificate, or a stream, was refused.
     Refused {
         /// Who asked, as far as is known.

@@ -3,10 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use squall_net::Seldom;
 use squall_net::exposition::{Exposition, Kind};
 use squall_policy::Instant;
 
 use crate::{ControlRecord, ControlRecorder};
+
+/// Callers refused that are said in ten seconds: with a wrong token, say.
+const CALLERS: u32 = 10;
 
 /// Logs and counts what a control plane does.
 #[derive(Debug, Default)]
@@ -22,6 +26,9 @@ struct Counts {
     not_compiled: u64,
     signed: u64,
     refused: u64,
+    /// Which of those who failed in the handshake are said, and which of the others: anybody may come as far as either.
+    handshakes: Seldom,
+    callers: Seldom,
     taken: u64,
     files_refused: u64,
     mistakes: u64,
@@ -105,8 +112,16 @@ impl Report {
     }
 }
 
+fn refused(peer: &str, why: &str, left_out: u64) {
+    if left_out == 0 {
+        tracing::warn!(peer, why, "a caller is refused");
+    } else {
+        tracing::warn!(peer, why, left_out, "a caller is refused, as others were since this was last said");
+    }
+}
+
 impl ControlRecorder for Report {
-    fn record(&self, _now: Instant, record: &ControlRecord) {
+    fn record(&self, now: Instant, record: &ControlRecord) {
         let mut counts = self.counts();
         match record {
             ControlRecord::Listening { at } => {
@@ -141,9 +156,17 @@ impl ControlRecorder for Report {
                 counts.signed += 1;
                 tracing::info!(identity, not_after_s, "a certificate is signed");
             }
+            ControlRecord::HandshakeFailed { peer, why } => {
+                counts.refused += 1;
+                if let Some(left_out) = counts.handshakes.may_say(now, 1) {
+                    refused(peer, why, left_out);
+                }
+            }
             ControlRecord::Refused { peer, why } => {
                 counts.refused += 1;
-                tracing::warn!(peer, why, "a caller is refused");
+                if let Some(left_out) = counts.callers.may_say(now, CALLERS) {
+                    refused(peer, why, left_out);
+                }
             }
         }
     }

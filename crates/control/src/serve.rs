@@ -108,11 +108,11 @@ async fn connection(inner: Arc<Inner>, acceptor: Acceptor, conn: Conn) {
     let secured = match timeout(inner.host.clock().as_ref(), until, acceptor.accept(conn)).await {
         Some(Ok(secured)) => secured,
         Some(Err(error)) => {
-            inner.record(&ControlRecord::Refused { peer, why: error.to_string() });
+            inner.record(&ControlRecord::HandshakeFailed { peer, why: error.to_string() });
             return;
         }
         None => {
-            inner.record(&ControlRecord::Refused { peer, why: "no TLS handshake in time".to_owned() });
+            inner.record(&ControlRecord::HandshakeFailed { peer, why: "no TLS handshake in time".to_owned() });
             return;
         }
     };

@@ -19,6 +19,7 @@ mod prefixed;
 pub mod process;
 pub mod proxy_protocol;
 mod relay;
+mod seldom;
 mod splice;
 pub mod tcp;
 pub mod tls;
@@ -28,4 +29,5 @@ pub use host::{Clock, Host, Task, Tasks, Wall, after, catch_panic, in_drop, time
 pub use io::{Accepted, BoxFuture, Conn, Io, Listener, Net, Relayed, Shortage};
 pub use prefixed::prefixed;
 pub use relay::{Carried, RelayEnd, RelayLimits, RelayOutcome, relay};
+pub use seldom::Seldom;
 pub use splice::Kernel;

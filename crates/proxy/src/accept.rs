@@ -290,6 +290,10 @@ pub(crate) async fn http(
     let served = squall_net::http::serve_with_interim(host, conn, version, gate.limits, interim, service, drain).await;
     if let Err(error) = served {
         tracing::debug!(%error, %peer, "a served connection ended");
+        if error.is_parse() {
+            let record = Record::PeerRefused { peer, refusal: Refusal::Malformed, why: &error.to_string() };
+            gate.core.record(host.now(), &record);
+        }
     }
 }
 

@@ -5,23 +5,28 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use squall_net::Seldom;
 use squall_policy::{BackendEvent, Instant};
 
 use crate::{Record, Recorder, Refusal};
 
-/// Of refusals for the same reason one is said in so much time, so that who scans ports does not fill the log. Metrics count them all.
-const QUIET: Duration = Duration::from_secs(10);
+/// Connections to addresses that nobody knows that are said in ten seconds: an application may have several such.
+const STRANGERS: u32 = 10;
 
 /// Writes what happens to the proxy as a whole through `tracing`.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
-    /// When a refusal for this reason was said last, and how many were not since.
-    refusals: Mutex<BTreeMap<Refusal, (Instant, u64)>>,
+    /// Of refusals for the same reason one is said in ten seconds. Metrics count them all.
+    refusals: Mutex<BTreeMap<Refusal, Seldom>>,
+    /// Of connections to addresses that nobody knows, a few.
+    strangers: Mutex<Seldom>,
 }
 
 impl Lifecycle {
     fn refused(&self, at: Instant, peer: SocketAddr, refusal: Refusal, why: &str) {
-        let Some(left_out) = self.may_say(at, refusal) else { return };
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(left_out) = refusals.entry(refusal).or_default().may_say(at, 1) else { return };
+        drop(refusals);
         let why = if why.is_empty() { refusal.words() } else { why };
         let reason = refusal.word();
         if left_out == 0 {
@@ -31,16 +36,15 @@ impl Lifecycle {
         }
     }
 
-    /// How many were not said since the last, if this one may be.
-    fn may_say(&self, at: Instant, refusal: Refusal) -> Option<u64> {
-        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((said, left_out)) = refusals.get_mut(&refusal)
-            && at.since(*said) < QUIET
-        {
-            *left_out += 1;
-            return None;
+    fn stranger(&self, at: Instant, dialed: SocketAddr) {
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(left_out) = strangers.may_say(at, STRANGERS) else { return };
+        drop(strangers);
+        if left_out == 0 {
+            tracing::info!(%dialed, "a connection to an address that the mesh does not know was refused");
+        } else {
+            tracing::info!(%dialed, left_out, "a connection to an address that the mesh does not know was refused, as others were since this was last said");
         }
-        Some(refusals.insert(refusal, (at, 0)).map_or(0, |(_, left_out)| left_out))
     }
 }
 
@@ -103,9 +107,7 @@ impl Recorder for Lifecycle {
                 }
                 BackendEvent::LimitMoved { from, to, .. } => tracing::debug!(%backend, from, to, "a limit moved"),
             },
-            Record::StrangerRefused { dialed } => {
-                tracing::info!(%dialed, "a connection to an address that the mesh does not know was refused");
-            }
+            Record::StrangerRefused { dialed } => self.stranger(at, *dialed),
             Record::SpansDropped { spans, why } => tracing::warn!(spans, why, "spans were dropped"),
             Record::CollectorFailed { why, retry_in: Some(retry_in) } => {
                 tracing::warn!(why, retry_ms = millis(*retry_in), "the trace collector takes no spans");
@@ -140,20 +142,4 @@ impl Recorder for Lifecycle {
 
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_refusals_for_one_reason_one_is_said_in_ten_seconds() {
-        let log = Lifecycle::default();
-        let said = |seconds, refusal| log.may_say(Instant::ZERO + Duration::from_secs(seconds), refusal);
-        assert_eq!(said(0, Refusal::Tls), Some(0));
-        assert_eq!((said(1, Refusal::Tls), said(9, Refusal::Tls)), (None, None));
-        assert_eq!(said(9, Refusal::HandshakeTimeout), Some(0));
-        assert_eq!(said(10, Refusal::Tls), Some(2));
-        assert_eq!((said(19, Refusal::Tls), said(40, Refusal::Tls)), (None, Some(1)));
-    }
 }

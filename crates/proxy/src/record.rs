@@ -55,11 +55,13 @@ pub enum Refusal {
     NotRedirected,
     /// It should begin with a header of the PROXY protocol, and did not.
     ProxyProtocol,
+    /// What it sent is no HTTP. It may have asked for something before.
+    Malformed,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Tls,
         Self::HandshakeTimeout,
         Self::HandshakeLimit,
@@ -68,6 +70,7 @@ impl Refusal {
         Self::UnknownPort,
         Self::NotRedirected,
         Self::ProxyProtocol,
+        Self::Malformed,
     ];
 
     /// One word, for metrics and logs.
@@ -82,6 +85,7 @@ impl Refusal {
             Self::UnknownPort => "unknown-port",
             Self::NotRedirected => "not-redirected",
             Self::ProxyProtocol => "proxy-protocol",
+            Self::Malformed => "malformed",
         }
     }
 
@@ -97,6 +101,7 @@ impl Refusal {
             Self::UnknownPort => "nothing is known at its port",
             Self::NotRedirected => "it was not redirected here, so that no application is meant",
             Self::ProxyProtocol => "it does not begin with a header of the PROXY protocol",
+            Self::Malformed => "what it sent is no HTTP",
         }
     }
 }
@@ -362,7 +367,7 @@ pub enum Record<'a> {
         /// When it is renewed.
         renew_at: Instant,
     },
-    /// A connection that came in was refused before it could ask for anything.
+    /// A connection that came in was refused, before it could ask for anything or as soon as it said what nobody understands.
     PeerRefused {
         /// Where it came from.
         peer: SocketAddr,

@@ -451,7 +451,7 @@ pub(crate) fn control_kind(record: &ControlRecord) -> &'static str {
         ControlRecord::Nacked { .. } => "control-nacked",
         ControlRecord::NotCompiled { .. } => "control-not-compiled",
         ControlRecord::Signed { .. } => "control-signed",
-        ControlRecord::Refused { .. } => "control-refused",
+        ControlRecord::HandshakeFailed { .. } | ControlRecord::Refused { .. } => "control-refused",
     }
 }
 
@@ -466,6 +466,8 @@ pub(crate) fn control(record: &ControlRecord) -> String {
         ControlRecord::Nacked { node, version, why } => format!("{node} refused version {version}: {why}"),
         ControlRecord::NotCompiled { node, why } => format!("no mesh for {node}: {why}"),
         ControlRecord::Signed { identity, .. } => format!("signs a certificate for {identity}"),
-        ControlRecord::Refused { peer, why } => format!("refuses {peer}: {why}"),
+        ControlRecord::HandshakeFailed { peer, why } | ControlRecord::Refused { peer, why } => {
+            format!("refuses {peer}: {why}")
+        }
     }
 }
