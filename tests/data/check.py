@@ -48,7 +48,7 @@ for name in table.column_names:
             assert cell == (int if name in whole else float)(of_csv), f"{name}: {cell!r} is not {of_csv}"
 
 sys.argv = ["read_results.py", str(OUT)]
-read = runpy.run_path(str(ROOT / "docs/examples/read_results.py"))
+read = runpy.run_path(str(ROOT / "docs/src/examples/read_results.py"))
 for row in rows:
     run = f"{row['scenario']}/{row['seed']}"
     histogram = read["latency"][run]

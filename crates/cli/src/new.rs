@@ -1,7 +1,11 @@
 //! `squall new`: a first scenario with its manifests, from flags or from answers on a terminal.
 
+mod random;
+
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use squall_control::{closest, units};
 
@@ -25,6 +29,15 @@ Examples:
   squall new --service front --service stock --call front=stock --out shop
   squall new --call front=catalog,cart --call cart=db --rate 200/s --replicas 3
   squall new --call front=ads+catalog,cart           ads and catalog at once, then cart
+  squall new --random 30 --depth 5 --seed 7          thirty services, drawn
+
+What --random draws:
+  who calls whom    a tree with heavy-tailed fan-outs; one service in twenty is shared by many, as in
+                    Luo et al., Characterizing Microservice Dependency and Performance, SoCC 2021
+  calls             half always, the others for every second or tenth request; some optional, some
+                    at once
+  own times         lognormal, medians of 1 to 8 ms, 99th percentiles 3 to 8 times as long
+  The same numbers and seed give the same files on every machine.
 
 Exit codes:
   0  both files are written
@@ -39,13 +52,25 @@ pub(crate) struct NewArgs {
     #[arg(long = "call", short = 'c', value_name = "A=B,C+D")]
     calls: Vec<String>,
 
-    /// Requests per second, Poisson, at each service that nobody calls [default: 100/s]
+    /// Requests per second, Poisson, at each service that nobody calls [default: 100/s; --random: 1 to 100/s by its size]
     #[arg(long, value_name = "RATE", value_parser = crate::args::rate)]
     rate: Option<u64>,
 
-    /// Pods of each service [default: 2]
+    /// Pods of each service [default: 2; --random: 2 or 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     replicas: Option<u32>,
+
+    /// Instead of services and calls: so many, drawn at random (2 to 1000)
+    #[arg(long, value_name = "N", conflicts_with_all = ["services", "calls"], value_parser = clap::value_parser!(u32).range(2..=1000))]
+    random: Option<u32>,
+
+    /// How many calls deep it may be, 1 to 20 [default: 4]
+    #[arg(long, value_name = "D", requires = "random", value_parser = clap::value_parser!(u32).range(1..=20))]
+    depth: Option<u32>,
+
+    /// Which one is drawn [default: 1]
+    #[arg(long, value_name = "S", requires = "random")]
+    seed: Option<u64>,
 
     /// The name of the scenario and of the namespace
     #[arg(long, value_name = "NAME", default_value = "shop")]
@@ -70,17 +95,14 @@ struct Wanted {
 
 pub(crate) fn run(args: &NewArgs, screen: &mut Screen) -> Exit {
     let directory = args.out.clone().unwrap_or_else(|| PathBuf::from(&args.name));
-    let told = if args.services.is_empty() && args.calls.is_empty() {
-        if io::stdin().is_terminal() {
-            asked(&mut io::stdin().lock(), args, screen)
-        } else {
-            Err("no service is named: give --service NAME or --call A=B (on a terminal `squall new` asks)".to_owned())
-        }
+    let drafted = if let Some(services) = args.random {
+        let (depth, seed) = (args.depth.unwrap_or(4), args.seed.unwrap_or(1));
+        let wish = random::Wish { services, depth, seed, rate_milli: args.rate, replicas: args.replicas };
+        named(&args.name).map(|()| random::draft(&args.name, wish))
     } else {
-        wanted(&args.services, &args.calls, args.rate.unwrap_or(100_000), args.replicas.unwrap_or(2))
+        told(args, screen).and_then(|wanted| draft(&args.name, &wanted))
     };
-    let drafted = told.and_then(|wanted| draft(&args.name, &wanted)).map_err(NotWritten::from);
-    let written = drafted.and_then(|draft| {
+    let written = drafted.map_err(NotWritten::from).and_then(|draft| {
         let paths = draft.write(&directory, args.force, screen)?;
         Ok((draft, paths))
     });
@@ -97,6 +119,26 @@ pub(crate) fn run(args: &NewArgs, screen: &mut Screen) -> Exit {
             Exit::Pass
         }
         Err(why) => why.told(screen),
+    }
+}
+
+/// What flags or answers say.
+fn told(args: &NewArgs, screen: &mut Screen) -> Result<Wanted, String> {
+    match args.services.is_empty() && args.calls.is_empty() {
+        false => wanted(&args.services, &args.calls, args.rate.unwrap_or(100_000), args.replicas.unwrap_or(2)),
+        true if io::stdin().is_terminal() => asked(&mut io::stdin().lock(), args, screen),
+        true => {
+            Err("no service is named: give --service NAME, --call A=B or --random N (on a terminal `squall new` asks)"
+                .to_owned())
+        }
+    }
+}
+
+/// That this can be the name of a scenario.
+fn named(name: &str) -> Result<(), String> {
+    match label(name) {
+        near if near == name => Ok(()),
+        near => Err(format!("`{name}` cannot be a name: lower-case letters, digits and `-`, such as `{near}`")),
     }
 }
 
@@ -199,6 +241,8 @@ fn asked(answers: &mut impl BufRead, args: &NewArgs, screen: &mut Screen) -> Res
     wanted(&services, &calls, rate_milli, replicas)
 }
 
+/// The longest that a request may take, in the 99th percentiles of all that it asks.
+const LONGEST_MS: u64 = 60_000;
 /// What a try of a call takes beside the service itself: there and back over a link of 1 ms each way.
 const ON_THE_WAY_MS: u64 = 2;
 /// The median and 99th percentile of a service's own time.
@@ -209,12 +253,7 @@ fn draft(name: &str, wanted: &Wanted) -> Result<Draft, String> {
     if wanted.services.is_empty() {
         return Err("a mesh needs one service or more".to_owned());
     }
-    if label(name) != name {
-        return Err(format!(
-            "`{name}` cannot be a name: lower-case letters, digits and `-`, such as `{}`",
-            label(name)
-        ));
-    }
+    named(name)?;
     let mut services: Vec<Service> = wanted
         .services
         .iter()
@@ -238,13 +277,19 @@ fn draft(name: &str, wanted: &Wanted) -> Result<Draft, String> {
     let entries: Vec<String> =
         services.iter().map(|service| service.name.clone()).filter(|name| !called.contains(name)).collect();
     // How often a service is asked per request that arrives, and how long its answers take at worst.
-    let weight = |name: &str| Weight::of(name, &services);
-    let weights: Vec<Weight> = services.iter().map(|service| weight(&service.name)).collect();
-    let visits: Vec<u64> = services
-        .iter()
-        .map(|service| entries.iter().map(|entry| visits(entry, &service.name, &services)).sum())
-        .collect();
-    let worst = entries.iter().map(|entry| weight(entry).p99_ms).max().unwrap_or(OWN_MS.1);
+    let mut known = Weights { services: &services, known: BTreeMap::new() };
+    let weights: Vec<Weight> = services.iter().map(|service| known.of(&service.name)).collect();
+    let worst = entries.iter().map(|entry| known.of(entry).p99_ms).max().unwrap_or(OWN_MS.1);
+    if worst > LONGEST_MS {
+        let (worst, longest) = (numbers::span(Duration::from_millis(worst)), Duration::from_millis(LONGEST_MS));
+        return Err(format!(
+            "with so many calls one after the other a request takes {worst}, and more than {longest:?} makes no scenario"
+        ));
+    }
+    let visits: Vec<u64> = {
+        let visits = visits(&entries, &services);
+        services.iter().map(|service| visits[service.name.as_str()]).collect()
+    };
     for ((service, weight), visits) in services.iter_mut().zip(&weights).zip(visits) {
         service.entry = entries.len() == 1 && service.name == entries[0];
         let busy = wanted.rate_milli.saturating_mul(visits).saturating_mul(weight.mean_ms) / 1_000_000;
@@ -257,10 +302,8 @@ fn draft(name: &str, wanted: &Wanted) -> Result<Draft, String> {
             ),
         ];
         let attempt = round_up(weight.p99_ms * 4);
-        service.timeouts = Some((
-            units::show(std::time::Duration::from_millis(attempt * 3)),
-            units::show(std::time::Duration::from_millis(attempt)),
-        ));
+        service.timeouts =
+            Some((units::show(Duration::from_millis(attempt * 3)), units::show(Duration::from_millis(attempt))));
     }
     let rate = rate_text(wanted.rate_milli);
     let loads = entries
@@ -278,24 +321,7 @@ fn draft(name: &str, wanted: &Wanted) -> Result<Draft, String> {
         .rev()
         .find(|service| service.steps.is_empty())
         .map_or(entries[0].clone(), |leaf| leaf.name.clone());
-    let (question, fault) = if wanted.replicas > 1 {
-        (
-            format!("Do users notice that one of {} pods of {victim} crashes?", wanted.replicas),
-            (
-                "Peers see resets at first, then refused connections; the pod is back after five seconds.".to_owned(),
-                format!("{{at: 10s, for: 5s, crash: {{target: \"{victim}[0]\"}}}}"),
-            ),
-        )
-    } else {
-        (
-            format!("Do users notice that {victim} is three times as slow for five seconds?"),
-            (
-                "Its service time is three times as long.".to_owned(),
-                format!("{{at: 10s, for: 5s, slow: {{target: {victim}, by: 3x}}}}"),
-            ),
-        )
-    };
-    let limit = round_up(worst * 3);
+    let Outcome { question, fault, expect } = outcome(&victim, wanted.replicas, round_up(worst * 3));
     Ok(Draft {
         name: name.to_owned(),
         question: vec![question],
@@ -304,75 +330,148 @@ fn draft(name: &str, wanted: &Wanted) -> Result<Draft, String> {
         services,
         loads,
         faults: vec![fault],
-        expect: vec![
-            (
-                "Of all requests, failures included.".to_owned(),
-                format!("{{overall: 'successRate >= 0.99 && p99 < duration(\"{limit}ms\")'}}"),
-            ),
-            (
-                "Tries ÷ calls, of all sidecars: more means that retries make load of their own.".to_owned(),
-                "{overall: 'amplification <= 1.2'}".to_owned(),
-            ),
-            (
-                "Five seconds after the fault everything is as before.".to_owned(),
-                "{afterFaults: 5s, that: 'successRate >= 0.999'}".to_owned(),
-            ),
-        ],
+        expect,
         ..Draft::default()
     })
 }
 
+/// What is asked of a mesh.
+struct Outcome {
+    question: String,
+    /// With its comment.
+    fault: (String, String),
+    /// Each with its comment.
+    expect: Vec<(String, String)>,
+}
+
+/// That nobody notices what happens to `victim`, and that answers take no more than `limit_ms`.
+fn outcome(victim: &str, replicas: u32, limit_ms: u64) -> Outcome {
+    let (question, comment, fault) = match replicas {
+        1 => (
+            format!("Do users notice that {victim} is three times as slow for five seconds?"),
+            "Its service time is three times as long.",
+            format!("{{at: 10s, for: 5s, slow: {{target: {victim}, by: 3x}}}}"),
+        ),
+        _ => (
+            format!("Do users notice that one of {replicas} pods of {victim} crashes?"),
+            "Peers see resets at first, then refused connections; the pod is back after five seconds.",
+            format!("{{at: 10s, for: 5s, crash: {{target: \"{victim}[0]\"}}}}"),
+        ),
+    };
+    let expect = [
+        (
+            "Of all requests, failures included.",
+            format!("{{overall: 'successRate >= 0.99 && p99 < duration(\"{limit_ms}ms\")'}}"),
+        ),
+        (
+            "Tries ÷ calls, of all sidecars: more means that retries make load of their own.",
+            "{overall: 'amplification <= 1.2'}".to_owned(),
+        ),
+        (
+            "Five seconds after the fault everything is as before.",
+            "{afterFaults: 5s, that: 'successRate >= 0.999'}".to_owned(),
+        ),
+    ];
+    let expect = expect.map(|(comment, entry)| (comment.to_owned(), entry)).to_vec();
+    Outcome { question, fault: (comment.to_owned(), fault), expect }
+}
+
 /// How long the answers of a service take, calls included.
+#[derive(Clone, Copy, Default)]
 struct Weight {
     mean_ms: u64,
     p99_ms: u64,
 }
 
-impl Weight {
-    fn of(name: &str, services: &[Service]) -> Self {
-        let below =
-            services.iter().find(|service| service.name == name).map(|service| Self::steps(&service.steps, services));
-        let below = below.unwrap_or(Self { mean_ms: 0, p99_ms: 0 });
-        Self { mean_ms: OWN_MS.0 + 2 + below.mean_ms, p99_ms: OWN_MS.1 + ON_THE_WAY_MS + below.p99_ms }
+/// The same for every service, each looked at once. Calls go in no circle.
+struct Weights<'s> {
+    services: &'s [Service],
+    known: BTreeMap<&'s str, Weight>,
+}
+
+impl<'s> Weights<'s> {
+    fn of(&mut self, name: &str) -> Weight {
+        if let Some(known) = self.known.get(name) {
+            return *known;
+        }
+        let Some(service) = self.services.iter().find(|service| service.name == name) else {
+            return Weight { mean_ms: OWN_MS.0 + 2, p99_ms: OWN_MS.1 + ON_THE_WAY_MS };
+        };
+        let below = self.steps(&service.steps);
+        let found = Weight {
+            mean_ms: below.mean_ms.saturating_add(OWN_MS.0 + 2),
+            p99_ms: below.p99_ms.saturating_add(OWN_MS.1 + ON_THE_WAY_MS),
+        };
+        self.known.insert(&service.name, found);
+        found
     }
 
-    fn steps(steps: &[Step], services: &[Service]) -> Self {
-        let mut sum = Self { mean_ms: 0, p99_ms: 0 };
+    fn steps(&mut self, steps: &[Step]) -> Weight {
+        let mut sum = Weight::default();
         for step in steps {
             let one = match step {
                 Step::Call(name, _) => {
-                    let called = Self::of(name, services);
-                    Self { mean_ms: called.mean_ms + ON_THE_WAY_MS, ..called }
+                    let called = self.of(name);
+                    Weight { mean_ms: called.mean_ms.saturating_add(ON_THE_WAY_MS), ..called }
                 }
-                Step::Sleep(_) => Self { mean_ms: 0, p99_ms: 0 },
+                Step::Sleep(_) => Weight::default(),
                 Step::Parallel(branches) => {
-                    let all: Vec<Self> = branches.iter().map(|branch| Self::steps(branch, services)).collect();
-                    let most = |of: fn(&Self) -> u64| all.iter().map(of).max().unwrap_or(0);
-                    Self { mean_ms: most(|one| one.mean_ms), p99_ms: most(|one| one.p99_ms) }
+                    let all: Vec<Weight> = branches.iter().map(|branch| self.steps(branch)).collect();
+                    let most = |of: fn(&Weight) -> u64| all.iter().map(of).max().unwrap_or(0);
+                    Weight { mean_ms: most(|one| one.mean_ms), p99_ms: most(|one| one.p99_ms) }
                 }
             };
-            sum = Self { mean_ms: sum.mean_ms + one.mean_ms, p99_ms: sum.p99_ms + one.p99_ms };
+            sum = Weight {
+                mean_ms: sum.mean_ms.saturating_add(one.mean_ms),
+                p99_ms: sum.p99_ms.saturating_add(one.p99_ms),
+            };
         }
         sum
     }
 }
 
-/// How often `name` is asked when `from` is once.
-fn visits(from: &str, name: &str, services: &[Service]) -> u64 {
-    fn count(steps: &[Step], name: &str, services: &[Service]) -> u64 {
-        steps
-            .iter()
-            .map(|step| match step {
-                Step::Call(called, _) => visits(called, name, services),
-                Step::Sleep(_) => 0,
-                Step::Parallel(branches) => branches.iter().map(|branch| count(branch, name, services)).sum(),
-            })
-            .sum()
+/// How often each service is asked when each of `entries` is asked once.
+fn visits<'s>(entries: &[String], services: &'s [Service]) -> BTreeMap<&'s str, u64> {
+    fn called<'s>(steps: &'s [Step], into: &mut Vec<&'s str>) {
+        for step in steps {
+            match step {
+                Step::Call(name, _) => into.push(name),
+                Step::Sleep(_) => {}
+                Step::Parallel(branches) => branches.iter().for_each(|branch| called(branch, into)),
+            }
+        }
     }
-    if from == name {
-        return 1;
+    let calls: BTreeMap<&str, Vec<&str>> = services
+        .iter()
+        .map(|service| {
+            let mut all = Vec::new();
+            called(&service.steps, &mut all);
+            (service.name.as_str(), all)
+        })
+        .collect();
+    // Callers before those whom they call.
+    let mut waits: BTreeMap<&str, usize> = calls.keys().map(|name| (*name, 0)).collect();
+    for name in calls.values().flatten() {
+        if let Some(count) = waits.get_mut(name) {
+            *count += 1;
+        }
     }
-    services.iter().find(|service| service.name == from).map_or(0, |service| count(&service.steps, name, services))
+    let mut visits: BTreeMap<&str, u64> =
+        calls.keys().map(|name| (*name, u64::from(entries.iter().any(|entry| entry == name)))).collect();
+    let mut ready: Vec<&str> = waits.iter().filter(|(_, count)| **count == 0).map(|(name, _)| *name).collect();
+    while let Some(name) = ready.pop() {
+        let here = visits[name];
+        for to in &calls[name] {
+            if let (Some(there), Some(count)) = (visits.get_mut(to), waits.get_mut(to)) {
+                *there = there.saturating_add(here);
+                *count -= 1;
+                if *count == 0 {
+                    ready.push(to);
+                }
+            }
+        }
+    }
+    visits
 }
 
 /// To two digits, as people write numbers.
@@ -408,6 +507,9 @@ mod tests {
             calls: vec![],
             rate: None,
             replicas: None,
+            random: None,
+            depth: None,
+            seed: None,
             name: "shop".to_owned(),
             out: None,
             force: false,

@@ -67,6 +67,36 @@ fn files_that_are_there_are_left_alone_unless_forced() {
 }
 
 #[test]
+fn a_mesh_drawn_at_random_passes_and_is_the_same_again() {
+    passes("new-random", &["--random", "12", "--depth", "3", "--seed", "5"]);
+    let dir = directory("new-random-twice");
+    let drawn = |out: &str, seed: &str| {
+        let (code, _, err) = squall(&dir, &["new", "--random", "9", "--seed", seed, "--out", out, "--name", "drawn"]);
+        assert_eq!(code, Some(0), "{err}");
+        ["scenario.yaml", "mesh.yaml"].map(|file| fs::read_to_string(dir.join(out).join(file)).expect("it was written"))
+    };
+    let first = drawn("a", "7");
+    assert!(first[0].contains("# Drawn: squall new --random 9 --depth 4 --seed 7\n"), "{}", first[0]);
+    assert_eq!(first, drawn("b", "7"));
+    assert_ne!(first, drawn("c", "8"));
+    let (code, _, err) = squall(&dir, &["new", "--random", "4", "--rate", "20/s", "--out", "small"]);
+    assert_eq!(code, Some(0), "{err}");
+    let (code, out, err) = squall(&dir, &["test", "small"]);
+    assert_eq!(code, Some(0), "in the full world: {out}{err}");
+}
+
+#[test]
+fn calls_that_meet_again_and_again_take_no_longer_to_write() {
+    let dir = directory("new-lattice");
+    // Each calls the next twice: 2^40 ways through.
+    let calls: Vec<String> = (0..40).map(|nth| format!("s{nth}=t{nth}+u{nth}")).collect();
+    let back: Vec<String> = (0..40).flat_map(|nth| ["t", "u"].map(|of| format!("{of}{nth}=s{}", nth + 1))).collect();
+    let args: Vec<&str> = calls.iter().chain(&back).flat_map(|call| ["-c", call.as_str()]).collect();
+    let (code, _, err) = squall(&dir, &[&["new"], &args[..]].concat());
+    assert_eq!(code, Some(0), "{err}");
+}
+
+#[test]
 fn what_cannot_be_written_is_the_machines_fault_and_one_service_is_one() {
     let dir = directory("new-full-disk");
     let (code, out, err) = squall(&dir, &["new", "--service", "front", "--out", "/dev/full/x"]);
@@ -84,6 +114,10 @@ fn mistakes_write_nothing() {
         (&["new", "-s", "a", "-c", "a=b"], "`b` is called, but no --service"),
         (&["new", "-c", "a=b", "-c", "b=a"], "calls go in a circle"),
         (&["new", "-s", "a", "--rate", "fast"], "a rate is a number per second"),
+        (&["new", "--random", "1"], "1 is not in 2..=1000"),
+        (&["new", "--random", "5", "-s", "a"], "cannot be used with"),
+        (&["new", "--seed", "5"], "--random <N>"),
+        (&["new", "--random", "5", "--name", "A b"], "such as `a-b`"),
     ] {
         let (code, out, err) = squall(&dir, args);
         assert_eq!((code, out.as_str()), (Some(2), ""), "{args:?}");

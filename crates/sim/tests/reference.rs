@@ -1,5 +1,6 @@
 //! The reference of scenarios says what their reader does.
 
+#[expect(dead_code, reason = "shared with the tests of tunings, which use the rest")]
 mod tuning;
 
 use std::collections::BTreeSet;

@@ -4,7 +4,7 @@
 #     squall test scenarios/ --seeds 1..3 --csv runs.csv --parquet runs.parquet --hdr runs.hlog \
 #         --perfetto trace.json --otlp otlp.jsonl
 #     pip install pandas pyarrow hdrhistogram
-#     python docs/examples/read_results.py .
+#     python docs/src/examples/read_results.py .
 #
 # Cells begin with `# %%`: editors and Jupyter (by jupytext) open this file as a notebook. What each column means stands in
 # `squall test --help`.
