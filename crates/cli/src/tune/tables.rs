@@ -46,7 +46,8 @@ pub(super) fn round(tuning: &Tuning, progress: &Progress<'_>, best: &Evaluation,
 /// A number of an objective, short.
 pub(crate) fn value(objective: &Objective, value: f64) -> String {
     if objective.is_span {
-        return numbers::span(Duration::from_secs_f64(value.max(0.0)));
+        // A journal may say anything, and a sum of spans may be endless.
+        return Duration::try_from_secs_f64(value.max(0.0)).map_or_else(|_| format!("{value} s"), numbers::span);
     }
     if value.abs() >= 1000.0 { format!("{value:.0}") } else { format!("{value:.4}") }
 }
@@ -207,4 +208,19 @@ pub(super) fn tail(out: &Path, found: &Found, examples: &[CounterExample], scree
         (_, false) => format!("no candidate keeps every constraint; {} breaks them least", recommended.name),
     };
     screen.say(&format!("\n{what}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_without_an_end_is_shown_too() {
+        let [_, p99, ..] = &Objective::compared()[..] else { panic!("p99 is compared") };
+        for (seconds, want) in
+            [(0.02, "20.0 ms"), (-1.0, "0 s"), (f64::INFINITY, "inf s"), (1e30, "1000000000000000000000000000000 s")]
+        {
+            assert_eq!(value(p99, seconds), want);
+        }
+    }
 }
