@@ -124,23 +124,25 @@ fn calendar(seconds: u64) -> (u64, u64, u64, u64) {
 /// RFC 3339 to the millisecond: `1994-11-06T08:49:37.250Z`.
 pub(crate) fn timestamp(since_epoch: std::time::Duration) -> String {
     let (year, month, day, second) = calendar(since_epoch.as_secs());
-    let mut text = String::with_capacity(24);
-    let parts = [
-        (year, 4, '-'),
-        (month + 1, 2, '-'),
-        (day, 2, 'T'),
-        (second / 3600, 2, ':'),
-        (second / 60 % 60, 2, ':'),
-        (second % 60, 2, '.'),
-        (u64::from(since_epoch.subsec_millis()), 3, 'Z'),
-    ];
-    for (number, digits, end) in parts {
-        for place in (0..digits).rev() {
-            text.push(char::from(b'0' + (number / 10_u64.pow(place) % 10) as u8));
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    // Where each number ends.
+    for (number, end) in [
+        (year % 10_000, 4),
+        (month + 1, 7),
+        (day, 10),
+        (second / 3600, 13),
+        (second / 60 % 60, 16),
+        (second % 60, 19),
+        (u64::from(since_epoch.subsec_millis()), 23),
+    ] {
+        let (mut left, mut place) = (number, end);
+        while left > 0 {
+            place -= 1;
+            text[place] += (left % 10) as u8;
+            left /= 10;
         }
-        text.push(end);
     }
-    text
+    std::str::from_utf8(&text).expect("digits and signs").to_owned()
 }
 
 #[cfg(test)]

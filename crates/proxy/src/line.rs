@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::json::Object;
+use crate::json::{Object, push_number};
 use crate::{HowEnded, Record, RequestNumber, Side};
 
 /// The most characters of a path or name that are told; the rest is cut off.
@@ -119,7 +119,6 @@ impl Line {
     }
 
     pub(crate) fn text(&self, time: &str, end: &End) -> String {
-        let (millis, rest) = (end.micros() / 1000, end.micros() % 1000);
         let mut text = String::with_capacity(LINE_BYTES);
         text.push_str(time);
         text.push(' ');
@@ -128,7 +127,16 @@ impl Line {
             text.push(' ');
             push_word(&mut text, word);
         }
-        let _ = write!(text, " {} {millis}.{rest:03}ms {}", end.status, how_word(end.how));
+        text.push(' ');
+        push_number(&mut text, u64::from(end.status));
+        text.push(' ');
+        push_number(&mut text, end.micros() / 1000);
+        text.push('.');
+        let micros = end.micros() % 1000;
+        text.push_str(["00", "0", ""][usize::from(micros > 9) + usize::from(micros > 99)]);
+        push_number(&mut text, micros);
+        text.push_str("ms ");
+        text.push_str(how_word(end.how));
         let named = [
             ("route", self.route.as_str()),
             ("backend", &self.backend),
@@ -144,9 +152,12 @@ impl Line {
             text.push('=');
             push_word(&mut text, value);
         }
-        let _ = write!(text, " attempts={} up={} down={}", end.attempts, end.bytes_up, end.bytes_down);
-        if let Some(grpc) = end.grpc {
-            let _ = write!(text, " grpc={grpc}");
+        let counts = [("attempts", u64::from(end.attempts)), ("up", end.bytes_up), ("down", end.bytes_down)];
+        for (name, count) in counts.into_iter().chain(end.grpc.map(|grpc| ("grpc", u64::from(grpc)))) {
+            text.push(' ');
+            text.push_str(name);
+            text.push('=');
+            push_number(&mut text, count);
         }
         text
     }
@@ -159,7 +170,8 @@ pub(crate) fn cut(text: &str) -> String {
 
 /// A word as it is, or quoted if a reader could take it for something else.
 fn push_word(text: &mut String, word: &str) {
-    let plain = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
+    // Every byte is looked at, many at once: most words are plain.
+    let plain = word.bytes().fold(!word.is_empty(), |plain, byte| plain & byte.is_ascii_graphic() & (byte != b'"'));
     if plain {
         text.push_str(word);
     } else {
