@@ -2,6 +2,7 @@
 
 mod args;
 mod journal;
+mod picture;
 mod report;
 mod tables;
 

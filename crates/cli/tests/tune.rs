@@ -46,7 +46,8 @@ fn read(path: PathBuf) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-const RESULTS: [&str; 5] = ["recommended.yaml", "evaluations.csv", "pareto.csv", "confirmed.csv", "sensitivity.csv"];
+const RESULTS: [&str; 6] =
+    ["recommended.yaml", "evaluations.csv", "pareto.csv", "pareto.svg", "confirmed.csv", "sensitivity.csv"];
 
 #[test]
 fn a_search_that_was_killed_ends_as_one_that_was_not() {
@@ -98,6 +99,27 @@ fn a_search_that_was_killed_ends_as_one_that_was_not() {
     assert!(code == Some(2) && err.contains("of other inputs"), "{err}");
 }
 
+/// Each row of the fast model in pareto.csv is a point of pareto.svg, once in each panel, with every digit.
+#[track_caller]
+fn the_picture_says_what_the_table_says(out: &Path) {
+    let (table, picture) = (read(out.join("pareto.csv")), read(out.join("pareto.svg")));
+    let mut rows = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let head = rows.next().expect("a head");
+    let panels = picture.matches("rotate(-90)").count();
+    assert!(panels >= 1, "{picture}");
+    let mut points = 0;
+    for row in rows.filter(|row| row[2] == "fast") {
+        let cells = row.iter().map(|cell| if cell.is_empty() { "(default)" } else { cell });
+        let said: String = head.iter().zip(cells).skip(5).map(|(name, cell)| format!("\n{name}: {cell}")).collect();
+        let title = format!("<title>candidate {}{said}</title>", row[1]);
+        assert_eq!(picture.matches(&title).count(), panels, "{title}\n{picture}");
+        points += 1;
+    }
+    assert!(points >= 2, "{table}");
+    // One in the legend, and one in each panel.
+    assert_eq!(picture.matches("class=\"recommended\"").count(), 1 + panels, "{picture}");
+}
+
 #[test]
 fn what_is_recommended_can_be_deployed_and_what_is_not_fails_as_it_is_said() {
     let at = directory("tune-deployed");
@@ -109,6 +131,7 @@ fn what_is_recommended_can_be_deployed_and_what_is_not_fails_as_it_is_said() {
         recommended.starts_with("# Found by: squall tune tuning.yaml --evaluations 20 --finalists 1\n"),
         "{recommended}"
     );
+    the_picture_says_what_the_table_says(&at.join("out"));
     let replay = out.lines().find_map(|line| line.trim().strip_prefix("squall replay ")).expect("a counter-example");
     let output = Command::new(env!("CARGO_BIN_EXE_squall"))
         .current_dir(&at)

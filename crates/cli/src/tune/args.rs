@@ -28,6 +28,8 @@ Examples:
 What it writes into --out:
   recommended.yaml      the manifests to deploy; it says at its top where they come from
   pareto.csv            the current policies and the front of the search: values, and means of the objectives
+  pareto.svg            the front, the current and the recommended policies and what was tried, as a picture: the first
+                        objective against each other one, on the fast model; a point says its values
   confirmed.csv         the finalists in the full world: each objective with its 95 and 99 % intervals, on the seeds of the
                         search, on other seeds and on other scenarios, and paired less the current policies
   sensitivity.csv       what moving each knob alone does, with paired intervals

@@ -7,6 +7,7 @@ use std::path::Path;
 use squall_sim::scenario::{Disk, MeshFile};
 use squall_sim::tune::{CounterExample, Finalist, Found, Tuning, contrast, counter_example};
 
+use super::picture;
 use super::tables::{evidence, value};
 use crate::files::Pending;
 
@@ -16,6 +17,7 @@ pub(super) fn write(out: &Path, tuning: &Tuning, found: &Found, again: &str) -> 
     file("recommended.yaml", &recommended(tuning, found, again))?;
     file("evaluations.csv", &evaluations(tuning, found))?;
     file("pareto.csv", &pareto(tuning, found))?;
+    file("pareto.svg", &picture::pareto(tuning, found))?;
     file("confirmed.csv", &confirmed(tuning, found))?;
     file("sensitivity.csv", &sensitivity(tuning, found))?;
     let examples = examples(tuning, found);
@@ -107,7 +109,7 @@ fn digits(value: f64) -> String {
 }
 
 /// The columns of objectives (durations in seconds) and knobs.
-fn columns(tuning: &Tuning) -> Vec<String> {
+pub(super) fn columns(tuning: &Tuning) -> Vec<String> {
     let objectives = tuning.objectives.iter().map(|objective| {
         let unit = if objective.is_span { " [s]" } else { "" };
         format!("{}{unit}", objective.that)
@@ -115,7 +117,7 @@ fn columns(tuning: &Tuning) -> Vec<String> {
     objectives.chain(tuning.knobs.iter().map(|knob| knob.name.clone())).collect()
 }
 
-fn cells(tuning: &Tuning, means: &[f64], values: &[Option<String>]) -> Vec<String> {
+pub(super) fn cells(tuning: &Tuning, means: &[f64], values: &[Option<String>]) -> Vec<String> {
     let now = tuning.current();
     let means = (0..tuning.objectives.len()).map(|at| means.get(at).map_or(String::new(), |mean| digits(*mean)));
     let value = |at: usize| values.get(at).cloned().flatten().or_else(|| now[at].clone()).unwrap_or_default();
