@@ -106,7 +106,12 @@ fn sort(path: &Path, mesh: &mut Mesh) -> Result<bool, Box<Mistake>> {
         let text = Disk.read(file).map_err(|e| cannot(file, e))?;
         let name: Arc<str> = file.to_string_lossy().into();
         // A file that is no YAML at all is shown with its place by whoever reads it in earnest.
-        let documents = yaml::parse(&name, &text).unwrap_or_default();
+        let documents = yaml::parse(&name, &text);
+        // Whoever names a file means to have something in it.
+        if files.len() == 1 && documents.as_ref().is_ok_and(|documents| documents.is_empty()) {
+            return Err(wrong(file, "there is nothing in it".into()));
+        }
+        let documents = documents.unwrap_or_default();
         let kinds = input::kinds(&documents);
         let isotope = input::holds_graph(&kinds) && !documents.is_empty() && !path.is_dir();
         if isotope || kinds.contains(&"Scenario") {

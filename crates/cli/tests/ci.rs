@@ -98,6 +98,12 @@ fn sarif_names_files_that_are_not_yaml_or_not_there() {
     let (code, _, err) = squall(&dir, &["check", "mesh.yaml", "--sarif", "out.sarif"], &[]);
     assert_eq!(code, Some(2), "{err}");
     assert_eq!(results_of(&dir.join("out.sarif"))[0]["ruleId"], "squall/yaml");
+    for (name, nothing) in [("empty.yaml", ""), ("remarks.yaml", "# nothing yet\n")] {
+        write(&dir.join(name), nothing);
+        let (code, _, err) = squall(&dir, &["check", name], &[]);
+        assert_eq!(code, Some(2), "{err}");
+        assert!(err.contains("there is nothing in it"), "{err}");
+    }
     let (code, _, err) = squall(&dir, &["check", "gone.yaml", "--sarif", "out.sarif"], &[]);
     assert_eq!(code, Some(2), "{err}");
     assert_eq!(results_of(&dir.join("out.sarif"))[0]["ruleId"], "squall/file");
