@@ -96,10 +96,10 @@ mod tests {
         #[expect(unsafe_code, reason = "the allocator's settings are in C")]
         // SAFETY: it reads a number of the allocator's own.
         let read = || unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) };
-        if std::env::var_os("MIMALLOC_PURGE_DELAY").is_none() {
-            assert_eq!(read(), 1000, "the default of mimalloc 3");
-            give_memory_back_soon();
-            assert_eq!(read(), 10);
-        }
+        let before = read();
+        give_memory_back_soon();
+        // Whoever runs the test may have set it.
+        assert!(before != 1000 || read() == 10, "{before}, then {}", read());
+        assert!(before == 1000 || read() == before, "{before}, then {}", read());
     }
 }
