@@ -5,7 +5,9 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 fn main() -> io::Result<()> {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    // Not `env!`: the script may have been compiled for another checkout that shares the target directory.
+    let this = std::env::var_os("CARGO_MANIFEST_DIR").ok_or(io::ErrorKind::NotFound)?;
+    let top = Path::new(&this).join("../..");
     let mut files = vec![top.join("Cargo.lock")];
     let mut out = io::stdout();
     for entry in fs::read_dir(top.join("crates"))? {
