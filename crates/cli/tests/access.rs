@@ -5,7 +5,7 @@
 mod stage;
 
 use http::Method;
-use stage::{App, Process, directory, get, port_of, service, slice, status, try_get, write};
+use stage::{App, Process, control, directory, get, member, port_of, service, slice, status, try_get, write};
 
 const POLICIES: &str = "\
 ---
@@ -43,7 +43,6 @@ spec:
 #[test]
 fn a_policy_holds_from_its_file_to_the_application() {
     let dir = directory("access");
-    let at = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
     let (app, bytes) = (App::start(), App::start());
     write(
         &dir.join("mesh/services.yaml"),
@@ -55,16 +54,13 @@ fn a_policy_holds_from_its_file_to_the_application() {
     for name in names {
         write(&dir.join(format!("{name}.token")), &format!("0123456789abcdef-{name}\n"));
     }
-    let (mesh, tokens, state) = (at("mesh"), at("tokens"), at("state"));
-    let args = ["--from", &mesh, "--tokens", &tokens, "--state", &state, "--listen", "127.0.0.1:0"];
-    let mut plane = Process::start("control", &[&args[..], &["--admin", "127.0.0.1:0"]].concat());
+    let mut plane = Process::start("control", &control(&dir, "127.0.0.1:0", &[]));
     let plane_at = plane.line("the control plane listens").text("at");
-    let (trust, inbound) = (at("state/root.pem"), format!("127.0.0.1:0={}", app.address));
+    let inbound = format!("127.0.0.1:0={}", app.address);
     let sidecar = |name: &str, more: &[&str]| {
-        let (account, pod, token) = (format!("shop/{name}"), format!("{name}-0"), at(&format!("{name}.token")));
-        let args = ["--control", &plane_at, "--trust", &trust, "--token-file", &token, "--service-account", &account];
-        let own = ["--pod", &pod, "--outbound", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--access-log", "json"];
-        Process::start("proxy", &[&args[..], &own, more].concat())
+        let pod = format!("{name}-0");
+        let own = ["--pod", &pod, "--outbound", "127.0.0.1:0", "--access-log", "json"];
+        Process::start("proxy", &member(&dir, &plane_at, name, &[&own[..], more].concat()))
     };
     // The second is only bytes to its sidecar.
     let of_bytes = format!("127.0.0.1:0={}", bytes.address);

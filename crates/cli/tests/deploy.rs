@@ -13,7 +13,7 @@ use squall_control::Authority;
 use squall_net::pem;
 use squall_net::tcp::Tcp;
 use squall_net::tls::KeyAlgorithm;
-use stage::{App, Process, directory, get, port_of, post, send, service, slice, write};
+use stage::{App, Process, control, directory, get, member, port_of, post, send, service, slice, write};
 
 /// A route that sets a header on every answer of `stock`.
 fn route(value: &str) -> String {
@@ -34,28 +34,21 @@ const FRONT: &str = "spiffe://cluster.local/ns/shop/sa/front";
 #[test]
 fn a_mesh_of_processes_serves_changes_and_outlives_its_control_plane() {
     let dir = directory("deploy-mesh");
-    let at = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
     let app = App::start();
     write(&dir.join("mesh/services.yaml"), &services());
     write(&dir.join("tokens"), "0123456789abcdef0 shop/front\n0123456789abcdef1 shop/stock # ours\n");
     write(&dir.join("front.token"), "0123456789abcdef0\n");
     write(&dir.join("stock.token"), "0123456789abcdef1\n");
-    let control = |listen: &str| {
-        let (mesh, tokens, state) = (at("mesh"), at("tokens"), at("state"));
-        let args = ["--from", &mesh, "--tokens", &tokens, "--state", &state, "--listen", listen];
-        Process::start("control", &[&args[..], &["--admin", "127.0.0.1:0"]].concat())
-    };
-    let mut plane = control("127.0.0.1:0");
+    let mut plane = Process::start("control", &control(&dir, "127.0.0.1:0", &[]));
     let plane_admin = plane.line("the admin pages are served").text("at");
     let plane_at = plane.line("the control plane listens").text("at");
 
     // Two sidecars; where stock's listens is known only now, and is told through the directory.
-    let (trust, inbound) = (at("state/root.pem"), format!("127.0.0.1:0={}", app.address));
+    let inbound = format!("127.0.0.1:0={}", app.address);
     let sidecar = |name: &str, more: &[&str]| {
-        let (account, pod, token) = (format!("shop/{name}"), format!("{name}-0"), at(&format!("{name}.token")));
-        let args = ["--control", &plane_at, "--trust", &trust, "--token-file", &token, "--service-account", &account];
-        let own = ["--pod", &pod, "--outbound", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--access-log", "json"];
-        Process::start("proxy", &[&args[..], &own, more].concat())
+        let pod = format!("{name}-0");
+        let own = ["--pod", &pod, "--outbound", "127.0.0.1:0", "--access-log", "json"];
+        Process::start("proxy", &member(&dir, &plane_at, name, &[&own[..], more].concat()))
     };
     let (mut front, mut stock) = (sidecar("front", &[]), sidecar("stock", &["--inbound", &inbound]));
     let listens = stock.line("the proxy listens");
@@ -125,7 +118,7 @@ fn a_mesh_of_processes_serves_changes_and_outlives_its_control_plane() {
     );
 
     // It comes back with the root it kept, and proxies find it.
-    let mut plane = control(&plane_at);
+    let mut plane = Process::start("control", &control(&dir, &plane_at, &[]));
     plane.line("the control plane listens");
     front.line("the control plane answers");
     stock.line("the control plane answers");
@@ -190,12 +183,11 @@ fn what_is_in_the_log_is_changed_while_the_process_runs_and_nonsense_is_refused(
     let at = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
     write(&dir.join("mesh/a.yaml"), &services());
     write(&dir.join("tokens"), "");
-    let (mesh, tokens, state) = (at("mesh"), at("tokens"), at("state"));
+    let mesh = at("mesh");
     let args = ["--mesh", &mesh, "--plaintext", "--service-account", "shop/front", "--outbound", "127.0.0.1:0"];
     let mut proxy = Process::start("proxy", &[&args[..], &["--admin", "127.0.0.1:0"]].concat());
     let proxy_admin = proxy.line("the proxy listens").text("admin");
-    let args = ["--from", &mesh, "--tokens", &tokens, "--state", &state, "--listen", "127.0.0.1:0"];
-    let mut control = Process::start("control", &[&args[..], &["--admin", "127.0.0.1:0"]].concat());
+    let mut control = Process::start("control", &control(&dir, "127.0.0.1:0", &[]));
     let control_admin = control.line("the admin pages are served").text("at");
     for (process, admin) in [(&mut proxy, &proxy_admin), (&mut control, &control_admin)] {
         assert_eq!(get(admin, "x", "/log-level").body, "info\n");
@@ -269,10 +261,7 @@ fn what_cannot_be_is_refused_before_anything_starts() {
     let dir = directory("deploy-refused");
     write(&dir.join("mesh/a.yaml"), "apiVersion: v1\nkind: Servce\nmetadata: {name: a}\n");
     write(&dir.join("tokens"), "short shop/front\n");
-    let at = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
-    let (mesh, tokens, state) = (at("mesh"), at("tokens"), at("state"));
-    let args = ["--from", &mesh, "--tokens", &tokens, "--state", &state, "--listen", "127.0.0.1:0"];
-    let mut control = Process::start("control", &[&args[..], &["--admin", "127.0.0.1:0"]].concat());
+    let mut control = Process::start("control", &control(&dir, "127.0.0.1:0", &[]));
     assert_eq!(control.line("resources of kind `Servce`").text("help"), "did you mean `Service`?");
     control.line("the token has fewer than 16 characters");
     assert_eq!(control.ends(), Some(2));
@@ -288,10 +277,7 @@ fn the_root_is_kept_where_nobody_else_can_read_it() {
     let dir = directory("deploy-root");
     write(&dir.join("mesh/a.yaml"), &services());
     write(&dir.join("tokens"), "");
-    let at = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
-    let (mesh, tokens, state) = (at("mesh"), at("tokens"), at("state"));
-    let args =
-        ["--from", &mesh, "--tokens", &tokens, "--state", &state, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let args = control(&dir, "127.0.0.1:0", &[]);
     let mut first = Process::start("control", &args);
     first.line("made a new root");
     first.line("the control plane listens");

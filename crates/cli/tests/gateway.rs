@@ -17,7 +17,7 @@ use squall_net::http::{Version, connect};
 use squall_net::tcp::Tcp;
 use squall_net::tls::KeyAlgorithm;
 use squall_net::{pem, process};
-use stage::{Answer, App, Process, directory, get, write};
+use stage::{Answer, App, Process, control, directory, get, member, write};
 
 /// An authority of the world outside.
 struct Authority {
@@ -292,7 +292,6 @@ fn a_gateway_that_could_not_do_as_it_is_told_does_not_start() {
 #[test]
 fn a_gateway_follows_a_control_plane_and_calls_as_itself() {
     let dir = directory("gateway-control");
-    let at = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
     let (app, authority) = (App::start(), Authority::new());
     let (chain, key) = (dir.join("shop.pem"), dir.join("shop.key"));
     authority.write("shop.example.com", &chain, &key);
@@ -306,16 +305,10 @@ fn a_gateway_follows_a_control_plane_and_calls_as_itself() {
         mesh.replace("[{addresses: [127.0.0.1]}]", "[{addresses: [127.0.0.1], targetRef: {kind: Pod, name: stock-0}}]")
     };
     write(&dir.join("mesh/mesh.yaml"), &manifests(1));
-    let (from, tokens, state) = (at("mesh"), at("tokens"), at("state"));
-    let args = ["--from", &from, "--tokens", &tokens, "--state", &state, "--listen", "127.0.0.1:0"];
-    let mut plane = Process::start("control", &[&args[..], &["--admin", "127.0.0.1:0"]].concat());
+    let mut plane = Process::start("control", &control(&dir, "127.0.0.1:0", &[]));
     let plane_at = plane.line("the control plane listens").text("at");
-    let trust = at("state/root.pem");
-    let start = |command: &str, name: &str, more: &[&str]| {
-        let (account, token) = (format!("shop/{name}"), at(&format!("{name}.token")));
-        let args = ["--control", &plane_at, "--trust", &trust, "--token-file", &token, "--service-account", &account];
-        Process::start(command, &[&args[..], &["--admin", "127.0.0.1:0"], more].concat())
-    };
+    let start =
+        |command: &str, name: &str, more: &[&str]| Process::start(command, &member(&dir, &plane_at, name, more));
     let inbound = format!("127.0.0.1:0={}", app.address);
     let mut stock = start("proxy", "stock", &["--pod", "stock-0", "--inbound", &inbound]);
     let stock_at = stock.line("the proxy listens").text("inbound");

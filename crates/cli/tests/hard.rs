@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, Full};
 use squall_net::http::{Incoming, Sender, Version, connect};
 use squall_net::tcp::Tcp;
 use squall_net::{Conn, Host, after, process};
-use stage::{App, Process, directory, get, port_of, send, service, slice, try_get, write};
+use stage::{App, Process, control, directory, get, member, port_of, send, service, slice, try_get, write};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// A Service of these two endpoints, the same application.
@@ -318,24 +318,20 @@ fn scan(at: &str, between: impl Fn()) {
 #[test]
 fn a_scan_of_all_ports_leaves_few_lines_and_counts_and_service_goes_on() {
     let dir = directory("hard-scan");
-    let at = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
     let app = App::start();
     let ports = "port: 80, appProtocol: http";
     write(&dir.join("mesh/services.yaml"), &(service("front", ports) + &service("stock", ports)));
     write(&dir.join("tokens"), "0123456789abcdef0 shop/front\n0123456789abcdef1 shop/stock\n");
     write(&dir.join("front.token"), "0123456789abcdef0\n");
     write(&dir.join("stock.token"), "0123456789abcdef1\n");
-    let (mesh, tokens, state) = (at("mesh"), at("tokens"), at("state"));
-    let args = ["--from", &mesh, "--tokens", &tokens, "--state", &state, "--listen", "127.0.0.1:0"];
-    let mut plane = Process::start("control", &[&args[..], &["--admin", "127.0.0.1:0"]].concat());
+    let mut plane = Process::start("control", &control(&dir, "127.0.0.1:0", &[]));
     let plane_admin = plane.line("the admin pages are served").text("at");
     let plane_at = plane.line("the control plane listens").text("at");
-    let (trust, inbound) = (at("state/root.pem"), format!("127.0.0.1:0={}", app.address));
+    let inbound = format!("127.0.0.1:0={}", app.address);
     let sidecar = |name: &str, more: &[&str]| {
-        let (account, pod, token) = (format!("shop/{name}"), format!("{name}-0"), at(&format!("{name}.token")));
-        let args = ["--control", &plane_at, "--trust", &trust, "--token-file", &token, "--service-account", &account];
-        let own = ["--pod", &pod, "--outbound", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
-        Process::start("proxy", &[&args[..], &own, more].concat())
+        let pod = format!("{name}-0");
+        let own = ["--pod", &pod, "--outbound", "127.0.0.1:0"];
+        Process::start("proxy", &member(&dir, &plane_at, name, &[&own[..], more].concat()))
     };
     let (mut front, mut stock) = (sidecar("front", &[]), sidecar("stock", &["--inbound", &inbound]));
     let listens = stock.line("the proxy listens");

@@ -16,7 +16,7 @@ use squall_net::http::{Version, connect};
 use squall_net::tcp::Tcp;
 use squall_net::tls::KeyAlgorithm;
 use squall_net::{pem, process};
-use stage::{App, Process, directory, get, port_of, service, slice, write};
+use stage::{App, Process, control, directory, get, member, port_of, service, slice, write};
 
 const TOKENS: [&str; 3] = ["7c1f0d9ab24e66f3front", "7c1f0d9ab24e66f3stock", "7c1f0d9ab24e66f3nobody"];
 const BEARER: &str = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJub2JvZHkifQ.c2lnbmF0dXJl";
@@ -74,17 +74,14 @@ fn no_secret_is_in_what_processes_say() {
         write(&dir.join(format!("{name}.token")), &format!("{token}\n"));
     }
     let all = "RUST_LOG=trace exec \"$0\" \"$@\"";
-    let (mesh, tokens, state) = (at("mesh"), at("tokens"), at("state"));
-    let args = ["--from", &mesh, "--tokens", &tokens, "--state", &state, "--listen", "127.0.0.1:0"];
-    let mut plane = Process::start_in(all, "control", &[&args[..], &["--admin", "127.0.0.1:0"]].concat());
+    let mut plane = Process::start_in(all, "control", &control(&dir, "127.0.0.1:0", &[]));
     let plane_admin = plane.line("the admin pages are served").text("at");
     let plane_at = plane.line("the control plane listens").text("at");
-    let (trust, inbound) = (at("state/root.pem"), format!("127.0.0.1:0={}", app.address));
+    let inbound = format!("127.0.0.1:0={}", app.address);
     let sidecar = |name: &str, more: &[&str]| {
-        let (account, pod, token) = (format!("shop/{name}"), format!("{name}-0"), at(&format!("{name}.token")));
-        let args = ["--control", &plane_at, "--trust", &trust, "--token-file", &token, "--service-account", &account];
-        let own = ["--pod", &pod, "--outbound", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--access-log", "json"];
-        Process::start_in(all, "proxy", &[&args[..], &own, more].concat())
+        let pod = format!("{name}-0");
+        let own = ["--pod", &pod, "--outbound", "127.0.0.1:0", "--access-log", "json"];
+        Process::start_in(all, "proxy", &member(&dir, &plane_at, name, &[&own[..], more].concat()))
     };
     let (mut front, mut stock) = (sidecar("front", &[]), sidecar("stock", &["--inbound", &inbound]));
     let mut nobody = sidecar("nobody", &[]);
@@ -118,7 +115,7 @@ fn no_secret_is_in_what_processes_say() {
     write(&dir.join("torn.key"), &key.replace("-----END", "----END"));
     write(&dir.join("files.pem"), &pem::encode("CERTIFICATE", &identity.chain[0]));
     let with_key = |key: &str| {
-        let (mesh, cert, key) = (at("mesh/services.yaml"), at("files.pem"), at(key));
+        let (mesh, cert, key, trust) = (at("mesh/services.yaml"), at("files.pem"), at(key), at("state/root.pem"));
         let args =
             ["--mesh", &mesh, "--cert", &cert, "--key", &key, "--trust", &trust, "--service-account", "shop/front"];
         Process::start_in(all, "proxy", &[&args[..], &["--outbound", "127.0.0.1:0", "--admin", "127.0.0.1:0"]].concat())

@@ -2,6 +2,7 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "whatever else comes is what the test is about")]
 
+#[expect(dead_code, reason = "shared with the tests of references, which use the rest")]
 mod shop;
 
 use std::time::Duration;

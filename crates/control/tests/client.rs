@@ -1,5 +1,6 @@
 //! Retry budgets, throttling and hedging of a TrafficPolicy, as the proxies get them, and what is refused.
 
+#[expect(dead_code, reason = "shared with the tests of references, which use the rest")]
 mod shop;
 
 use std::time::Duration;

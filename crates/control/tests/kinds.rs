@@ -1,12 +1,15 @@
 //! The references of what is no TrafficPolicy say what the readers of these kinds do.
 
+#[expect(dead_code, reason = "shared with the tests of policies, which use the rest")]
+mod shop;
+
 use std::collections::BTreeSet;
 
 use squall_control::reference::{
     AUTHORIZATION_POLICY, Default, FAULT_INJECTION, Field, GATEWAY, GRPC_ROUTE, HTTP_ROUTE, Kind, PEER_AUTHENTICATION,
     Reference, SERVICE,
 };
-use squall_control::{Mistake, NodeInfo, Pod, RegistrySnapshot, Resources, compile};
+use squall_control::{Mistake, Resources};
 
 const KINDS: [&Reference; 7] =
     [&HTTP_ROUTE, &GRPC_ROUTE, &AUTHORIZATION_POLICY, &PEER_AUTHENTICATION, &FAULT_INJECTION, &GATEWAY, &SERVICE];
@@ -60,21 +63,7 @@ fn manifests(of: &Reference, spec: &str) -> String {
 /// What was read, and what the sidecars of a client and of the target are told.
 fn understood(of: &Reference, spec: &str) -> Result<[String; 2], Vec<Mistake>> {
     let resources = Resources::read(&[("shop.yaml", &manifests(of, spec))])?;
-    let pod = Pod {
-        name: "cart-0".to_owned(),
-        namespace: "shop".to_owned(),
-        address: [10, 0, 0, 1].into(),
-        labels: [("app".to_owned(), "cart".to_owned())].into(),
-        ports: [].into(),
-        zone: String::new(),
-        service_account: "cart".to_owned(),
-        weight: 1,
-        ready: true,
-        terminating: false,
-    };
-    let pods = RegistrySnapshot::new(vec![pod]);
-    let told = |node: &str| compile(&resources, &pods, &NodeInfo::from_id(node).expect("a node"));
-    Ok([without_places(&format!("{resources:?}")), format!("{:?}\n{:?}", told("web/web-0")?, told("shop/cart-0")?)])
+    Ok([without_places(&format!("{resources:?}")), shop::told(&resources)?])
 }
 
 fn without_places(text: &str) -> String {

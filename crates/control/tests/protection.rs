@@ -1,5 +1,6 @@
 //! Breakers and outlier ejection of a TrafficPolicy, as the proxies get them, and what a person reads when they are wrong.
 
+#[expect(dead_code, reason = "shared with the tests of references, which use the rest")]
 mod shop;
 
 use std::time::Duration;

@@ -1,9 +1,12 @@
 //! The reference of the TrafficPolicy says what its reader does.
 
+#[expect(dead_code, reason = "shared with the tests of policies, which use the rest")]
+mod shop;
+
 use std::collections::BTreeSet;
 
 use squall_control::reference::{Default, Field, Kind, TRAFFIC_POLICY};
-use squall_control::{Mistake, NodeInfo, Pod, RegistrySnapshot, Resources, compile};
+use squall_control::{Mistake, Resources};
 
 const SERVICE: &str = "\
 apiVersion: v1
@@ -18,25 +21,8 @@ fn manifests(spec: &str) -> String {
     )
 }
 
-/// What the sidecars of a client and of the target are told.
 fn compiled(spec: &str) -> Result<String, Vec<Mistake>> {
-    let text = manifests(spec);
-    let resources = Resources::read(&[("shop.yaml", &text)])?;
-    let pod = Pod {
-        name: "cart-0".to_owned(),
-        namespace: "shop".to_owned(),
-        address: [10, 0, 0, 1].into(),
-        labels: [("app".to_owned(), "cart".to_owned())].into(),
-        ports: [].into(),
-        zone: String::new(),
-        service_account: "cart".to_owned(),
-        weight: 1,
-        ready: true,
-        terminating: false,
-    };
-    let pods = RegistrySnapshot::new(vec![pod]);
-    let of = |node: &str| compile(&resources, &pods, &NodeInfo::from_id(node).expect("a node"));
-    Ok(format!("{:?}\n{:?}", of("web/web-0")?, of("shop/cart-0")?))
+    shop::told(&Resources::read(&[("shop.yaml", &manifests(spec))])?)
 }
 
 fn example(field: &Field, value: &str) -> String {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use squall_net::in_drop;
+use squall_net::{Carried, in_drop};
 use squall_policy::{
     Answer, AttemptNumber, Backend, BackendName, BackendPolicy, Ended, Endpoint, Exchange, Failure, Instant,
     ProbeOrder, Replay, RequestFacts, RetryPolicy, RouteFault, RouteTimeouts, Step, Ticket,
@@ -149,10 +149,16 @@ pub(crate) struct Log {
     pub(crate) meter: Option<Arc<crate::body::Meter>>,
     pub(crate) bytes_down: u64,
     /// It is no request but a connection, which has carried so much.
-    pub(crate) carried: Option<Arc<squall_net::Carried>>,
+    pub(crate) carried: Option<Arc<Carried>>,
 }
 
 impl Log {
+    /// A request begins, or a connection that carries what it may.
+    pub(crate) fn begin(core: &Arc<Core>, side: Side, started: Instant, carried: Option<Arc<Carried>>) -> Self {
+        let (core, request) = (Arc::clone(core), core.next_request());
+        Self { core, request, side, started, status: 0, grpc: None, attempts: 0, meter: None, bytes_down: 0, carried }
+    }
+
     /// The request is over.
     pub(crate) fn ended(&self, now: Instant, how: HowEnded) {
         if let Some(carried) = &self.carried {

@@ -217,18 +217,7 @@ pub(crate) fn request(
         }
         let seen = Seen::of(&head.headers);
         headers::ensure_request_id(&mut head.headers, seen, || core.roll(|dice| [dice.bits(), dice.bits()]));
-        let log = Log {
-            core: Arc::clone(core),
-            request: core.next_request(),
-            side: site.side(),
-            started,
-            status: 0,
-            grpc: None,
-            attempts: 0,
-            meter: None,
-            bytes_down: 0,
-            carried: None,
-        };
+        let log = Log::begin(core, site.side(), started, None);
         let grpc = headers::is_grpc(&head.headers, seen);
         let ask = tunnel::ask(&mut head, body.is_end_stream(), || core.roll(|dice| [dice.bits(), dice.bits()]));
         let trace = trace(core, started, log.request, &mut head.headers, seen);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use squall_net::detect::LOOK_BYTES;
-use squall_net::{BoxFuture, Conn, RelayEnd, RelayLimits, RelayOutcome, relay, timeout};
+use squall_net::{BoxFuture, Carried, Conn, RelayEnd, RelayLimits, RelayOutcome, relay, timeout};
 use squall_policy::{
     Answer, Asked, Attempt, AttemptNumber, Authorization, Ended, Failure, Instant, Replay, RequestFacts, RetryOn,
     RetryPolicy, RouteTimeouts, Step, StreamPolicy,
@@ -41,19 +41,9 @@ pub(crate) async fn carry(gate: &Gate, incoming: Incoming, cell: &Arc<Cell>, rou
     let core = &gate.core;
     let Incoming { mut conn, already, side, dialed, peer, access } = incoming;
     let started = core.host.now();
-    let log = Log {
-        core: Arc::clone(core),
-        request: core.next_request(),
-        side,
-        started,
-        status: 0,
-        grpc: None,
-        attempts: 0,
-        meter: None,
-        bytes_down: 0,
-        carried: Some(Arc::default()),
-    };
-    let (request, carried) = (log.request, log.carried.clone().unwrap_or_default());
+    let carried = Arc::<Carried>::default();
+    let log = Log::begin(core, side, started, Some(Arc::clone(&carried)));
+    let request = log.request;
     core.record(started, &Record::Opened { request, side, dialed: &dialed, peer: peer.as_deref() });
     let asked = Asked { peer: peer.as_deref(), http: None };
     if access::check(core, access.as_ref(), request, asked).is_err() {

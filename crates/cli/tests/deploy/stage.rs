@@ -1,6 +1,6 @@
 //! What the tests of processes stand on: processes whose log is read, an application, and a client.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -40,6 +40,26 @@ pub(crate) fn write(path: &Path, text: &str) {
 #[track_caller]
 pub(crate) fn port_of(address: &str) -> u16 {
     address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_else(|| panic!("no port in {address}"))
+}
+
+/// A file of a directory, as an argument.
+pub(crate) fn text(dir: &Path, name: &str) -> String {
+    dir.join(name).to_str().expect("UTF-8").to_owned()
+}
+
+/// What a control plane is told whose files are `mesh`, `tokens` and `state` of a directory.
+pub(crate) fn control(dir: &Path, listen: &str, more: &[&str]) -> Vec<String> {
+    let (mesh, tokens, state) = (text(dir, "mesh"), text(dir, "tokens"), text(dir, "state"));
+    let args = ["--from", &mesh, "--tokens", &tokens, "--state", &state, "--listen", listen, "--admin", "127.0.0.1:0"];
+    args.iter().chain(more).map(|&arg| arg.to_owned()).collect()
+}
+
+/// What a sidecar or gateway of that control plane is told, whose account is one of `shop` and whose token is `ACCOUNT.token` there.
+pub(crate) fn member(dir: &Path, control: &str, account: &str, more: &[&str]) -> Vec<String> {
+    let (trust, token) = (text(dir, "state/root.pem"), text(dir, &format!("{account}.token")));
+    let account = format!("shop/{account}");
+    let args = ["--control", control, "--trust", &trust, "--token-file", &token, "--service-account", &account];
+    args.iter().chain(&["--admin", "127.0.0.1:0"]).chain(more).map(|&arg| arg.to_owned()).collect()
 }
 
 /// A Service of the namespace `shop` with one port, as a document of YAML: `port: 80, appProtocol: http`.
@@ -99,19 +119,19 @@ impl Line {
 }
 
 impl Process {
-    pub(crate) fn start(command: &str, args: &[&str]) -> Self {
+    pub(crate) fn start(command: &str, args: &[impl AsRef<OsStr>]) -> Self {
         Self::start_by(Command::new(squall()).arg(command).args(args), [Stdio::piped(), Stdio::piped()])
     }
 
     /// Through a shell that says under which circumstances: `ulimit -n 64; exec "$0" "$@"`.
-    pub(crate) fn start_in(shell: &str, command: &str, args: &[&str]) -> Self {
+    pub(crate) fn start_in(shell: &str, command: &str, args: &[impl AsRef<OsStr>]) -> Self {
         let mut shell_command = Command::new("sh");
         shell_command.args(["-c", shell]).arg(squall()).arg(command).args(args);
         Self::start_by(&mut shell_command, [Stdio::piped(), Stdio::piped()])
     }
 
     /// With its stdout and stderr elsewhere: of those nothing is heard.
-    pub(crate) fn start_to(outputs: [Stdio; 2], command: &str, args: &[&str]) -> Self {
+    pub(crate) fn start_to(outputs: [Stdio; 2], command: &str, args: &[impl AsRef<OsStr>]) -> Self {
         Self::start_by(Command::new(squall()).arg(command).args(args), outputs)
     }
 

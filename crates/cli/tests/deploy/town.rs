@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::load::{Load, Plan};
-use super::stage::{App, Process, directory, service, slice, write};
+use super::stage::{App, Process, directory, member, service, slice, write};
 
 /// The services, whose requests are repeated so often.
 fn mesh(attempts: u32) -> String {
@@ -49,10 +49,8 @@ impl Town {
         write(&dir.join("tokens"), "0123456789abcdef0 shop/front\n0123456789abcdef1 shop/pod\n");
         write(&dir.join("front.token"), "0123456789abcdef0\n");
         write(&dir.join("pod.token"), "0123456789abcdef1\n");
-        let (mesh, tokens, state) = (text(&dir, "mesh"), text(&dir, "tokens"), text(&dir, "state"));
-        let args = ["--from", &mesh, "--tokens", &tokens, "--state", &state, "--listen", "127.0.0.1:0"];
-        let more = ["--admin", "127.0.0.1:0", "--certificate-life", certificate_life];
-        let mut plane = Process::start("control", &[&args[..], &more].concat());
+        let more = ["--certificate-life", certificate_life];
+        let mut plane = Process::start("control", &super::stage::control(&dir, "127.0.0.1:0", &more));
         let pages = plane.line("the admin pages are served").text("at");
         let control = plane.line("the control plane listens").text("at");
         let mut front = sidecar(&dir, &control, "front", "front-0", &[]);
@@ -97,14 +95,7 @@ impl Town {
     }
 }
 
-fn text(dir: &Path, name: &str) -> String {
-    dir.join(name).to_str().expect("UTF-8").to_owned()
-}
-
 fn sidecar(dir: &Path, control: &str, account: &str, pod: &str, more: &[&str]) -> Process {
-    let (trust, token) = (text(dir, "state/root.pem"), text(dir, &format!("{account}.token")));
-    let account = format!("shop/{account}");
-    let args = ["--control", control, "--trust", &trust, "--token-file", &token, "--service-account", &account];
-    let own = ["--pod", pod, "--outbound", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
-    Process::start("proxy", &[&args[..], &own, more].concat())
+    let own = ["--pod", pod, "--outbound", "127.0.0.1:0"];
+    Process::start("proxy", &member(dir, control, account, &[&own[..], more].concat()))
 }

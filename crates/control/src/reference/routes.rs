@@ -22,7 +22,7 @@ pub const HTTP_ROUTE: Reference = Reference {
            outside (its parent is a Gateway). The rule that matches best takes the request: exact paths before prefixes, longer ones before \
            shorter, then those with a method, with more headers, with more query parameters. Of the Gateway API's fields these are \
            followed; any other is refused, none is ignored.",
-    parts: &[PARENTS, HTTP_RULES, FILTERS, REDIRECTS, BACKEND_REFS, HTTP_LIMITS],
+    parts: &[PARENTS, HTTP_RULES, MATCHED_HEADERS, HTTP_QUERY, FILTERS, REDIRECTS, BACKEND_REFS, HTTP_LIMITS],
 };
 
 /// `gateway.networking.k8s.io/v1` GRPCRoute.
@@ -30,7 +30,7 @@ pub const GRPC_ROUTE: Reference = Reference {
     kind: "GRPCRoute",
     says: "Where gRPC calls go, by service and method. It is an HTTPRoute in other words: a method is a path, `/SERVICE/METHOD`. Time-outs and \
            retries of gRPC are those of a TrafficPolicy.",
-    parts: &[PARENTS, GRPC_RULES, FILTERS, GRPC_FILTERS, BACKEND_REFS],
+    parts: &[PARENTS, GRPC_RULES, MATCHED_HEADERS, FILTERS, GRPC_FILTERS, BACKEND_REFS],
 };
 
 const PARENTS: &[Field] = &[
@@ -116,16 +116,9 @@ const HTTP_RULES: &[Field] = &[
     Field::group("rules.matches.headers", "whatever they are", "Headers that a request must have, all of them")
         .of(List)
         .with(TO_CART),
-    Field::usual("rules.matches.headers.type", Choice(&["Exact"]), "Exact", "", "How the value is compared: whole")
-        .with(TO_CART),
-    Field::required(
-        "rules.matches.headers.name",
-        Other("a header's name"),
-        "x-user",
-        "Which header; case does not matter",
-    )
-    .with(TO_CART),
-    Field::required("rules.matches.headers.value", Other("text"), "alice", "Its value").with(TO_CART),
+];
+
+const HTTP_QUERY: &[Field] = &[
     Field::group(
         "rules.matches.queryParams",
         "whatever they are",
@@ -164,6 +157,10 @@ const GRPC_RULES: &[Field] = &[
     Field::group("rules.matches.headers", "whatever it is", "Metadata that a call must have, all of it")
         .of(List)
         .with(TO_CART),
+];
+
+/// Of both kinds.
+const MATCHED_HEADERS: &[Field] = &[
     Field::usual("rules.matches.headers.type", Choice(&["Exact"]), "Exact", "", "How the value is compared: whole")
         .with(TO_CART),
     Field::required(

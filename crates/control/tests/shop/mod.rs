@@ -19,20 +19,31 @@ spec:
   targetRefs: [{group: '', kind: Service, name: catalog}]
 ";
 
-/// What the only pod of `catalog` gets of a file.
-pub(crate) fn mesh(text: &str) -> Result<Mesh, Vec<Mistake>> {
-    let pod = Pod {
-        name: "catalog-0".to_owned(),
+/// The only pod of an application of `shop`.
+pub(crate) fn pods(app: &str) -> RegistrySnapshot {
+    RegistrySnapshot::new([Pod {
+        name: format!("{app}-0"),
         namespace: "shop".to_owned(),
         address: [10, 0, 0, 1].into(),
-        labels: BTreeMap::from([("app".to_owned(), "catalog".to_owned())]),
+        labels: BTreeMap::from([("app".to_owned(), app.to_owned())]),
         ports: BTreeMap::new(),
         zone: String::new(),
-        service_account: "catalog".to_owned(),
+        service_account: app.to_owned(),
         weight: 1,
         ready: true,
         terminating: false,
-    };
+    }])
+}
+
+/// What the only pod of `catalog` gets of a file.
+pub(crate) fn mesh(text: &str) -> Result<Mesh, Vec<Mistake>> {
     let node = NodeInfo::from_id("shop/catalog-0").expect("a node");
-    compile(&Resources::read(&[("shop.yaml", text)])?, &RegistrySnapshot::new(vec![pod]), &node)
+    compile(&Resources::read(&[("shop.yaml", text)])?, &pods("catalog"), &node)
+}
+
+/// What the sidecars of a client and of the only pod of `cart` are told.
+pub(crate) fn told(resources: &Resources) -> Result<String, Vec<Mistake>> {
+    let pods = pods("cart");
+    let to = |node: &str| compile(resources, &pods, &NodeInfo::from_id(node).expect("a node"));
+    Ok(format!("{:?}\n{:?}", to("web/web-0")?, to("shop/cart-0")?))
 }
