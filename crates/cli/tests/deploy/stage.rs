@@ -43,7 +43,7 @@ pub(crate) fn port_of(address: &str) -> u16 {
 }
 
 /// A file of a directory, as an argument.
-pub(crate) fn text(dir: &Path, name: &str) -> String {
+fn text(dir: &Path, name: &str) -> String {
     dir.join(name).to_str().expect("UTF-8").to_owned()
 }
 
