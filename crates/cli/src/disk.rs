@@ -123,7 +123,7 @@ impl Shown {
                     let help = mistake.help.as_deref().unwrap_or_default();
                     tracing::warn!(place = %mistake.place, help, "{}", mistake.message);
                 }
-                LogFormat::Text => self.log.aside(mistakes::draw(mistake, &texts, self.color)),
+                LogFormat::Text => self.log.aside(&mistakes::draw(mistake, &texts, self.color)),
             }
         }
     }

@@ -63,8 +63,8 @@ pub(crate) fn start(format: LogFormat, color: bool, lines: &Lines) -> Log {
 
 impl Log {
     /// Shows this as it is, among the events.
-    pub(crate) fn aside(&self, text: String) {
-        self.sink.send(text);
+    pub(crate) fn aside(&self, text: &str) {
+        self.sink.send(text.as_bytes());
     }
 
     /// Answers for `/log-level`: shows what is in the log, or sets it to `words`.

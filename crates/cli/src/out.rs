@@ -5,19 +5,22 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::threads;
 
-/// Lines that may wait to be written.
-const WAITING: usize = 8192;
+/// Bytes of lines that may wait to be written.
+const ROOM: usize = 1024 * 1024;
 
-/// Lines are written together, up to so many bytes.
-const BATCH_BYTES: usize = 16 * 1024;
+/// So many bytes are written at once, however short they have waited.
+const ENOUGH: usize = 64 * 1024;
+
+/// How long a line waits for others to be written with it. Each time the thread is woken costs as much as ten lines.
+const GATHERED: Duration = Duration::from_millis(10);
 
 /// How long a process that ends waits for its last lines to be written.
 const END_TIME: Duration = Duration::from_secs(1);
@@ -25,68 +28,132 @@ const END_TIME: Duration = Duration::from_secs(1);
 /// What changes back and forth is told so often at most.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
-/// A line, or `None`: it was the last.
-type Message = Option<String>;
-
 /// Told how many lines were lost.
 pub(crate) type Lost = Arc<dyn Fn(u64) + Send + Sync>;
 
+/// What the thread does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    /// It waits for a line.
+    Idle,
+    /// It waits for more.
+    Gathers,
+    Writes,
+}
+
+struct Waiting {
+    /// Lines with their ends.
+    bytes: Vec<u8>,
+    writer: Writer,
+    /// Nothing is taken any more.
+    over: bool,
+}
+
+/// Lines that wait for the thread.
+struct Queue {
+    waiting: Mutex<Waiting>,
+    /// There is something to do for the thread.
+    due: Condvar,
+}
+
+impl Queue {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there was room. It wakes the thread seldom: that is what costs.
+    fn put(&self, line: &[u8]) -> bool {
+        let mut waiting = self.waiting();
+        if waiting.over || waiting.bytes.len() + line.len() >= ROOM {
+            return false;
+        }
+        waiting.bytes.extend_from_slice(line);
+        waiting.bytes.push(b'\n');
+        let is_due = match waiting.writer {
+            Writer::Idle => true,
+            Writer::Gathers => waiting.bytes.len() >= ENOUGH,
+            Writer::Writes => false,
+        };
+        if is_due {
+            waiting.writer = Writer::Writes;
+            drop(waiting);
+            self.due.notify_one();
+        }
+        true
+    }
+
+    /// Nothing is taken any more; what waits is still written.
+    fn end(&self) {
+        self.waiting().over = true;
+        self.due.notify_one();
+    }
+
+    /// Waits for lines, and for as long as is said for more. They take the place of what `batch` holds; whether they are the last.
+    fn take(&self, batch: &mut Vec<u8>, gathered: Duration) -> bool {
+        let mut waiting = self.waiting();
+        while waiting.bytes.is_empty() && !waiting.over {
+            waiting.writer = Writer::Idle;
+            waiting = self.due.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        if !gathered.is_zero() && !waiting.over && waiting.bytes.len() < ENOUGH {
+            waiting.writer = Writer::Gathers;
+            let few = |waiting: &mut Waiting| !waiting.over && waiting.bytes.len() < ENOUGH;
+            (waiting, _) = self.due.wait_timeout_while(waiting, gathered, few).unwrap_or_else(PoisonError::into_inner);
+        }
+        waiting.writer = Writer::Writes;
+        std::mem::swap(&mut waiting.bytes, batch);
+        waiting.over
+    }
+}
+
 /// A thread that writes lines.
 pub(crate) struct Lines {
-    sender: SyncSender<Message>,
+    queue: Arc<Queue>,
     /// Its other end is gone when the thread is.
     ended: Receiver<()>,
     lost: Lost,
 }
 
 impl Lines {
-    /// To stdout. What the lines are is for the log, which is told once when they cannot be written, and when they can again.
+    /// To stdout, where lines of ten milliseconds are written together. What the lines are is for the log, which is told once when they
+    /// cannot be written, and when they can again.
     ///
     /// # Errors
     /// There is no descriptor left.
     pub(crate) fn to_stdout(what: &'static str, lost: Lost) -> io::Result<Self> {
-        Ok(Self::start(descriptor(&io::stdout())?, Some(Teller::new(what)), lost))
+        Ok(Self::start(descriptor(&io::stdout())?, GATHERED, Some(Teller::new(what)), lost))
     }
 
-    /// To stderr, quietly: where should it be told?
+    /// To stderr, at once and quietly: where should it be told?
     ///
     /// # Errors
     /// There is no descriptor left.
     pub(crate) fn to_stderr(lost: Lost) -> io::Result<Self> {
-        Ok(Self::start(descriptor(&io::stderr())?, None, lost))
+        Ok(Self::start(descriptor(&io::stderr())?, Duration::ZERO, None, lost))
     }
 
-    fn start(out: impl Write + Send + 'static, teller: Option<Teller>, lost: Lost) -> Self {
-        let (sender, receiver) = sync_channel(WAITING);
+    fn start(out: impl Write + Send + 'static, gathered: Duration, teller: Option<Teller>, lost: Lost) -> Self {
+        let waiting = Waiting { bytes: Vec::new(), writer: Writer::Writes, over: false };
+        let queue = Arc::new(Queue { waiting: Mutex::new(waiting), due: Condvar::new() });
         let (ends, ended) = channel();
-        let told = Arc::clone(&lost);
+        let (told, queued) = (Arc::clone(&lost), Arc::clone(&queue));
         threads::aside(move || {
-            write(&receiver, out, teller, &told);
+            write(&queued, out, gathered, teller, &told);
             drop(ends);
         });
-        Self { sender, ended, lost }
+        Self { queue, ended, lost }
     }
 
-    /// Takes lines, without their ends, and never blocks.
+    /// Takes lines, without their ends, and never waits for who reads them.
     pub(crate) fn sink(&self) -> Sink {
-        Sink { sender: self.sender.clone(), lost: Arc::clone(&self.lost) }
+        Sink { queue: Arc::clone(&self.queue), lost: Arc::clone(&self.lost) }
     }
 
     /// What waits is written, if that takes no longer than a second.
     pub(crate) fn end(self) {
-        let until = Instant::now() + END_TIME;
-        loop {
-            match self.sender.try_send(None) {
-                Ok(()) | Err(TrySendError::Disconnected(_)) => break,
-                Err(TrySendError::Full(_)) if Instant::now() > until => return,
-                Err(TrySendError::Full(_)) => match self.ended.recv_timeout(Duration::from_millis(1)) {
-                    Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
-                    Err(RecvTimeoutError::Timeout) => {}
-                },
-            }
-        }
+        self.queue.end();
         // Nothing is ever sent: it ends, or the time does.
-        let _ = self.ended.recv_timeout(until.saturating_duration_since(Instant::now()));
+        let _ = self.ended.recv_timeout(END_TIME);
     }
 }
 
@@ -98,13 +165,13 @@ fn descriptor(of: &impl AsFd) -> io::Result<File> {
 /// The way in.
 #[derive(Clone)]
 pub(crate) struct Sink {
-    sender: SyncSender<Message>,
+    queue: Arc<Queue>,
     lost: Lost,
 }
 
 impl Sink {
-    pub(crate) fn send(&self, line: String) {
-        if self.sender.try_send(Some(line)).is_err() {
+    pub(crate) fn send(&self, line: &[u8]) {
+        if !self.queue.put(line) {
             (self.lost)(1);
         }
     }
@@ -113,8 +180,7 @@ impl Sink {
 /// An event of the log comes in one piece, with its end of line.
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        self.send(String::from_utf8_lossy(text).into_owned());
+        self.send(bytes.strip_suffix(b"\n").unwrap_or(bytes));
         Ok(bytes.len())
     }
 
@@ -132,31 +198,24 @@ impl<'s> MakeWriter<'s> for Sink {
 }
 
 /// The thread's work.
-fn write(lines: &Receiver<Message>, mut out: impl Write, mut teller: Option<Teller>, lost: &Lost) {
+fn write(queue: &Queue, mut out: impl Write, gathered: Duration, mut teller: Option<Teller>, lost: &Lost) {
     let mut batch = Batch::default();
     loop {
-        // Nobody waits for a whole batch.
-        let next = match lines.try_recv() {
-            Ok(next) => Some(next),
-            Err(TryRecvError::Empty) if batch.bytes.is_empty() => Some(lines.recv().unwrap_or(None)),
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => Some(None),
-        };
-        if let Some(Some(line)) = &next {
-            batch.add(line);
-            if batch.bytes.len() < BATCH_BYTES {
-                continue;
+        let is_last = queue.take(&mut batch.bytes, gathered);
+        if !batch.bytes.is_empty() {
+            let (lines_lost, failed) = batch.write(&mut out);
+            if lines_lost > 0 {
+                lost(lines_lost);
+            }
+            if let Some(teller) = &mut teller {
+                teller.saw(failed.as_ref());
             }
         }
-        let (lines_lost, failed) = batch.write(&mut out);
-        if lines_lost > 0 {
-            lost(lines_lost);
-        }
-        if let Some(teller) = &mut teller {
-            teller.saw(failed.as_ref());
-        }
-        if let Some(None) = next {
+        if is_last {
             return;
+        }
+        if batch.bytes.capacity() > ENOUGH * 2 {
+            batch.bytes = Vec::new();
         }
     }
 }
@@ -164,22 +223,18 @@ fn write(lines: &Receiver<Message>, mut out: impl Write, mut teller: Option<Tell
 /// Lines that are written together.
 #[derive(Default)]
 struct Batch {
+    /// With their ends.
     bytes: Vec<u8>,
     /// What was written last was a part of a line.
     torn: bool,
 }
 
 impl Batch {
-    fn add(&mut self, line: &str) {
-        if self.bytes.is_empty() && self.torn {
-            self.bytes.push(b'\n');
-        }
-        self.bytes.extend_from_slice(line.as_bytes());
-        self.bytes.push(b'\n');
-    }
-
     /// Writes it, and is empty afterwards. How many lines were lost, and why.
     fn write(&mut self, out: &mut impl Write) -> (u64, Option<io::Error>) {
+        if self.torn {
+            self.bytes.insert(0, b'\n');
+        }
         let (mut written, mut failed) = (0, None);
         while written < self.bytes.len() && failed.is_none() {
             match out.write(&self.bytes[written..]) {
@@ -272,7 +327,7 @@ mod tests {
             (0, &["nine"], 1),
             (100, &["ten"], 0),
         ] {
-            lines.iter().for_each(|line| batch.add(line));
+            lines.iter().for_each(|line| batch.bytes.extend(line.bytes().chain([b'\n'])));
             let (found, failed) = batch.write(&mut Disk { room, holds: &mut holds });
             assert_eq!((found, failed.is_some()), (lost, lost > 0), "{lines:?}");
         }
@@ -297,11 +352,12 @@ mod tests {
         let counted = Arc::new(Mutex::new(0));
         let counts = Arc::clone(&counted);
         let lost = move |lines| *counts.lock().expect("no panic here") += lines;
-        let lines = Lines::start(Still(stands), None, Arc::new(lost));
+        let lines = Lines::start(Still(stands), GATHERED, None, Arc::new(lost));
         let sink = lines.sink();
         // As many as may wait, those that the thread may hold already, and ten more.
-        let sent = WAITING + BATCH_BYTES + 10;
-        (0..sent).for_each(|_| sink.send("x".to_owned()));
+        let line = [b'x'; 1023];
+        let sent = 2 * ROOM / (line.len() + 1) + 10;
+        (0..sent).for_each(|_| sink.send(&line));
         assert!(*counted.lock().expect("no panic here") >= 10);
         lines.end();
         drop(still);

@@ -125,7 +125,7 @@ async fn serve(
         vec![Arc::clone(&metrics) as _, Arc::new(Lifecycle::default()), Arc::clone(&tap) as _];
     if let Some(format) = settings.access_log {
         let sink = lines.sink();
-        let sink = Box::new(move |line| sink.send(line));
+        let sink = Box::new(move |line: &str| sink.send(line.as_bytes()));
         recorders.push(Arc::new(AccessLog::new(format, Arc::clone(host.wall()), sink)));
     }
     let node = node(settings);

@@ -357,9 +357,9 @@ fn the_access_log_of_a_known_scenario_gives_its_arrivals_and_times_again() {
     let served = served(&spans_of_known(&dir));
     let (now, lines) = (Arc::new(Mutex::new(Duration::ZERO)), Arc::new(Mutex::new(String::new())));
     let kept = Arc::clone(&lines);
-    let sink = move |line: String| {
+    let sink = move |line: &str| {
         let mut lines = kept.lock().expect("no panic while locked");
-        lines.push_str(&line);
+        lines.push_str(line);
         lines.push('\n');
     };
     // As the sidecars of the services write it, with production's own recorder.

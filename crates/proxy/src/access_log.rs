@@ -23,18 +23,18 @@ pub enum AccessLogFormat {
 pub struct AccessLog {
     format: AccessLogFormat,
     wall: Arc<dyn Wall>,
-    sink: Box<dyn Fn(String) + Send + Sync>,
-    live: Mutex<BTreeMap<RequestNumber, Line>>,
+    sink: Box<dyn Fn(&str) + Send + Sync>,
+    live: Mutex<BTreeMap<RequestNumber, Box<Line>>>,
 }
 
 impl AccessLog {
     /// Each line goes to `sink` without its end of line.
     #[must_use]
-    pub fn new(format: AccessLogFormat, wall: Arc<dyn Wall>, sink: Box<dyn Fn(String) + Send + Sync>) -> Self {
+    pub fn new(format: AccessLogFormat, wall: Arc<dyn Wall>, sink: Box<dyn Fn(&str) + Send + Sync>) -> Self {
         Self { format, wall, sink, live: Mutex::default() }
     }
 
-    fn live(&self) -> MutexGuard<'_, BTreeMap<RequestNumber, Line>> {
+    fn live(&self) -> MutexGuard<'_, BTreeMap<RequestNumber, Box<Line>>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -46,7 +46,7 @@ impl AccessLog {
 
     fn begin(&self, record: &Record<'_>) {
         if let Some((request, line)) = Line::begin(record) {
-            self.live().insert(request, line);
+            self.live().insert(request, Box::new(line));
         }
     }
 
@@ -55,7 +55,7 @@ impl AccessLog {
         let line = self.live().remove(&end.request);
         if let Some(line) = line {
             let time = timestamp(self.wall.since_epoch());
-            (self.sink)(match self.format {
+            (self.sink)(&match self.format {
                 AccessLogFormat::Json => line.json(&time, &end).finish(),
                 AccessLogFormat::Text => line.text(&time, &end),
             });
@@ -67,15 +67,16 @@ impl Recorder for AccessLog {
     fn record(&self, _at: Instant, record: &Record<'_>) {
         match record {
             Record::Started { .. } | Record::Opened { .. } => self.begin(record),
-            Record::Routed { request, route, backend, .. } => self.change(*request, |line| {
-                (*route).clone_into(&mut line.route);
-                backend.as_str().clone_into(&mut line.backend);
-            }),
+            Record::Routed { request, route, backend, .. } => {
+                self.change(*request, |line| line.routed(route, backend.as_str()))
+            }
             Record::Picked { request, attempt } => {
                 self.change(*request, |line| line.endpoint = Some(Arc::clone(&attempt.endpoint.name)));
             }
             Record::Replied { request, reason, .. } => self.change(*request, |line| line.reason = Some(reason)),
-            Record::Access { request, rule, .. } => self.change(*request, |line| line.rule = Some(cut(rule))),
+            Record::Access { request, rule, .. } => {
+                self.change(*request, |line| line.rule = Some(cut(rule).to_owned()))
+            }
             Record::Ended { .. } | Record::Closed { .. } => self.end(record),
             Record::Queued { .. }
             | Record::Granted { .. }
@@ -121,7 +122,7 @@ mod tests {
     fn logged(format: AccessLogFormat, path: &str) -> Vec<String> {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&lines);
-        let sink = move |line| kept.lock().expect("no test panics here").push(line);
+        let sink = move |line: &str| kept.lock().expect("no test panics here").push(line.to_owned());
         let log = AccessLog::new(format, Arc::new(Noon), Box::new(sink));
         let request = RequestNumber(1);
         let started = Record::Started {

@@ -14,20 +14,36 @@ const TEXT_MAX: usize = 512;
 /// What most lines fit in.
 const LINE_BYTES: usize = 512;
 
+/// What the words of most lines fit in.
+const WORDS_BYTES: usize = 256;
+
 /// What is known of a request before its end.
 pub(crate) struct Line {
     pub(crate) side: Side,
-    pub(crate) method: String,
-    pub(crate) authority: String,
-    pub(crate) path: String,
-    pub(crate) request_id: String,
-    pub(crate) peer: Option<Arc<str>>,
-    pub(crate) route: String,
-    pub(crate) backend: String,
+    /// Its words, one after the other: one allocation a request.
+    words: String,
+    /// Where each of them ends; what is not known yet is empty.
+    ends: [usize; Word::COUNT],
     pub(crate) endpoint: Option<Arc<str>>,
     pub(crate) reason: Option<&'static str>,
     /// Of access: it refused the request, or audits it.
     pub(crate) rule: Option<String>,
+}
+
+/// In the order in which they become known.
+#[derive(Clone, Copy)]
+enum Word {
+    Method,
+    Authority,
+    Path,
+    RequestId,
+    Peer,
+    Route,
+    Backend,
+}
+
+impl Word {
+    const COUNT: usize = Self::Backend as usize + 1;
 }
 
 /// What is known at its end.
@@ -64,50 +80,102 @@ impl End {
 impl Line {
     /// If something begins with this.
     pub(crate) fn begin(record: &Record<'_>) -> Option<(RequestNumber, Self)> {
-        let new = |side, method: &str, authority, path, request_id, peer: Option<&str>| Self {
-            side,
-            method: cut(method),
-            authority: cut(authority),
-            path: cut(path),
-            request_id: cut(request_id),
-            peer: peer.map(Arc::from),
-            route: String::new(),
-            backend: String::new(),
-            endpoint: None,
-            reason: None,
-            rule: None,
+        let new = |side, words: [&str; 5]| {
+            let mut line = Self {
+                side,
+                words: String::with_capacity(WORDS_BYTES),
+                ends: [0; Word::COUNT],
+                endpoint: None,
+                reason: None,
+                rule: None,
+            };
+            line.say_from(Word::Method, &words);
+            line
         };
         if let Record::Started { request, side, method, authority, path, request_id, peer } = *record {
-            Some((request, new(side, method, authority, path, request_id, peer)))
+            Some((request, new(side, [method, authority, path, request_id, peer.unwrap_or_default()])))
         } else if let Record::Opened { request, side, dialed, peer } = *record {
-            Some((request, new(side, "TCP", dialed, "", "", peer)))
+            Some((request, new(side, ["TCP", dialed, "", "", peer.unwrap_or_default()])))
         } else {
             None
         }
+    }
+
+    /// These are the words from there on; the others after it are not known.
+    fn say_from(&mut self, first: Word, words: &[&str]) {
+        let first = first as usize;
+        self.words.truncate(self.start(first));
+        for (place, end) in self.ends.iter_mut().enumerate().skip(first) {
+            self.words.push_str(words.get(place - first).map_or("", |word| cut(word)));
+            *end = self.words.len();
+        }
+    }
+
+    /// It goes there.
+    pub(crate) fn routed(&mut self, route: &str, backend: &str) {
+        self.say_from(Word::Route, &[route, backend]);
+    }
+
+    fn word(&self, word: Word) -> &str {
+        let place = word as usize;
+        &self.words[self.start(place)..self.ends[place]]
+    }
+
+    fn start(&self, place: usize) -> usize {
+        place.checked_sub(1).map_or(0, |before| self.ends[before])
+    }
+
+    pub(crate) fn method(&self) -> &str {
+        self.word(Word::Method)
+    }
+
+    pub(crate) fn authority(&self) -> &str {
+        self.word(Word::Authority)
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        self.word(Word::Path)
+    }
+
+    fn request_id(&self) -> &str {
+        self.word(Word::RequestId)
+    }
+
+    /// The SPIFFE id of the caller, if it proved one; else empty.
+    pub(crate) fn peer(&self) -> &str {
+        self.word(Word::Peer)
+    }
+
+    pub(crate) fn route(&self) -> &str {
+        self.word(Word::Route)
+    }
+
+    pub(crate) fn backend(&self) -> &str {
+        self.word(Word::Backend)
     }
 
     pub(crate) fn json(&self, time: &str, end: &End) -> Object {
         let mut object = Object::with_room(LINE_BYTES)
             .text("time", time)
             .text("side", side(self.side))
-            .text("method", &self.method)
-            .text("authority", &self.authority)
-            .text("path", &self.path)
+            .text("method", self.method())
+            .text("authority", self.authority())
+            .text("path", self.path())
             .number("status", u64::from(end.status))
             .number("duration_us", end.micros())
             .text("ended", how_word(end.how))
-            .text("route", &self.route)
-            .text("backend", &self.backend)
+            .text("route", self.route())
+            .text("backend", self.backend())
             .text("endpoint", self.endpoint.as_deref().unwrap_or_default())
             .number("attempts", u64::from(end.attempts))
             .number("bytes_up", end.bytes_up)
             .number("bytes_down", end.bytes_down)
-            .text("request_id", &self.request_id);
+            .text("request_id", self.request_id());
         if let Some(grpc) = end.grpc {
             object = object.number("grpc_status", u64::from(grpc));
         }
-        if let Some(peer) = &self.peer {
-            object = object.text("peer", peer);
+        if !self.peer().is_empty() {
+            object = object.text("peer", self.peer());
         }
         if let Some(reason) = self.reason {
             object = object.text("reason", reason);
@@ -123,7 +191,7 @@ impl Line {
         text.push_str(time);
         text.push(' ');
         text.push_str(side(self.side));
-        for word in [&self.method, &self.authority, &self.path] {
+        for word in [self.method(), self.authority(), self.path()] {
             text.push(' ');
             push_word(&mut text, word);
         }
@@ -138,13 +206,13 @@ impl Line {
         text.push_str("ms ");
         text.push_str(how_word(end.how));
         let named = [
-            ("route", self.route.as_str()),
-            ("backend", &self.backend),
+            ("route", self.route()),
+            ("backend", self.backend()),
             ("endpoint", self.endpoint.as_deref().unwrap_or_default()),
-            ("peer", self.peer.as_deref().unwrap_or_default()),
+            ("peer", self.peer()),
             ("reason", self.reason.unwrap_or_default()),
             ("rule", self.rule.as_deref().unwrap_or_default()),
-            ("id", &self.request_id),
+            ("id", self.request_id()),
         ];
         for (name, value) in named.into_iter().filter(|(_, value)| !value.is_empty()) {
             text.push(' ');
@@ -163,9 +231,12 @@ impl Line {
     }
 }
 
-pub(crate) fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> &str {
     // No more characters than bytes.
-    if text.len() <= TEXT_MAX { text.to_owned() } else { text.chars().take(TEXT_MAX).collect() }
+    if text.len() <= TEXT_MAX {
+        return text;
+    }
+    text.char_indices().nth(TEXT_MAX).map_or(text, |(place, _)| &text[..place])
 }
 
 /// A word as it is, or quoted if a reader could take it for something else.

@@ -204,7 +204,7 @@ impl Recorder for Spans {
                 self.tell(request, |making| making.start(side, method, authority, path, request_id, peer));
             }
             Record::Routed { request, route, backend, .. } => self.tell(request, |making| {
-                making.route = cut(route);
+                making.route = cut(route).to_owned();
                 making.add(KeyValue::text("squall.route", route));
                 making.add(KeyValue::text("squall.backend", backend.as_str()));
             }),
@@ -290,7 +290,8 @@ impl Making {
     }
 
     fn start(&mut self, side: Side, method: &str, authority: &str, path: &str, request_id: &str, peer: Option<&str>) {
-        (self.method, self.authority, self.path) = (cut(method), cut(authority), cut(path));
+        (self.method, self.authority, self.path) =
+            (cut(method).to_owned(), cut(authority).to_owned(), cut(path).to_owned());
         method_of(&self.method, &mut self.attributes);
         self.add(KeyValue::text("url.path", self.path.clone()));
         // Between sidecars the request is secured; the applications speak plainly.

@@ -68,18 +68,18 @@ impl Filter {
     /// False: whatever becomes of the request that has just begun, it will not fit.
     pub(super) fn may_fit(&self, line: &Line) -> bool {
         self.side.is_none_or(|wanted| wanted == side(line.side))
-            && self.method.as_ref().is_none_or(|method| *method == line.method)
-            && fits(&self.authority, &line.authority)
-            && fits(&self.path, &line.path)
-            && fits(&self.peer, line.peer.as_deref().unwrap_or_default())
+            && self.method.as_ref().is_none_or(|method| *method == *line.method())
+            && fits(&self.authority, line.authority())
+            && fits(&self.path, line.path())
+            && fits(&self.peer, line.peer())
     }
 
     /// Whether a request that is over fits.
     pub(super) fn fits(&self, story: &Story, end: &End) -> bool {
         let line = story.line();
         self.may_fit(line)
-            && fits(&self.route, &line.route)
-            && fits(&self.backend, &line.backend)
+            && fits(&self.route, line.route())
+            && fits(&self.backend, line.backend())
             && self.endpoint.as_ref().is_none_or(|glob| story.endpoints().any(|name| matches(glob, name)))
             && fits(&self.reason, line.reason.unwrap_or_default())
             && self.ended.is_none_or(|wanted| wanted == how_word(end.how))

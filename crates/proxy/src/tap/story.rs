@@ -64,8 +64,7 @@ impl Story {
     pub(super) fn see(&mut self, record: &Record<'_>) {
         // Those that are events of a request between its beginning and its end; there are no others here.
         if let Record::Routed { route, backend, .. } = *record {
-            route.clone_into(&mut self.line.route);
-            backend.as_str().clone_into(&mut self.line.backend);
+            self.line.routed(route, backend.as_str());
         } else if let Record::Granted { waited, .. } = *record {
             self.waited = Some(waited);
         } else if let Record::Picked { attempt, .. } = *record {
@@ -91,7 +90,7 @@ impl Story {
         } else if let Record::Injected { injected, .. } = *record {
             self.injected = Some(injected);
         } else if let Record::Access { rule, .. } = *record {
-            self.line.rule = Some(cut(rule));
+            self.line.rule = Some(cut(rule).to_owned());
         } else if let Record::Replied { reason, .. } = *record {
             self.line.reason = Some(reason);
         } else if let Record::Upgraded { protocol, .. } = *record {
