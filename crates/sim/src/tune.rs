@@ -9,11 +9,13 @@
 //! deployed. How the search works is in [`crate::search`]; what a Tuning says is in scenarios/README.md.
 
 mod auto;
+mod beside;
 mod edit;
 mod evidence;
 mod examples;
 mod knob;
 mod read;
+mod start;
 mod tuner;
 mod variant;
 mod versus;
@@ -31,9 +33,10 @@ pub use evidence::{Contrast, Evidence, contrast};
 pub use examples::{CounterExample, counter_example};
 pub use knob::{Knob, Resource};
 pub(crate) use read::files_of;
+pub use start::Start;
 pub use tuner::{Desk, Ended, Evaluation, Finalist, Found, Moved, Plan, Progress, RunKey, Sample, tune};
 pub use versus::{Better, Compared, Comparison};
-pub use want::{Across, Constraint, Objective};
+pub use want::{Across, Constraint, Margin, Objective};
 
 /// The `kind` of a file that says what to tune.
 pub const KIND: &str = "Tuning";
@@ -59,7 +62,7 @@ pub(crate) fn set_field(mesh: &[MeshFile], policy: &str, path: &Path, value: &st
     }
     let place = squall_control::Place::whole("");
     let (name, levels) = (policy.to_owned(), Vec::new());
-    let knob = Knob { name, resources, path: path.clone(), levels, ordered: true, place };
+    let knob = Knob { name, resources, path: path.clone(), levels, ordered: true, absent: None, place };
     let changed = variant::set(mesh, std::slice::from_ref(&knob), &[Some(value)]);
     let is_there = |resource: &Resource| variant::current(&changed, resource, path).is_some_and(|now| now == value);
     match knob.resources.iter().all(is_there) {
@@ -91,6 +94,12 @@ pub struct Tuning {
     pub constraints: Vec<Constraint>,
     /// Other policies to compare with.
     pub against: Vec<Rival>,
+    /// Of those, where the search begins, besides what is in use.
+    pub start: Vec<Start>,
+    /// Of those, by number, whom the recommended policy must not be worse than: on no scenario in any objective.
+    pub no_worse_than: Vec<usize>,
+    /// Of those, by number, who must not dominate it: on no scenario better in some objective and worse in none.
+    pub undominated_by: Vec<usize>,
 }
 
 /// Policies with a name, in place of the scenarios' own.
@@ -136,6 +145,9 @@ impl Tuning {
             objectives: Objective::usual(),
             constraints: Constraint::usual(),
             against: Vec::new(),
+            start: Vec::new(),
+            no_worse_than: Vec::new(),
+            undominated_by: Vec::new(),
         })
     }
 

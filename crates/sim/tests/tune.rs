@@ -18,6 +18,11 @@ fn files(tuning: &str) -> Memory {
         ("failing.yaml", SCENARIO),
         ("other.yaml", &SCENARIO.replace("failing", "other")),
         ("rival.yaml", &POLICY.replace("attempts: 4 # as many as anybody dares", "attempts: 2")),
+        // As what is in use, but patient: its settings are laid out otherwise.
+        (
+            "patient.yaml",
+            &POLICY.replace("on: [5xx]", "on: [5xx]\n    backoff: {base: 90ms}").replace("attempts: 4", "attempts: 1"),
+        ),
         ("tuning.yaml", tuning),
     ])
 }
@@ -232,6 +237,87 @@ fn every_mistake_has_a_place_and_most_a_hint() {
     refused("seeds: 3", "seeds: 3\n  against: {current: rival.yaml}", &["cannot be a name"]);
     refused("objectives:", "objective:", &["`objective` is not a field", "did you mean `objectives`?"]);
     refused("maximize: successRate}", "maximize: successRate, minimize: p99}", &["write {minimize:"]);
+}
+
+#[test]
+fn a_search_begins_at_named_policies_as_far_as_its_knobs_reach() {
+    let text = TUNING.replace("from: 1ms, to: 50ms", "from: 1ms, to: 50ms, absent: 25ms").replace(
+        "  constraints:",
+        "  against: {fewer: rival.yaml, patient: patient.yaml}\n  start: [fewer, patient]\n  constraints:",
+    );
+    let tuning = read(&text);
+    let values = |at: usize| -> Vec<&str> {
+        let pairs = tuning.knobs.iter().zip(&tuning.start[at].levels);
+        pairs.map(|(knob, level)| knob.levels[usize::from(*level)].as_str()).collect()
+    };
+    assert_eq!((values(0), values(1)), (vec!["2", "25ms"], vec!["1", "50ms"]));
+    assert_eq!(tuning.start[0].differs, [""; 0]);
+    assert_eq!(tuning.start[1].differs, ["retries.backoff.base 90ms, searched from 50ms"]);
+    // They are tried before anything else.
+    let found = found(&tuning, Plan { evaluations: 3, ..PLAN }, &Book::default());
+    let tried: Vec<Vec<&str>> =
+        found.evaluations.iter().map(|one| one.values.iter().flatten().map(String::as_str).collect()).collect();
+    assert_eq!(tried, [vec![], values(0), values(1)]);
+    // What no knob reaches is told.
+    let one = text.replace(
+        "    - {policy: shop, field: retries.backoff.base, from: 1ms, to: 50ms, absent: 25ms, scale: log}\n",
+        "",
+    );
+    assert_eq!(read(&one).start[1].differs, ["retries.backoff.base 90ms"]);
+}
+
+#[test]
+fn what_is_recommended_is_held_to_named_policies() {
+    // Without the constraint four retries or five are best; whoever is never worse than two in amplification has two at most.
+    let text = TUNING
+        .replace("  constraints: [amplification <= 1.345]\n", "  against: {fewer: rival.yaml}\n  HELD: [fewer]\n")
+        .replace("{minimize: p99}", "{minimize: amplification, margin: 1%}");
+    let best = |text: &str| {
+        let found = found(&read(text), PLAN, &Book::default());
+        let best = &found.finalists[found.recommended];
+        (best.values[0].clone(), best.score.is_feasible())
+    };
+    assert_eq!(best(&text.replace("HELD", "noWorseThan")), (Some("2".to_owned()), true));
+    let more = best(&text.replace("HELD", "undominatedBy"));
+    // `None`: the four in use.
+    assert!(
+        more.1 && more.0.as_deref().is_none_or(|retries| retries > "2"),
+        "more retries are worse in one and better in the other: {more:?}"
+    );
+    // Better in both there is nothing: the one that is least behind.
+    let never = text.replace("from: 1, to: 5", "from: 3, to: 5").replace("HELD", "noWorseThan");
+    assert_eq!(best(&never), (Some("3".to_owned()), false));
+}
+
+#[test]
+fn a_policy_that_no_knob_has_a_place_for_is_a_mistake() {
+    let begin = "  against: {fewer: rival.yaml}\n  start: [fewer]\n  objectives:";
+    refused(
+        "  objectives:",
+        begin,
+        &["tuning.yaml:12:11", "`fewer` does not set retries.backoff.base", "`absent: VALUE`"],
+    );
+    refused(
+        "  objectives:",
+        &begin.replace("[fewer]", "[fever]"),
+        &["no `fever` under `against`", "did you mean `fewer`?"],
+    );
+    refused("  objectives:", &begin.replace("[fewer]", "[fewer, fewer]"), &["`fewer` is named twice"]);
+    refused(
+        "  objectives:",
+        "  noWorseThan: [fewer]\n  objectives:",
+        &["no `fewer` under `against`", "name its manifests there"],
+    );
+    refused("to: 5}", "to: 5, absent: 9}", &["`9` does not lie between `from` and `to`"]);
+    refused("from: 1, to: 5}", "choices: [1, 3], absent: 2}", &["`2` is none of the choices"]);
+    refused("{minimize: p99}", "{minimize: p99, margin: 0.1}", &["tuning.yaml:11", "0.1"]);
+    refused("{maximize: successRate}", "{maximize: successRate, margin: -1}", &["`-1` is not a number from 0"]);
+    let text = TUNING
+        .replace("from: 1, to: 5}", "choices: [1, 3]}")
+        .replace("from: 1ms, to: 50ms", "from: 1ms, to: 50ms, absent: 25ms")
+        .replace("  objectives:", begin);
+    let refusal = Tuning::load(Path::new("tuning.yaml"), &files(&text)).expect_err("two is no choice").to_string();
+    assert!(refusal.contains("`fewer` has `2` for retries.attempts, which is none of the choices"), "{refusal}");
 }
 
 #[test]

@@ -28,6 +28,22 @@ pub(super) fn head(tuning: &Tuning, screen: &mut Screen) {
         };
         screen.say(&format!("  {}: {values}", knob.name));
     }
+    for start in &tuning.start {
+        let text = match start.differs.is_empty() {
+            true => "begins there too".to_owned(),
+            false => format!("begins near it too; no knob reaches its {}", start.differs.join("; ")),
+        };
+        named(&format!("  {}", start.name), 12, &format!(" {text}"), screen);
+    }
+    for (numbers, what) in [
+        (&tuning.no_worse_than, "on each scenario no worse than"),
+        (&tuning.undominated_by, "on each scenario not dominated by"),
+    ] {
+        if !numbers.is_empty() {
+            let names: Vec<&str> = numbers.iter().map(|at| tuning.against[*at].name.as_str()).collect();
+            screen.say(&format!("  {what} {}", names.join(", ")));
+        }
+    }
 }
 
 pub(super) fn round(tuning: &Tuning, progress: &Progress<'_>, best: &Evaluation, left: Duration) -> String {

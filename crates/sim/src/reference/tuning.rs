@@ -7,6 +7,7 @@ const CEL: squall_control::reference::Kind = Other("CEL over the whole run: a nu
 const KNOB: &[(&str, &str)] = &[("vary.policy", "shop"), ("vary.from", "1"), ("vary.to", "5")];
 const CHOICES: &[(&str, &str)] = &[("vary.policy", "shop"), ("vary.field", "loadBalancing.algorithm")];
 const ROUTE: &[(&str, &str)] = &[("vary.field", "'rules[0].timeouts.request'"), ("vary.from", "1s"), ("vary.to", "2s")];
+const FEWER: &[(&str, &str)] = &[("against", "{fewer: rival.yaml}")];
 const P99: &[(&str, &str)] = &[("objectives.minimize", "p99")];
 
 /// `squall.dev/v1alpha1` Tuning.
@@ -110,6 +111,14 @@ const FIELDS: &[Field] = &[
         "These values, in no order",
     )
     .with(CHOICES),
+    Field::optional(
+        "vary.absent",
+        Other("one of the values; `~` if that is a choice"),
+        "nothing is known of it",
+        "2",
+        "Which value stands for a policy without the field, where the search begins there",
+    )
+    .with(KNOB),
     Field::group(
         "objectives",
         "successRate, then p99, then amplification",
@@ -136,6 +145,14 @@ const FIELDS: &[Field] = &[
     )
     .with(P99),
     Field::optional(
+        "objectives.margin",
+        Other("a number or a duration as the objective is, or a share of the other's value: 2%"),
+        "0",
+        "2%",
+        "For `noWorseThan` and `undominatedBy`: what a difference on one scenario must be more than to count",
+    )
+    .with(P99),
+    Field::optional(
         "constraints",
         Other("a list of CEL over the whole run: true or false"),
         "none; `--auto`: amplification up to 1.2, recovery within 10s",
@@ -149,4 +166,28 @@ const FIELDS: &[Field] = &[
         "{fewer: rival.yaml}",
         "Other policies, run beside the finalists; `current` and `recommended` are taken as names",
     ),
+    Field::optional(
+        "start",
+        Other("a list of names under `against`"),
+        "only at what is in use",
+        "[fewer]",
+        "Policies at which the search begins too, each as near as the knobs come to it",
+    )
+    .with(FEWER),
+    Field::optional(
+        "noWorseThan",
+        Other("a list of names under `against`"),
+        "none",
+        "[fewer]",
+        "On each scenario worse than these in no objective, by more than its margin; else by how much is a broken constraint",
+    )
+    .with(FEWER),
+    Field::optional(
+        "undominatedBy",
+        Other("a list of names under `against`"),
+        "none",
+        "[fewer]",
+        "As `noWorseThan`, but worse in something is no matter where something else is better",
+    )
+    .with(FEWER),
 ];

@@ -121,6 +121,7 @@ pub(super) fn knobs(scenarios: &[Arc<Scenario>]) -> Vec<Knob> {
                     path: path.clone(),
                     levels,
                     ordered,
+                    absent: None,
                     place,
                 });
             }

@@ -37,6 +37,16 @@ impl Path {
         Ok(Self(parts))
     }
 
+    /// How many parts it has.
+    pub(super) fn depth(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether another path leads on from this one.
+    pub(super) fn holds(&self, other: &Self) -> bool {
+        other.0.len() > self.0.len() && other.0.starts_with(&self.0)
+    }
+
     /// Its first key.
     #[must_use]
     pub fn first(&self) -> &str {

@@ -6,6 +6,7 @@ use squall_control::Place;
 use squall_control::units::{self, scaled, show};
 
 use super::edit::Path;
+use super::start::alike_texts;
 use crate::search::Dimension;
 
 /// How many steps a range of numbers is divided into at most.
@@ -35,6 +36,8 @@ pub struct Knob {
     pub levels: Vec<String>,
     /// Whether they are numbers.
     pub ordered: bool,
+    /// The level that stands for a policy without this field; `None`: nothing is known of it.
+    pub absent: Option<u16>,
     /// Where it is declared.
     pub place: Place,
 }
@@ -50,15 +53,33 @@ impl Knob {
     /// The level nearest to a value as it is written; the middle one for what cannot be compared.
     #[must_use]
     pub fn nearest(&self, text: Option<&str>) -> u16 {
-        let middle = self.levels.len() / 2;
-        let Some(text) = text else { return middle as u16 };
-        if let Some(same) = self.levels.iter().position(|level| level == text) {
-            return same as u16;
+        let middle = (self.levels.len() / 2) as u16;
+        match text {
+            Some(text) => self.at(text).unwrap_or(middle),
+            None => self.absent.unwrap_or(middle),
+        }
+    }
+
+    /// The level of a value as it is written: of a range the nearest, of choices the one that says the same.
+    pub(super) fn at(&self, text: &str) -> Option<u16> {
+        if let Some(same) = self.levels.iter().position(|level| level == text || alike_texts(level, text)) {
+            return Some(same as u16);
         }
         let number = |text: &str| Number::parse(text).ok();
-        let Some(wanted) = number(text).filter(|_| self.ordered) else { return middle as u16 };
+        let wanted = number(text).filter(|_| self.ordered)?;
         let off = |level: &String| number(level).map_or(u64::MAX, |level| level.base.abs_diff(wanted.base));
-        (0..self.levels.len()).min_by_key(|at| off(&self.levels[*at])).unwrap_or(middle) as u16
+        (0..self.levels.len()).min_by_key(|at| off(&self.levels[*at])).map(|at| at as u16)
+    }
+
+    /// Whether a value lies within the range, or is one of the choices.
+    pub(super) fn has(&self, text: &str) -> bool {
+        let number = |text: &String| Number::parse(text).ok();
+        match (Number::parse(text), self.levels.first().and_then(number), self.levels.last().and_then(number)) {
+            (Ok(value), Some(first), Some(last)) if self.ordered => {
+                value.unit == first.unit && (first.base..=last.base).contains(&value.base)
+            }
+            (_, _, _) => self.levels.iter().any(|level| alike_texts(level, text)),
+        }
     }
 }
 
@@ -233,7 +254,8 @@ mod tests {
         let path = Path::parse("a").expect("it is a path");
         let levels = range("10ms", "100ms", false).expect("it is a range");
         let place = Place::whole("t.yaml");
-        let mut knob = Knob { name: "a".into(), resources: Vec::new(), path, levels, ordered: true, place };
+        let mut knob =
+            Knob { name: "a".into(), resources: Vec::new(), path, levels, ordered: true, absent: None, place };
         let at = |knob: &Knob, text| knob.levels[usize::from(knob.nearest(text))].clone();
         assert_eq!(at(&knob, Some("0.05s")), "50ms");
         assert_eq!(at(&knob, Some("9s")), "100ms");

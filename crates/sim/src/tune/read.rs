@@ -9,7 +9,8 @@ use squall_control::{Mistake, Mistakes, Place, closest};
 
 use super::edit::{Found, Path, find};
 use super::knob::{Knob, Resource, range};
-use super::want::{Across, Constraint, Objective};
+use super::start::start;
+use super::want::{Across, Constraint, Margin, Objective};
 use super::{KIND, Rival, Tuning, auto, variant};
 use crate::scenario::{
     Files, IsotopeLoad, Measured, MeshFile, Refusal, Scenario, beside, expression, header, load_file, once,
@@ -123,7 +124,19 @@ impl Reader<'_> {
         header(fields, KIND);
         let metadata = fields.required("metadata")?.fields("metadata", &["name"])?;
         let name = metadata.required("name").and_then(|value| value.name());
-        let known = &["scenarios", "policies", "holdOut", "seeds", "vary", "objectives", "constraints", "against"];
+        let known = &[
+            "scenarios",
+            "policies",
+            "holdOut",
+            "seeds",
+            "vary",
+            "objectives",
+            "constraints",
+            "against",
+            "start",
+            "noWorseThan",
+            "undominatedBy",
+        ];
         let fields = fields.required("spec")?.fields("a tuning's spec", known)?;
         let policies = fields.get("policies").map_or_else(Vec::new, |list| self.manifests(list));
         let scenarios = self.scenarios(fields.required("scenarios"), &policies);
@@ -157,6 +170,14 @@ impl Reader<'_> {
             let mistake = Mistake::new(fields.whole().place(), "nothing varies: no policy here has a setting to tune");
             self.mistakes.push(mistake.help("name policies and fields under `vary`"));
         }
+        let named = |field| fields.get(field).map_or_else(Vec::new, |list| self.named(list, &against));
+        let start = named("start").into_iter().filter_map(|(at, place)| {
+            let found = start(&against[at], &place, &knobs, &scenarios);
+            found.map_err(|mistakes| self.mistakes.extend(mistakes)).ok()
+        });
+        let start = start.collect();
+        let numbers = |field| named(field).into_iter().map(|(at, _)| at).collect();
+        let (no_worse_than, undominated_by) = (numbers("noWorseThan"), numbers("undominatedBy"));
         Some(Tuning {
             name: name?.to_owned(),
             file: file.into(),
@@ -168,7 +189,33 @@ impl Reader<'_> {
             objectives: objectives?,
             constraints,
             against,
+            start,
+            no_worse_than,
+            undominated_by,
         })
+    }
+
+    /// Names of policies under `against`, as numbers, each with its place.
+    fn named(&self, value: Value<'_>, against: &[Rival]) -> Vec<(usize, Place)> {
+        let mut found: Vec<(usize, Place)> = Vec::new();
+        for value in value.list().unwrap_or_default() {
+            let Some(name) = value.name() else { continue };
+            let names: Vec<&str> = against.iter().map(|rival| rival.name.as_str()).collect();
+            match names.iter().position(|known| *known == name) {
+                Some(at) if found.iter().any(|(known, _)| *known == at) => {
+                    let _ = value.refuse::<()>(format!("`{name}` is named twice"));
+                }
+                Some(at) => found.push((at, value.place().clone())),
+                None => {
+                    let mistake = Mistake::new(value.place(), format!("there is no `{name}` under `against`"));
+                    self.mistakes.push(match names.is_empty() {
+                        true => mistake.help("name its manifests there: against: {NAME: FILE}"),
+                        false => mistake.suggest(name, names.iter().copied()),
+                    });
+                }
+            }
+        }
+        found
     }
 
     /// A list of manifests, or one.
@@ -282,7 +329,7 @@ impl Reader<'_> {
     }
 
     fn objective(&self, value: Value<'_>, scenarios: &[Arc<Scenario>]) -> Option<Objective> {
-        let fields = value.fields("an objective", &["minimize", "maximize", "across", "within"])?;
+        let fields = value.fields("an objective", &["minimize", "maximize", "across", "within", "margin"])?;
         let (expression, maximize) = match (fields.get("minimize"), fields.get("maximize")) {
             (Some(it), None) => (it, false),
             (None, Some(it)) => (it, true),
@@ -295,13 +342,20 @@ impl Reader<'_> {
         let that = expression.name()?;
         let kind = self.measured(expression, that, scenarios)?;
         match kind {
-            Measured::Number | Measured::Span => Some(Objective {
-                that: that.to_owned(),
-                maximize,
-                across: across?,
-                within_permille: within?,
-                is_span: kind == Measured::Span,
-            }),
+            Measured::Number | Measured::Span => {
+                let is_span = kind == Measured::Span;
+                let margin = fields
+                    .get("margin")
+                    .map_or(Some(Margin::Value(0.0)), |value| value.parsed(|text| Margin::parse(text, is_span)));
+                Some(Objective {
+                    that: that.to_owned(),
+                    maximize,
+                    across: across?,
+                    within_permille: within?,
+                    margin: margin?,
+                    is_span,
+                })
+            }
             Measured::Truth => {
                 let mistake =
                     Mistake::new(expression.place(), "an objective is a number or a duration, this is true or false");
@@ -365,7 +419,7 @@ impl Reader<'_> {
     }
 
     fn knob(&self, value: Value<'_>, scenarios: &[Arc<Scenario>], text: &str) -> Option<Knob> {
-        let known = &["policy", "route", "field", "from", "to", "scale", "choices"];
+        let known = &["policy", "route", "field", "from", "to", "scale", "choices", "absent"];
         let fields = value.fields("a knob", known)?;
         let (kinds, named) = match (fields.get("policy"), fields.get("route")) {
             (Some(policy), None) => (&["TrafficPolicy"][..], policy),
@@ -397,7 +451,19 @@ impl Reader<'_> {
             }
         }
         let place = value.place().clone();
-        Some(Knob { name: named_for_people(&resources, &path), resources, path, levels, ordered, place })
+        let name = named_for_people(&resources, &path);
+        let mut knob = Knob { name, resources, path, levels, ordered, absent: None, place };
+        // `~` is a value here.
+        let written = value.entries().unwrap_or_default().into_iter().find(|(key, _)| key.name == "absent");
+        if let Some((_, absent)) = written {
+            let written = if absent.is_null() { "~" } else { &text[absent.place().start..absent.place().end] };
+            if !knob.has(written) {
+                let all = if ordered { "does not lie between `from` and `to`" } else { "is none of the choices" };
+                return absent.refuse(format!("`{written}` {all}"));
+            }
+            knob.absent = knob.at(written);
+        }
+        Some(knob)
     }
 
     /// `NAME` or `NAMESPACE/NAME`.

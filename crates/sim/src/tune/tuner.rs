@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use squall_policy::Rng;
 
+use super::beside::{Samples, behind};
 use super::evidence::{Contrast, Evidence, contrast};
-use super::{Tuning, want};
+use super::{Rival, Tuning, want};
 use crate::campaign::ParallelMap;
 use crate::outcome::{Model, RunError};
 use crate::scenario::Scenario;
@@ -180,8 +181,9 @@ pub struct Found {
 /// # Errors
 /// The current policies cannot be run: why.
 pub fn tune(tuning: &Tuning, plan: Plan, map: ParallelMap<'_>, desk: &dyn Desk) -> Result<Found, String> {
-    let mut tuner = Tuner { tuning, map, desk, full_only: Vec::new() };
+    let mut tuner = Tuner { tuning, map, desk, full_only: Vec::new(), beside: Vec::new() };
     tuner.full_only = tuner.refused_by_fast()?;
+    tuner.beside = tuner.rivals_searched()?;
     let (evaluations, ended) = tuner.search(plan)?;
     let front = tuner.front_of(&evaluations);
     let (finalists, rivals) = tuner.confirm(plan, &evaluations, &front)?;
@@ -214,9 +216,44 @@ struct Tuner<'t> {
     map: ParallelMap<'t>,
     desk: &'t dyn Desk,
     full_only: Vec<(usize, String)>,
+    /// What those came to whom no candidate may fall behind, on the seeds of the search; empty for the others.
+    beside: Vec<Samples>,
 }
 
 impl Tuner<'_> {
+    /// Runs those whom no candidate may fall behind, as candidates run.
+    fn rivals_searched(&self) -> Result<Vec<Samples>, String> {
+        let Tuning { scenarios, against, .. } = self.tuning;
+        let seeds = self.seeds();
+        let needed = |at: &usize| self.tuning.no_worse_than.contains(at) || self.tuning.undominated_by.contains(at);
+        let numbers: Vec<usize> = (0..against.len()).filter(needed).collect();
+        let variants: Vec<Variant> = numbers.iter().map(|at| self.rival(&against[*at], scenarios)).collect();
+        let mut jobs = Vec::new();
+        for variant in &variants {
+            for scenario in 0..scenarios.len() {
+                let model = self.model(scenario);
+                jobs.extend(seeds.iter().map(|seed| Job { variant, scenario, seed: *seed, model }));
+            }
+        }
+        if jobs.is_empty() {
+            return Ok(vec![Vec::new(); against.len()]);
+        }
+        self.desk.begins("run those not to fall behind", jobs.len());
+        let samples = self.run(scenarios, &jobs);
+        let mut found = vec![Vec::new(); against.len()];
+        for (at, samples) in numbers.into_iter().zip(samples.chunks(seeds.len() * scenarios.len())) {
+            let all: Result<Vec<Vec<f64>>, String> = samples.iter().cloned().collect();
+            let all = all.map_err(|why| format!("`{}` cannot be run: {why}", against[at].name))?;
+            found[at] = all.chunks(seeds.len()).map(<[Vec<f64>]>::to_vec).collect();
+        }
+        Ok(found)
+    }
+
+    fn rival(&self, rival: &Rival, scenarios: &[Arc<Scenario>]) -> Variant {
+        let over = |scenario: &Arc<Scenario>| changed(scenario, rival.instead(scenario));
+        Variant { key: format!("against {}", rival.name), scenarios: scenarios.iter().map(over).collect() }
+    }
+
     /// Which scenarios must be searched in the full world, and why.
     fn refused_by_fast(&self) -> Result<Vec<(usize, String)>, String> {
         let tried: Mutex<Vec<(usize, RunError)>> = Mutex::default();
@@ -345,7 +382,7 @@ impl Tuner<'_> {
                 }
                 if evaluation.refused.is_none() {
                     evaluation.seeds = *rung;
-                    (evaluation.score, evaluation.means) = self.score(&evaluation.samples);
+                    (evaluation.score, evaluation.means) = self.score(&evaluation.samples, &self.beside);
                 }
             }
             alive.retain(|at| found[*at].refused.is_none());
@@ -365,8 +402,8 @@ impl Tuner<'_> {
         found
     }
 
-    /// Costs, broken constraints and means, of samples by scenario and seed.
-    fn score(&self, samples: &[Vec<Vec<f64>>]) -> (Score, Vec<f64>) {
+    /// Costs, broken constraints and means, of samples by scenario and seed, beside those of the rivals.
+    fn score(&self, samples: &[Vec<Vec<f64>>], beside: &[Samples]) -> (Score, Vec<f64>) {
         let objectives = &self.tuning.objectives;
         let means: Vec<f64> = objectives
             .iter()
@@ -377,7 +414,7 @@ impl Tuner<'_> {
             let of = |sample: &Vec<f64>| sample[objectives.len()..].iter().sum::<f64>();
             scenario.iter().map(of).sum::<f64>() / scenario.len() as f64
         };
-        let violation = samples.iter().map(broken).sum();
+        let violation = samples.iter().map(broken).sum::<f64>() + behind(self.tuning, samples, beside);
         let costs = objectives.iter().zip(&means).map(|(objective, mean)| objective.cost(*mean)).collect();
         (Score { objectives: costs, violation }, means)
     }
@@ -385,16 +422,27 @@ impl Tuner<'_> {
     fn search(&self, plan: Plan) -> Result<(Vec<Evaluation>, Ended), String> {
         let knobs = &self.tuning.knobs;
         self.desk.begins("", plan.evaluations * self.tuning.scenarios.len() * self.tuning.seeds as usize);
-        let mut all = self.race(0, vec![vec![None; knobs.len()]], false);
+        let now: Point = knobs.iter().map(|knob| super::start::own(knob, &self.tuning.scenarios)).collect();
+        let values = |point: &Point| -> Vec<Option<String>> {
+            point.iter().zip(knobs).map(|(level, knob)| Some(knob.levels[usize::from(*level)].clone())).collect()
+        };
+        let mut starts: Vec<Point> = Vec::new();
+        for start in &self.tuning.start {
+            if !starts.contains(&start.levels) {
+                starts.push(start.levels.clone());
+            }
+        }
+        starts.truncate(plan.evaluations.saturating_sub(1));
+        let mut first = vec![vec![None; knobs.len()]];
+        first.extend(starts.iter().map(values));
+        let mut all = self.race(0, first, false);
         if let Some(why) = &all[0].refused {
             return Err(format!("the policies as they are cannot be run: {why}"));
         }
         let dimensions = knobs.iter().map(super::Knob::dimension).collect();
         let mut optimiser = Optimiser::new(dimensions, Plan::round(self.tuning), Rng::from_seed(1).fork("squall tune"));
-        let now: Point =
-            self.tuning.current().iter().zip(knobs).map(|(now, knob)| knob.nearest(now.as_deref())).collect();
         // What is in use is a parent, but its neighbours on the grid may be asked for: it may not be on it.
-        optimiser.tell([(now, all[0].score.clone())]);
+        optimiser.tell(std::iter::once(now).chain(starts).zip(all.iter().map(|one| one.score.clone())));
         let (mut still, mut best) = (0, 0);
         for round in 1.. {
             let wanted = optimiser.size().min(plan.evaluations.saturating_sub(all.len()));
@@ -405,9 +453,6 @@ impl Tuner<'_> {
             if points.is_empty() {
                 return Ok((all, Ended::Exhausted));
             }
-            let values = |point: &Point| -> Vec<Option<String>> {
-                point.iter().zip(knobs).map(|(level, knob)| Some(knob.levels[usize::from(*level)].clone())).collect()
-            };
             let found = self.race(round, points.iter().map(values).collect(), true);
             optimiser.tell(points.into_iter().zip(found.iter().map(|evaluation| evaluation.score.clone())));
             let before = all.len();
@@ -523,10 +568,7 @@ impl Tuner<'_> {
         }
         let finalists = named.len();
         for rival in &self.tuning.against {
-            let over = |scenario: &Arc<Scenario>| changed(scenario, rival.instead(scenario));
-            let variant =
-                Variant { key: format!("against {}", rival.name), scenarios: scenarios.iter().map(over).collect() };
-            named.push((rival.name.clone(), None, Vec::new(), variant));
+            named.push((rival.name.clone(), None, Vec::new(), self.rival(rival, &scenarios)));
         }
         let (searched, held) = (u64::from(self.tuning.seeds), u64::from(self.tuning.hold_out_seeds));
         let of_search = self.tuning.scenarios.len();
@@ -547,6 +589,10 @@ impl Tuner<'_> {
         }
         if let Some(why) = &found[0].refused {
             return Err(format!("the policies as they are cannot be run: {why}"));
+        }
+        let beside: Vec<Samples> = found[finalists..].iter().map(|rival| rival.searched.clone()).collect();
+        for finalist in found.iter_mut().filter(|finalist| finalist.refused.is_none()) {
+            finalist.score = self.score(&finalist.searched, &beside).0;
         }
         let rivals = found.split_off(finalists);
         Ok((found, rivals))
@@ -582,7 +628,6 @@ impl Tuner<'_> {
             finalist.other_seeds.push(unseen.to_vec());
         }
         finalist.other_scenarios = others.chunks(held.max(1)).map(<[Vec<f64>]>::to_vec).collect();
-        finalist.score = self.score(&finalist.searched).0;
         finalist
     }
 

@@ -23,6 +23,10 @@ pub(super) struct Standing {
 }
 
 impl Standing {
+    pub(super) fn targets(&self) -> &[(String, String)] {
+        &self.targets
+    }
+
     pub(super) fn spec(&self) -> Option<&Node> {
         entry(&self.document, "spec")
     }
@@ -95,7 +99,7 @@ pub(super) fn set(mesh: &[MeshFile], knobs: &[Knob], values: &[Option<&str>]) ->
     let mut changes: Vec<(&Knob, &str)> =
         knobs.iter().zip(values).filter_map(|(knob, value)| Some((knob, (*value)?))).collect();
     // What holds others comes before them: switched off, they go with it.
-    changes.sort_by_key(|(knob, _)| knob.path.to_string().matches(['.', '[']).count());
+    changes.sort_by_key(|(knob, _)| knob.path.depth());
     for (knob, value) in changes {
         for resource in &knob.resources {
             // Most files do not even have the name in them.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use squall_control::units;
+
 use crate::outcome::{EngineKind, Model, RunError, RunOptions};
 use crate::run::run_measured;
 use crate::scenario::Scenario;
@@ -16,8 +18,41 @@ pub enum Across {
     Worst,
 }
 
+/// A difference that does not count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Margin {
+    /// A share of the other's value, in thousandths.
+    Share(u32),
+    /// So much, in the objective's units (durations: seconds).
+    Value(f64),
+}
+
+impl Margin {
+    /// Reads a share of the other's value, `2%`, or a value of the objective's kind: a number, or a duration.
+    pub(super) fn parse(text: &str, is_span: bool) -> Result<Self, String> {
+        if text.ends_with('%') {
+            return units::percent(text).map(Self::Share);
+        }
+        if is_span {
+            return units::duration(text).map(|span| Self::Value(span.as_secs_f64()));
+        }
+        match text.parse::<f64>() {
+            Ok(value) if value.is_finite() && value >= 0.0 => Ok(Self::Value(value)),
+            Ok(_) | Err(_) => Err(format!("`{text}` is not a number from 0, nor a share such as 2%")),
+        }
+    }
+
+    /// In the objective's units, beside such a value of the other's.
+    pub(super) fn of(self, theirs: f64) -> f64 {
+        match self {
+            Self::Share(permille) => theirs.abs() * f64::from(permille) / 1000.0,
+            Self::Value(value) => value,
+        }
+    }
+}
+
 /// A measure that should be small or large.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Objective {
     /// The expression.
     pub that: String,
@@ -27,13 +62,22 @@ pub struct Objective {
     pub across: Across,
     /// Who is behind the best by no more than this share of its value, in thousandths, is as good. Default 0.
     pub within_permille: u32,
+    /// What a difference to another policy must be more than to count, on one scenario. Default 0.
+    pub margin: Margin,
     /// Whether it is a duration, whose value is in seconds.
     pub is_span: bool,
 }
 
 impl Objective {
     fn new(that: &str, maximize: bool, is_span: bool) -> Self {
-        Self { that: that.to_owned(), maximize, across: Across::Mean, within_permille: 0, is_span }
+        Self {
+            that: that.to_owned(),
+            maximize,
+            across: Across::Mean,
+            within_permille: 0,
+            margin: Margin::Value(0.0),
+            is_span,
+        }
     }
 
     pub(super) fn usual() -> Vec<Self> {
