@@ -73,7 +73,7 @@ fn try_run(args: &TuneArgs, screen: &mut Screen) -> Result<Exit, Exit> {
     let again = again(args, &found);
     tables::show(&tuning, &found, screen);
     let examples = report::write(&args.out, &tuning, &found, &again).map_err(|why| infrastructure(&why, screen))?;
-    tables::tail(&args.out, &found, &examples, screen);
+    tables::tail(&args.out, &tuning, &found, &examples, screen);
     screen.say("");
     screen.say_command(&format!("the same again: {again}"));
     journal.done().map_err(|why| infrastructure(&why, screen))?;

@@ -28,6 +28,7 @@ use squall_control::Mistake;
 
 use crate::scenario::{Files, MeshFile, Refusal, Scenario};
 
+pub use beside::kept;
 pub use edit::Path;
 pub use evidence::{Contrast, Evidence, contrast};
 pub use examples::{CounterExample, counter_example};

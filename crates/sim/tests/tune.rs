@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use squall_sim::in_turn;
 use squall_sim::scenario::Memory;
-use squall_sim::tune::{Desk, Ended, Found, Plan, Progress, RunKey, Sample, Tuning, counter_example, tune};
+use squall_sim::tune::{Desk, Ended, Found, Plan, Progress, RunKey, Sample, Tuning, counter_example, kept, tune};
 use tuning::{MESH, POLICY, SCENARIO, TUNING};
 
 fn files(tuning: &str) -> Memory {
@@ -287,6 +287,11 @@ fn what_is_recommended_is_held_to_named_policies() {
     // Better in both there is nothing: the one that is least behind.
     let never = text.replace("from: 1, to: 5", "from: 3, to: 5").replace("HELD", "noWorseThan");
     assert_eq!(best(&never), (Some("3".to_owned()), false));
+    // It is said which constraint that is: not those that are kept.
+    let tuning = read(&never.replace("  against:", "  constraints: [amplification <= 9]\n  against:"));
+    let found = found(&tuning, PLAN, &Book::default());
+    let kept = kept(&tuning, &found.finalists[found.recommended], &found.rivals);
+    assert_eq!(kept, [("amplification <= 9".to_owned(), true), ("no worse than fewer".to_owned(), false)]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use squall_sim::scenario::{Disk, MeshFile};
-use squall_sim::tune::{CounterExample, Finalist, Found, Tuning, contrast, counter_example};
+use squall_sim::tune::{CounterExample, Finalist, Found, Tuning, contrast, counter_example, kept};
 
 use super::picture;
 use super::tables::{evidence, value};
@@ -60,9 +60,8 @@ fn recommended(tuning: &Tuning, found: &Found, again: &str) -> String {
         let mean = |of: &Finalist| value(objective, evidence(&of.searched, at, objective).mean);
         text.push_str(&format!("#   {}: {} → {}\n", objective.that, mean(current), mean(best)));
     }
-    let kept = if best.score.is_feasible() { "keeps" } else { "BREAKS" };
-    for constraint in &tuning.constraints {
-        text.push_str(&format!("#   {kept}: {}\n", constraint.that));
+    for (constraint, keeps) in kept(tuning, best, &found.rivals) {
+        text.push_str(&format!("#   {}: {constraint}\n", if keeps { "keeps" } else { "BREAKS" }));
     }
     text.push_str("#\n# What was changed:\n");
     let now = tuning.current();

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use squall_sim::tune::{
-    CounterExample, Ended, Evaluation, Evidence, Finalist, Found, Objective, Progress, Tuning, contrast,
+    CounterExample, Ended, Evaluation, Evidence, Finalist, Found, Objective, Progress, Tuning, contrast, kept,
 };
 
 use crate::compare::named;
@@ -209,7 +209,7 @@ fn sensitivity(tuning: &Tuning, found: &Found, screen: &mut Screen) {
     }
 }
 
-pub(super) fn tail(out: &Path, found: &Found, examples: &[CounterExample], screen: &mut Screen) {
+pub(super) fn tail(out: &Path, tuning: &Tuning, found: &Found, examples: &[CounterExample], screen: &mut Screen) {
     for example in examples {
         screen.say(&screen.paint(Paint::Strong, &format!("\nWhat {} does", example.name)));
         let fails = example.fails.join(", ");
@@ -221,7 +221,11 @@ pub(super) fn tail(out: &Path, found: &Found, examples: &[CounterExample], scree
     let what = match (found.recommended, recommended.score.is_feasible()) {
         (0, true) => "keep what is there: nothing is better".to_owned(),
         (_, true) => format!("deploy {}", out.join("recommended.yaml").display()),
-        (_, false) => format!("no candidate keeps every constraint; {} breaks them least", recommended.name),
+        (_, false) => {
+            let broken = kept(tuning, recommended, &found.rivals).into_iter().filter(|(_, keeps)| !keeps);
+            let broken = broken.map(|(constraint, _)| constraint).collect::<Vec<_>>().join(", ");
+            format!("no candidate keeps every constraint; {} breaks them least: {broken}", recommended.name)
+        }
     };
     screen.say(&format!("\n{what}"));
 }

@@ -1,6 +1,7 @@
 //! How far a candidate is behind other policies, scenario by scenario.
 
 use super::Tuning;
+use super::tuner::Finalist;
 use super::want::Objective;
 
 /// What a policy came to: by scenario, seed and measure.
@@ -12,20 +13,44 @@ pub(super) type Samples = Vec<Vec<Vec<f64>>>;
 /// Means are compared over the seeds that both ran on, which are the same: common random numbers. A candidate of an early rung
 /// has fewer.
 pub(super) fn behind(tuning: &Tuning, ours: &[Vec<Vec<f64>>], beside: &[Samples]) -> f64 {
-    let mut total = 0.0;
-    for (rival, theirs) in beside.iter().enumerate() {
-        let (no_worse, undominated) = (tuning.no_worse_than.contains(&rival), tuning.undominated_by.contains(&rival));
-        if !no_worse && !undominated {
-            continue;
+    let of = |(rival, theirs): (usize, &Samples)| {
+        if tuning.no_worse_than.contains(&rival) {
+            behind_one(tuning, ours, theirs, true)
+        } else if tuning.undominated_by.contains(&rival) {
+            behind_one(tuning, ours, theirs, false)
+        } else {
+            0.0
         }
-        for (ours, theirs) in ours.iter().zip(theirs) {
-            let (worse, better) = difference(&tuning.objectives, ours, theirs);
-            if no_worse || better <= 0.0 {
-                total += worse;
-            }
-        }
+    };
+    beside.iter().enumerate().map(of).sum()
+}
+
+/// By how much a candidate is behind one rival: in each objective, or on the scenarios where the rival is worse in nothing.
+fn behind_one(tuning: &Tuning, ours: &[Vec<Vec<f64>>], theirs: &[Vec<Vec<f64>>], in_each: bool) -> f64 {
+    let of = |(ours, theirs): (&Vec<Vec<f64>>, &Vec<Vec<f64>>)| {
+        let (worse, better) = difference(&tuning.objectives, ours, theirs);
+        if in_each || better <= 0.0 { worse } else { 0.0 }
+    };
+    ours.iter().zip(theirs).map(of).sum()
+}
+
+/// Each constraint of a tuning in words, and whether a finalist keeps it on the scenarios and seeds of the search.
+#[must_use]
+pub fn kept(tuning: &Tuning, finalist: &Finalist, rivals: &[Finalist]) -> Vec<(String, bool)> {
+    let first = tuning.objectives.len();
+    let keeps = |at: usize| finalist.searched.iter().flatten().all(|sample| sample[at] == 0.0);
+    let mut found: Vec<(String, bool)> =
+        tuning.constraints.iter().enumerate().map(|(at, one)| (one.that.clone(), keeps(first + at))).collect();
+    for (numbers, words, in_each) in
+        [(&tuning.no_worse_than, "no worse than", true), (&tuning.undominated_by, "not dominated by", false)]
+    {
+        found.extend(numbers.iter().map(|at| {
+            let rival = &rivals[*at];
+            let behind = behind_one(tuning, &finalist.searched, &rival.searched, in_each);
+            (format!("{words} {}", rival.name), rival.refused.is_none() && behind == 0.0)
+        }));
     }
-    total
+    found
 }
 
 /// By how much ours are worse in those objectives in which they are worse, and better in the others, beyond the margins.
