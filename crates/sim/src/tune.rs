@@ -152,12 +152,14 @@ impl Tuning {
         })
     }
 
-    /// What each knob is now, as it is written in the manifests; `None`: it is not there, so that its default holds.
+    /// What each knob is now, as it is written in the manifests, on one line; `None`: it is not there, so that its default holds.
     #[must_use]
     pub fn current(&self) -> Vec<Option<String>> {
         let now = |knob: &Knob| {
             let resource = knob.resources.first()?;
-            self.scenarios.iter().find_map(|scenario| variant::current(&scenario.mesh, resource, &knob.path))
+            let text =
+                self.scenarios.iter().find_map(|scenario| variant::current(&scenario.mesh, resource, &knob.path))?;
+            Some(start::flow(&text))
         };
         self.knobs.iter().map(now).collect()
     }

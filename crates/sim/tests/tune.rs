@@ -126,6 +126,20 @@ fn the_manifests_keep_their_comments() {
 }
 
 #[test]
+fn what_is_in_use_is_shown_on_one_line() {
+    let tuning = read(
+        &TUNING
+            .replace(
+                "{policy: shop, field: retries.attempts, from: 1, to: 5}",
+                "{policy: shop, field: retries, choices: [~, {attempts: 1, on: [5xx]}]}",
+            )
+            .replace("    - {policy: shop, field: retries.backoff.base, from: 1ms, to: 50ms, scale: log}\n", ""),
+    );
+    let now = Some("{attempts: 4, on: [5xx], budget: {unlimited: true}}".to_owned());
+    assert_eq!(tuning.current(), [now], "a line break would end the comment of recommended.yaml that it stands in");
+}
+
+#[test]
 fn a_rejected_policy_comes_with_a_run_that_shows_why() {
     let rival = TUNING.replace("  seeds: 3\n", "  seeds: 3\n  against: {two: rival.yaml}\n");
     let tuning = read(&rival);

@@ -237,7 +237,8 @@ fn leaves(spec: &Node) -> BTreeMap<String, String> {
 
 fn show(node: &Node) -> String {
     match &node.kind {
-        Kind::Scalar { text, .. } => text.clone(),
+        Kind::Scalar { text, plain: true } => text.clone(),
+        Kind::Scalar { text, plain: false } => format!("\"{text}\""),
         Kind::List(items) => format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(", ")),
         Kind::Map(entries) => {
             let entry = |(key, value): &(yaml::Key, Node)| format!("{}: {}", key.name, show(value));
@@ -268,6 +269,19 @@ pub(super) fn alike_texts(one: &str, other: &str) -> bool {
     match (read(one), read(other)) {
         (Some(one), Some(other)) => alike(&one, &other),
         (_, _) => one == other,
+    }
+}
+
+/// A value on one line.
+pub(super) fn flow(text: &str) -> String {
+    if !text.contains('\n') {
+        return text.to_owned();
+    }
+    let read =
+        dedented(text).and_then(|text| yaml::parse("", &format!("v:\n{text}")).ok()).and_then(|mut all| all.pop());
+    match read.map(|node| node.kind) {
+        Some(Kind::Map(entries)) => entries.first().map_or_else(|| one_line(text), |(_, value)| show(value)),
+        Some(Kind::Scalar { .. } | Kind::List(_)) | None => one_line(text),
     }
 }
 
@@ -313,5 +327,12 @@ mod tests {
         check("~", "null", true);
         check("5s", "5s", true);
         check("[a, b]", "[b, a]", false);
+    }
+
+    #[test]
+    fn a_block_is_shown_on_one_line() {
+        let block = "attempts: 2\n    on: [reset, \"503\"]\n    budget:\n      percent: 5";
+        assert_eq!(flow(block), "{attempts: 2, on: [reset, \"503\"], budget: {percent: 5}}");
+        assert_eq!(flow("{a:  1}"), "{a:  1}", "as it is written");
     }
 }
