@@ -13,13 +13,13 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::threads;
 
-/// Bytes of lines that may wait to be written.
+/// Bytes of lines that may wait to be written, or one line that is longer.
 const ROOM: usize = 1024 * 1024;
 
 /// So many bytes are written at once, however short they have waited.
 const ENOUGH: usize = 64 * 1024;
 
-/// How long a line waits for others to be written with it. Each time the thread is woken costs as much as ten lines.
+/// How long a line waits for others to be written with it. To wake the thread costs several times what a line does (`reports/proxy.md`).
 const GATHERED: Duration = Duration::from_millis(10);
 
 /// How long a process that ends waits for its last lines to be written.
@@ -64,7 +64,8 @@ impl Queue {
     /// Whether there was room. It wakes the thread seldom: that is what costs.
     fn put(&self, line: &[u8]) -> bool {
         let mut waiting = self.waiting();
-        if waiting.over || waiting.bytes.len() + line.len() >= ROOM {
+        let is_full = !waiting.bytes.is_empty() && waiting.bytes.len() + line.len() >= ROOM;
+        if waiting.over || is_full {
             return false;
         }
         waiting.bytes.extend_from_slice(line);

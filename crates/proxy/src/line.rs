@@ -32,11 +32,12 @@ pub(crate) struct Line {
 
 /// In the order in which they become known.
 #[derive(Clone, Copy)]
-enum Word {
+pub(crate) enum Word {
     Method,
     Authority,
     Path,
     RequestId,
+    /// The SPIFFE id of the caller, if it proved one.
     Peer,
     Route,
     Backend,
@@ -116,7 +117,8 @@ impl Line {
         self.say_from(Word::Route, &[route, backend]);
     }
 
-    fn word(&self, word: Word) -> &str {
+    /// One of its words; empty: it has none, or it is not known yet.
+    pub(crate) fn word(&self, word: Word) -> &str {
         let place = word as usize;
         &self.words[self.start(place)..self.ends[place]]
     }
@@ -125,57 +127,28 @@ impl Line {
         place.checked_sub(1).map_or(0, |before| self.ends[before])
     }
 
-    pub(crate) fn method(&self) -> &str {
-        self.word(Word::Method)
-    }
-
-    pub(crate) fn authority(&self) -> &str {
-        self.word(Word::Authority)
-    }
-
-    pub(crate) fn path(&self) -> &str {
-        self.word(Word::Path)
-    }
-
-    fn request_id(&self) -> &str {
-        self.word(Word::RequestId)
-    }
-
-    /// The SPIFFE id of the caller, if it proved one; else empty.
-    pub(crate) fn peer(&self) -> &str {
-        self.word(Word::Peer)
-    }
-
-    pub(crate) fn route(&self) -> &str {
-        self.word(Word::Route)
-    }
-
-    pub(crate) fn backend(&self) -> &str {
-        self.word(Word::Backend)
-    }
-
     pub(crate) fn json(&self, time: &str, end: &End) -> Object {
         let mut object = Object::with_room(LINE_BYTES)
             .text("time", time)
             .text("side", side(self.side))
-            .text("method", self.method())
-            .text("authority", self.authority())
-            .text("path", self.path())
+            .text("method", self.word(Word::Method))
+            .text("authority", self.word(Word::Authority))
+            .text("path", self.word(Word::Path))
             .number("status", u64::from(end.status))
             .number("duration_us", end.micros())
             .text("ended", how_word(end.how))
-            .text("route", self.route())
-            .text("backend", self.backend())
+            .text("route", self.word(Word::Route))
+            .text("backend", self.word(Word::Backend))
             .text("endpoint", self.endpoint.as_deref().unwrap_or_default())
             .number("attempts", u64::from(end.attempts))
             .number("bytes_up", end.bytes_up)
             .number("bytes_down", end.bytes_down)
-            .text("request_id", self.request_id());
+            .text("request_id", self.word(Word::RequestId));
         if let Some(grpc) = end.grpc {
             object = object.number("grpc_status", u64::from(grpc));
         }
-        if !self.peer().is_empty() {
-            object = object.text("peer", self.peer());
+        if !self.word(Word::Peer).is_empty() {
+            object = object.text("peer", self.word(Word::Peer));
         }
         if let Some(reason) = self.reason {
             object = object.text("reason", reason);
@@ -191,7 +164,7 @@ impl Line {
         text.push_str(time);
         text.push(' ');
         text.push_str(side(self.side));
-        for word in [self.method(), self.authority(), self.path()] {
+        for word in [self.word(Word::Method), self.word(Word::Authority), self.word(Word::Path)] {
             text.push(' ');
             push_word(&mut text, word);
         }
@@ -206,13 +179,13 @@ impl Line {
         text.push_str("ms ");
         text.push_str(how_word(end.how));
         let named = [
-            ("route", self.route()),
-            ("backend", self.backend()),
+            ("route", self.word(Word::Route)),
+            ("backend", self.word(Word::Backend)),
             ("endpoint", self.endpoint.as_deref().unwrap_or_default()),
-            ("peer", self.peer()),
+            ("peer", self.word(Word::Peer)),
             ("reason", self.reason.unwrap_or_default()),
             ("rule", self.rule.as_deref().unwrap_or_default()),
-            ("id", self.request_id()),
+            ("id", self.word(Word::RequestId)),
         ];
         for (name, value) in named.into_iter().filter(|(_, value)| !value.is_empty()) {
             text.push(' ');

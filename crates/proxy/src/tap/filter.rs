@@ -1,7 +1,7 @@
 //! What a watcher wants to see, as the query of a URL: `path=/cart*&status=5xx`.
 
 use crate::HowEnded;
-use crate::line::{End, Line, how_word, side};
+use crate::line::{End, Line, Word, how_word, side};
 
 use super::story::Story;
 
@@ -68,18 +68,18 @@ impl Filter {
     /// False: whatever becomes of the request that has just begun, it will not fit.
     pub(super) fn may_fit(&self, line: &Line) -> bool {
         self.side.is_none_or(|wanted| wanted == side(line.side))
-            && self.method.as_ref().is_none_or(|method| *method == *line.method())
-            && fits(&self.authority, line.authority())
-            && fits(&self.path, line.path())
-            && fits(&self.peer, line.peer())
+            && self.method.as_ref().is_none_or(|method| *method == *line.word(Word::Method))
+            && fits(&self.authority, line.word(Word::Authority))
+            && fits(&self.path, line.word(Word::Path))
+            && fits(&self.peer, line.word(Word::Peer))
     }
 
     /// Whether a request that is over fits.
     pub(super) fn fits(&self, story: &Story, end: &End) -> bool {
         let line = story.line();
         self.may_fit(line)
-            && fits(&self.route, line.route())
-            && fits(&self.backend, line.backend())
+            && fits(&self.route, line.word(Word::Route))
+            && fits(&self.backend, line.word(Word::Backend))
             && self.endpoint.as_ref().is_none_or(|glob| story.endpoints().any(|name| matches(glob, name)))
             && fits(&self.reason, line.reason.unwrap_or_default())
             && self.ended.is_none_or(|wanted| wanted == how_word(end.how))

@@ -238,7 +238,7 @@ fn leaves(spec: &Node) -> BTreeMap<String, String> {
 fn show(node: &Node) -> String {
     match &node.kind {
         Kind::Scalar { text, plain: true } => text.clone(),
-        Kind::Scalar { text, plain: false } => format!("\"{text}\""),
+        Kind::Scalar { text, plain: false } => format!("{text:?}"),
         Kind::List(items) => format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(", ")),
         Kind::Map(entries) => {
             let entry = |(key, value): &(yaml::Key, Node)| format!("{}: {}", key.name, show(value));
@@ -333,6 +333,7 @@ mod tests {
     fn a_block_is_shown_on_one_line() {
         let block = "attempts: 2\n    on: [reset, \"503\"]\n    budget:\n      percent: 5";
         assert_eq!(flow(block), "{attempts: 2, on: [reset, \"503\"], budget: {percent: 5}}");
+        assert_eq!(flow("a: \"1\\n2\"\n    b: 3"), "{a: \"1\\n2\", b: 3}");
         assert_eq!(flow("{a:  1}"), "{a:  1}", "as it is written");
     }
 }
